@@ -1,0 +1,11 @@
+//! Compiles proto/ with protox: no protoc is needed, nothing is fetched.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(["smallbrain/v1/smallbrain.proto"], ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".smallbrain.v1.Record")
+        .btree_map(".smallbrain.v1")
+        .compile_fds(files)?;
+    Ok(())
+}

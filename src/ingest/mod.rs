@@ -1,0 +1,199 @@
+//! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::aggregate::blocks::Bounds;
+use crate::aggregate::windows::Aggregate;
+use crate::model::{Consumer, Epoch, Lane, Sample, Seq, Stamp, Tally};
+use crate::model::{DeviceId, Metric};
+use crate::normalise;
+use crate::privacy::intake::Treatment;
+use crate::privacy::release::ShareLine;
+use crate::rules::alarm::Alarm;
+use crate::rules::rate::Rate;
+use crate::wire::Gateway;
+
+/// What a shell took from its devices at one moment.
+#[derive(Debug)]
+pub struct Delivery {
+    /// When it came.
+    pub received: Stamp,
+    /// What it held.
+    pub samples: Vec<Sample>,
+    /// What did not even become a sample.
+    pub lost: Tally,
+}
+
+/// Something for the writer.
+#[derive(Debug)]
+pub enum Request {
+    /// Samples; answered after the commit that holds them.
+    Deliver(Delivery, oneshot::Sender<()>),
+    /// A consumer's progress; answered after the commit that holds it.
+    Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
+    /// A new plan, in force from the next sample on.
+    Apply(Box<Plan>, oneshot::Sender<()>),
+}
+
+/// "Everything up to and including this is mine."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Whose.
+    pub consumer: Consumer,
+    /// The epoch the position is of.
+    pub epoch: Epoch,
+    /// The lane.
+    pub lane: Lane,
+    /// The position.
+    pub upto: Seq,
+    /// The consumer's hash of the record there, if it sent one.
+    pub head_hash: Option<[u8; 32]>,
+}
+
+/// The stored position after an ack; never lower than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// The position.
+    pub upto: Seq,
+    /// Whether a hash came and was the gateway's own.
+    pub hash_matched: bool,
+}
+
+/// Why an ack moves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckRefused {
+    /// Another epoch.
+    #[error(
+        "the cursor is of epoch {theirs}, the store is in epoch {ours}: pull again from position 0 of {ours}"
+    )]
+    Epoch {
+        /** Present epoch. */
+        ours: Epoch,
+        /** The cursor's. */
+        theirs: Epoch,
+    },
+    /// Ahead of the lane's head.
+    #[error("lane {lane}: ack of {upto} is ahead of the head {head}")]
+    Ahead {
+        /** Lane. */
+        lane: Lane,
+        /** Asked. */
+        upto: Seq,
+        /** Newest. */
+        head: Seq,
+    },
+    /// Another hash.
+    #[error("lane {lane}: the hash of record {upto} differs from the gateway's")]
+    Hash {
+        /** Lane. */
+        lane: Lane,
+        /** Asked. */
+        upto: Seq,
+    },
+}
+
+/// The writer is gone; nothing can be stored any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store has stopped")]
+pub struct Stopped;
+
+/// Where shells hand in what they have. Bounded: at the bound the caller waits, and so does its device.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    requests: mpsc::Sender<Request>,
+}
+
+/// Comes when what it is for is on disk.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<()>);
+
+impl Receipt {
+    /// Waits for the commit.
+    ///
+    /// # Errors
+    /// [`Stopped`]: it is not known to be stored.
+    pub async fn committed(self) -> Result<(), Stopped> {
+        self.0.await.map_err(|_| Stopped)
+    }
+}
+
+impl Intake {
+    /// A queue of `capacity` requests, and the end for the writer.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(capacity);
+        (Self { requests }, receiver)
+    }
+
+    /// Hands in a delivery; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<Receipt, Stopped> {
+        let (reply, receipt) = oneshot::channel();
+        self.requests.send(Request::Deliver(delivery, reply)).await.map_err(|_| Stopped)?;
+        Ok(Receipt(receipt))
+    }
+
+    /// Stores a consumer's progress.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone; the inner error when the ack is refused.
+    pub async fn ack(&self, ack: Ack) -> Result<Result<Acked, AckRefused>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Ack(ack, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Swaps the plan.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone.
+    pub async fn apply(&self, plan: Plan) -> Result<(), Stopped> {
+        let (reply, done) = oneshot::channel();
+        self.requests.send(Request::Apply(Box::new(plan), reply)).await.map_err(|_| Stopped)?;
+        done.await.map_err(|_| Stopped)
+    }
+}
+
+/// Everything the spine does with each point.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// The device.
+    pub device: DeviceId,
+    /// Its template's name.
+    pub class: String,
+    /// The metric.
+    pub metric: Metric,
+    /// UCUM unit; empty for flags and texts.
+    pub unit: String,
+    /// How samples become readings.
+    pub rule: normalise::Rule,
+    /// What the collection list says; `None` is unlisted.
+    pub treatment: Option<Treatment>,
+    /// Indices into [`Plan::alarms`].
+    pub alarms: Vec<usize>,
+    /// Indices into [`Plan::aggregates`].
+    pub aggregates: Vec<usize>,
+}
+
+/// What the configuration makes of the spine.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who and where the gateway is.
+    pub gateway: Gateway,
+    /// SHA-256 over the lists as written: a new one is a new version of the lists.
+    pub lists_digest: [u8; 32],
+    /// By series; `None` where a reload took a point away.
+    pub points: Vec<Option<Point>>,
+    /// Alarms.
+    pub alarms: Vec<Alarm>,
+    /// Aggregates.
+    pub aggregates: Vec<Aggregate>,
+    /// The share list.
+    pub shares: Vec<ShareLine>,
+    /// What each device may send.
+    pub rate: Rate,
+    /// How bulk records are filled.
+    pub block: Bounds,
+}

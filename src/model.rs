@@ -1,0 +1,488 @@
+//! The words of the project: what a reading, a lane, a loss is.
+//!
+//! Guarantees: a name that exists has been checked (each newtype has one parser), and nothing here prints a value that
+//! a device sent: `Debug` of a [`Value`] gives its kind and length. No clock, no I/O.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+/// A name that is not one.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{what} {text:?}: {rule}")]
+pub struct NameError {
+    what: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let allowed: fn(char) -> bool = $allowed;
+                if text.is_empty() || text.len() > 128 || !text.chars().all(allowed) {
+                    return Err(NameError { what: $what, text: text.chars().take(64).collect(), rule: $rule });
+                }
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), &self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name!(
+    /// A device, as the operator named it: letters of any script, digits, `-`, `_`, `.`, `:`.
+    DeviceId,
+    "device id",
+    "1 to 128 bytes of letters, digits, '-', '_', '.', ':'",
+    |c| c.is_alphanumeric() || "-_.:".contains(c)
+);
+name!(
+    /// What is measured: `temperature`, `door_open`, `energy.forward`.
+    Metric,
+    "metric",
+    "1 to 128 bytes of a-z, 0-9, '_', '.'",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c)
+);
+name!(
+    /// A line of one of the lists, a rule, an alarm, an aggregate: `S-003`.
+    LineId,
+    "id",
+    "1 to 128 bytes of letters, digits, '-', '_', '.'",
+    |c| c.is_alphanumeric() || "-_.".contains(c)
+);
+name!(
+    /// Who pulls: the URI SAN of a certificate, `spiffe://brain.example/city/310115/brain/yiwangtongguan`.
+    Consumer,
+    "consumer",
+    "1 to 128 printable ASCII bytes without spaces",
+    |c| c.is_ascii_graphic()
+);
+
+/// A (device, metric) pair, numbered by the registry of this process; stable across reloads, never stored.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SeriesKey(pub u32);
+
+impl SeriesKey {
+    /// As an index into a table by series.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What was measured. Numbers are exact decimals.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A number with the digits the device sent.
+    Number(Decimal),
+    /// On or off.
+    Flag(bool),
+    /// A code, a name, a token.
+    Text(Box<str>),
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Number(_) => f.write_str("Number"),
+            Value::Flag(_) => f.write_str("Flag"),
+            Value::Text(text) => write!(f, "Text({} bytes)", text.len()),
+        }
+    }
+}
+
+/// How far a reading can be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Quality {
+    /// Nothing against it.
+    Good = 0,
+    /// The device's time was not plausible; the gateway's receive time stands in.
+    Skewed = 1,
+    /// The broker or the device repeated an old state.
+    Retained = 2,
+}
+
+impl Quality {
+    /// From its stored number; what is unknown counts as `Skewed`.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        match code {
+            0 => Quality::Good,
+            2 => Quality::Retained,
+            _ => Quality::Skewed,
+        }
+    }
+}
+
+/// A moment by both clocks of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Milliseconds since 1970 UTC by the wall clock, right or wrong.
+    pub wall_ms: i64,
+    /// Milliseconds of the monotonic clock since some start.
+    pub mono_ms: u64,
+}
+
+/// Decoded, unscaled: what a device said, before anybody looked at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which point.
+    pub series: SeriesKey,
+    /// As sent.
+    pub value: Value,
+    /// The device's own time, milliseconds since 1970 UTC, unchecked.
+    pub device_ms: Option<i64>,
+    /// Whether it came as a retained message.
+    pub retained: bool,
+}
+
+/// A sample with unit and quality known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Which point.
+    pub series: SeriesKey,
+    /// Scaled, within range.
+    pub value: Value,
+    /// Event time, milliseconds since 1970 UTC: the device's where plausible, else `received_ms`.
+    pub time_ms: i64,
+    /// Gateway receive time, milliseconds since 1970 UTC.
+    pub received_ms: i64,
+    /// Whether `time_ms` is the device's.
+    pub device_time: bool,
+    /// How far it can be trusted.
+    pub quality: Quality,
+}
+
+/// The lanes that this build fills, most urgent first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Alarms raised and cleared.
+    Alarm,
+    /// Closed windows.
+    Aggregate,
+    /// Single readings where a share line permits them.
+    Bulk,
+}
+
+impl Lane {
+    /// All of them, most urgent first.
+    pub const ALL: [Lane; 3] = [Lane::Alarm, Lane::Aggregate, Lane::Bulk];
+
+    /// The lower-case name: of the table, in record ids, in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Alarm => "alarm",
+            Lane::Aggregate => "aggregate",
+            Lane::Bulk => "bulk",
+        }
+    }
+
+    /// As an index into `[T; 3]`.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A position in a lane, from 1; 0 is before the first record. Never a time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The next position.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The life of one store: 16 random bytes, new when it is created, restored or forked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(pub [u8; 16]);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Epoch({self})")
+    }
+}
+
+/// Why something is not there. Exhaustive: `received = stored + Σ lost`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Loss {
+    /// The payload could not be decoded (counted once per message).
+    Malformed,
+    /// No mapping covers the topic (counted once per message).
+    UnknownTopic,
+    /// The topic names a device that is not configured (counted once per message).
+    UnknownDevice,
+    /// The point is not in the collection list, or not a point any more.
+    Unlisted,
+    /// The policy drops the field.
+    Policy,
+    /// The policy refuses the field's class at the door.
+    Refused,
+    /// The value is not of the point's kind.
+    Invalid,
+    /// Outside of the point's range.
+    OutOfRange,
+    /// The same device, metric, device time and value as a recent one.
+    Duplicate,
+    /// The device sent more than it may.
+    RateLimited,
+    /// A sealed record that had to make room on disk.
+    Budget,
+    /// A sealed record whose checksum did not hold.
+    Corrupt,
+}
+
+impl Loss {
+    /// All reasons, in a fixed order.
+    pub const ALL: [Loss; 12] = [
+        Loss::Malformed,
+        Loss::UnknownTopic,
+        Loss::UnknownDevice,
+        Loss::Unlisted,
+        Loss::Policy,
+        Loss::Refused,
+        Loss::Invalid,
+        Loss::OutOfRange,
+        Loss::Duplicate,
+        Loss::RateLimited,
+        Loss::Budget,
+        Loss::Corrupt,
+    ];
+
+    /// The name in the store, in metrics and in gaps.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Loss::Malformed => "malformed",
+            Loss::UnknownTopic => "unknown_topic",
+            Loss::UnknownDevice => "unknown_device",
+            Loss::Unlisted => "unlisted",
+            Loss::Policy => "policy",
+            Loss::Refused => "refused",
+            Loss::Invalid => "invalid",
+            Loss::OutOfRange => "out_of_range",
+            Loss::Duplicate => "duplicate",
+            Loss::RateLimited => "rate_limited",
+            Loss::Budget => "budget",
+            Loss::Corrupt => "corrupt",
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Counts by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally([u64; Loss::ALL.len()]);
+
+impl Tally {
+    /// Adds `count` losses of one kind.
+    pub fn add(&mut self, loss: Loss, count: u64) {
+        self.0[loss as usize] += count;
+    }
+
+    /// Adds all of another tally.
+    pub fn merge(&mut self, other: &Tally) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// How many of one kind.
+    #[must_use]
+    pub fn get(&self, loss: Loss) -> u64 {
+        self.0[loss as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The kinds that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
+        Loss::ALL.into_iter().map(|loss| (loss, self.get(loss))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// How bad an alarm is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Look at it today.
+    Minor,
+    /// Look at it now.
+    Major,
+    /// Life or much property.
+    Critical,
+}
+
+/// A change in the life of an alarm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The alarm's id in the configuration.
+    pub alarm: LineId,
+    /// The device it is about.
+    pub device: DeviceId,
+    /// The template of the device.
+    pub device_class: String,
+    /// The metric that did it.
+    pub metric: Metric,
+    /// How bad.
+    pub severity: Severity,
+    /// Raised (true) or cleared (false).
+    pub raised: bool,
+    /// The value at the change; none when time alone made it.
+    pub value: Option<Value>,
+    /// Unit of the value.
+    pub unit: String,
+    /// Event time, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+}
+
+/// One cell of a closed window: `[start_ms, end_ms)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollup {
+    /// The metric.
+    pub metric: Metric,
+    /// Its unit.
+    pub unit: String,
+    /// The device; none when the cell covers all of them.
+    pub device: Option<DeviceId>,
+    /// Readings in the cell.
+    pub count: u64,
+    /// Exact sum; none when it left the range of a decimal.
+    pub sum: Option<Decimal>,
+    /// Smallest.
+    pub min: Decimal,
+    /// Largest.
+    pub max: Decimal,
+    /// The one with the latest event time.
+    pub last: Decimal,
+}
+
+/// All cells of one closed window of one aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedWindow {
+    /// The aggregate's id in the configuration.
+    pub aggregate: LineId,
+    /// Milliseconds since 1970 UTC, inclusive.
+    pub start_ms: i64,
+    /// Milliseconds since 1970 UTC, exclusive.
+    pub end_ms: i64,
+    /// In the order of (metric, device).
+    pub cells: Vec<Rollup>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_once() {
+        for (text, good) in
+            [("door-1", true), ("门禁_1", true), ("", false), ("a/b", false), ("a+b", false), ("a b", false)]
+        {
+            assert_eq!(text.parse::<DeviceId>().is_ok(), good, "{text:?}");
+        }
+        assert!("Temperature".parse::<Metric>().is_err());
+        assert!("x".repeat(129).parse::<LineId>().is_err());
+    }
+
+    #[test]
+    fn a_value_never_prints_itself() {
+        let shown = format!(
+            "{:?} {:?}",
+            Value::Text("13800138000".into()),
+            Value::Number(Decimal::from(13_800_138_000_i64))
+        );
+        assert_eq!(shown, "Text(11 bytes) Number");
+    }
+
+    #[test]
+    fn the_order_of_losses_is_their_index() {
+        for (index, loss) in Loss::ALL.into_iter().enumerate() {
+            assert_eq!(loss as usize, index, "{loss}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Which readings go on, and which of them raise an alarm. Pure.
+
+pub mod alarm;
+pub mod dedupe;
+pub mod rate;
