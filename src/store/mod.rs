@@ -2,9 +2,27 @@
 
 pub mod reader;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::model::{Lane, LineId, Seq};
+
+/// What the store needs to know. Holds for the life of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The directory that belongs to it.
+    pub dir: PathBuf,
+    /// How large the database may grow, bytes.
+    pub bytes_max: u64,
+    /// Kept back on disk so that a full disk can still be tidied, bytes.
+    pub reserve_bytes: u64,
+    /// How long a commit waits for company.
+    pub group_window: Duration,
+    /// How long readings are kept.
+    pub retention: Duration,
+}
 
 /// A sealed record as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
