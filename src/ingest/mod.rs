@@ -1,16 +1,20 @@
 //! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
 
+pub mod spine;
+pub mod writer;
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
-use crate::model::{Consumer, Epoch, Lane, Sample, Seq, Stamp, Tally};
 use crate::model::{DeviceId, Metric};
+use crate::model::{Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
 use crate::rules::alarm::Alarm;
 use crate::rules::rate::Rate;
+pub use crate::store::{Ack, AckRefused, Acked};
 use crate::wire::Gateway;
 
 /// What a shell took from its devices at one moment.
@@ -33,63 +37,19 @@ pub enum Request {
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
+    /// When each device was last heard.
+    Devices(oneshot::Sender<Vec<DeviceSeen>>),
 }
 
-/// "Everything up to and including this is mine."
+/// When a device was last heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ack {
-    /// Whose.
-    pub consumer: Consumer,
-    /// The epoch the position is of.
-    pub epoch: Epoch,
-    /// The lane.
-    pub lane: Lane,
-    /// The position.
-    pub upto: Seq,
-    /// The consumer's hash of the record there, if it sent one.
-    pub head_hash: Option<[u8; 32]>,
-}
-
-/// The stored position after an ack; never lower than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acked {
-    /// The position.
-    pub upto: Seq,
-    /// Whether a hash came and was the gateway's own.
-    pub hash_matched: bool,
-}
-
-/// Why an ack moves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AckRefused {
-    /// Another epoch.
-    #[error(
-        "the cursor is of epoch {theirs}, the store is in epoch {ours}: pull again from position 0 of {ours}"
-    )]
-    Epoch {
-        /** Present epoch. */
-        ours: Epoch,
-        /** The cursor's. */
-        theirs: Epoch,
-    },
-    /// Ahead of the lane's head.
-    #[error("lane {lane}: ack of {upto} is ahead of the head {head}")]
-    Ahead {
-        /** Lane. */
-        lane: Lane,
-        /** Asked. */
-        upto: Seq,
-        /** Newest. */
-        head: Seq,
-    },
-    /// Another hash.
-    #[error("lane {lane}: the hash of record {upto} differs from the gateway's")]
-    Hash {
-        /** Lane. */
-        lane: Lane,
-        /** Asked. */
-        upto: Seq,
-    },
+pub struct DeviceSeen {
+    /// The device.
+    pub device: DeviceId,
+    /// Receive time of its newest stored reading since the daemon started, milliseconds since 1970 UTC.
+    pub seen_ms: Option<i64>,
+    /// Its readings stored since the daemon started.
+    pub readings: u64,
 }
 
 /// The writer is gone; nothing can be stored any more.
@@ -153,6 +113,16 @@ impl Intake {
         let (reply, done) = oneshot::channel();
         self.requests.send(Request::Apply(Box::new(plan), reply)).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)
+    }
+
+    /// When each device was last heard, by device.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone.
+    pub async fn devices(&self) -> Result<Vec<DeviceSeen>, Stopped> {
+        let (reply, devices) = oneshot::channel();
+        self.requests.send(Request::Devices(reply)).await.map_err(|_| Stopped)?;
+        devices.await.map_err(|_| Stopped)
     }
 }
 

@@ -1,13 +1,43 @@
-//! The store.
+//! The store: one directory, one SQLite database in it, one connection that writes.
+//!
+//! What lies in it
+//! - the **log**: every cleared reading, append-only on a dense integer key;
+//! - the **outbox**: sealed records per lane, with dense positions and a hash chain;
+//! - positions: consumers' cursors, the folds' resume points, watermarks, alarms that are not normal;
+//! - tallies of everything that is not a row.
+//!
+//! What it guarantees
+//! - [`Txn::commit`] returns after the log is on the medium (`synchronous=FULL`); rows, outbox, watermarks and cursors
+//!   change together or not at all.
+//! - A position of a lane is given once per epoch. A record that has to go leaves a gap that says why.
+//! - Everything is bounded: the database by `Settings::bytes_max`, deletions by a chunk per call.
+//!
+//! What it does not do: no thread, no clock, no retry. It takes nothing but [`Cleared`] readings and [`Sealed`] records.
 
+mod error;
+mod identity;
+mod outbox;
 pub mod reader;
+mod row;
+mod schema;
+mod upkeep;
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
-use crate::model::{Lane, LineId, Seq};
+pub use self::error::StoreError;
+pub use self::outbox::{Ack, AckRefused, Acked};
+pub use self::row::Stored;
+pub use self::upkeep::Upkeep;
+use crate::model::{Epoch, Lane, LineId, Loss, Reading, Seq, SeriesKey, Stamp, Tally};
+use crate::privacy::Cleared;
+use crate::wire::Sealed;
 
 /// What the store needs to know. Holds for the life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +62,7 @@ pub struct StoredRecord {
     /// The share line that let it out.
     pub share_item: LineId,
     /// What the body holds.
-    pub schema: &'static str,
+    pub schema: Arc<str>,
     /// A serialised RecordBody.
     pub body: Bytes,
     /// Hash of the record before it.
@@ -71,3 +101,466 @@ pub struct Page {
 
 /// The newest position of each lane, by [`Lane::index`].
 pub type Heads = [Seq; Lane::ALL.len()];
+
+/// A series as the store numbers it, for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SeriesId(pub i64);
+
+/// The resume point of a fold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldRow {
+    /// "window:<aggregate>", "block:<share line>".
+    pub name: String,
+    /// The settings it was made with, as text.
+    pub definition: String,
+    /// The last reading that is in it.
+    pub upto: i64,
+    /// Its state.
+    pub snapshot: Vec<u8>,
+}
+
+/// An alarm that is not normal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmRow {
+    /// Its id.
+    pub alarm: String,
+    /// The series.
+    pub series: SeriesId,
+    /// Raised (true) or pending.
+    pub raised: bool,
+    /// Event time, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+}
+
+thread_local! {
+    /// Pages in the write-ahead log after this thread's last commit; SQLite tells it through a plain function.
+    static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What changes with a commit and is kept in memory.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    reading: i64,
+    heads: [outbox::Head; Lane::ALL.len()],
+}
+
+/// The writing side. One per directory: a second one is refused.
+#[derive(Debug)]
+pub struct Store {
+    conn: Connection,
+    settings: Settings,
+    epoch: Epoch,
+    position: Position,
+    items: HashMap<(LineId, &'static str), i64>,
+    upkeep: upkeep::State,
+    identity: identity::Identity,
+}
+
+impl Store {
+    /// Opens or creates the store; `entropy` gives a new store its epoch and this run its boot id.
+    ///
+    /// # Errors
+    /// [`StoreError`]: in use, damaged, newer, no permission.
+    pub fn open(settings: Settings, entropy: [u8; 32], now: Stamp) -> Result<Self, StoreError> {
+        let identity = identity::Identity::lock(&settings.dir)?;
+        let mut conn = schema::open_writer(&settings.dir.join("smallbrain.db"), settings.bytes_max)?;
+        conn.wal_hook(Some(|_, pages| {
+            WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
+        let [epoch_seed, boot_id] = [&entropy[..16], &entropy[16..]];
+        let transaction = conn.transaction()?;
+        let created =
+            transaction.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", [epoch_seed])? == 1;
+        let mut position = read_position(&transaction)?;
+        if identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?) {
+            outbox::fork(&transaction, Epoch(epoch_seed.try_into().unwrap_or_default()))?;
+            position = read_position(&transaction)?;
+            tracing::error!(
+                "the database is an older copy of itself: a new epoch begins and what is unsent keeps its order"
+            );
+        } else if created && identity.existed() {
+            tracing::error!("the database is gone although its identity file is here: a new epoch begins");
+        }
+        let epoch = read_epoch(&transaction)?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO boot VALUES (?, ?, ?, ?)",
+            (position.reading + 1, boot_id, now.wall_ms, now.mono_ms as i64),
+        )?;
+        transaction.commit()?;
+        let mut store = Self {
+            conn,
+            epoch,
+            position,
+            items: HashMap::new(),
+            upkeep: upkeep::State::open(&settings)?,
+            identity,
+            settings,
+        };
+        store.identity.write(store.epoch, store.heads())?;
+        Ok(store)
+    }
+
+    /// The epoch all positions are of.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The newest position of each lane.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        self.position.heads.map(|head| head.seq)
+    }
+
+    /// How many readings were ever stored; also the id of the newest.
+    #[must_use]
+    pub fn reading_head(&self) -> i64 {
+        self.position.reading
+    }
+
+    /// The settings it was opened with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Begins a transaction; dropped without [`Txn::commit`] it leaves no trace.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin(&mut self) -> Result<Txn<'_>, StoreError> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let next = self.position;
+        let insert = match self.conn.prepare_cached(row::INSERT) {
+            Ok(insert) => insert,
+            Err(error) => {
+                let _ = self.conn.execute_batch("ROLLBACK");
+                return Err(error.into());
+            }
+        };
+        Ok(Txn {
+            conn: &self.conn,
+            insert: Some(insert),
+            epoch: self.epoch,
+            next,
+            position: &mut self.position,
+            items: &mut self.items,
+            new_items: Vec::new(),
+            open: true,
+        })
+    }
+
+    /// The numbers of series by (device, metric), given for good on first use.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn series<'n>(
+        &mut self,
+        names: impl Iterator<Item = (&'n str, &'n str)>,
+    ) -> Result<Vec<SeriesId>, StoreError> {
+        let transaction = self.conn.transaction()?;
+        let mut ids = Vec::new();
+        {
+            let mut insert =
+                transaction.prepare_cached("INSERT OR IGNORE INTO series (device, metric) VALUES (?, ?)")?;
+            let mut find =
+                transaction.prepare_cached("SELECT id FROM series WHERE device = ? AND metric = ?")?;
+            for (device, metric) in names {
+                insert.execute([device, metric])?;
+                ids.push(SeriesId(find.query_row([device, metric], |row| row.get(0))?));
+            }
+        }
+        transaction.commit()?;
+        Ok(ids)
+    }
+
+    /// The version of lists with this digest; a digest never seen before is the next version.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn list_version(&self, digest: &[u8; 32], now_ms: i64) -> Result<u32, StoreError> {
+        self.conn.execute(
+            "INSERT OR IGNORE INTO list_version (digest, since_ms) VALUES (?, ?)",
+            (digest.as_slice(), now_ms),
+        )?;
+        Ok(self.conn.query_row(
+            "SELECT version FROM list_version WHERE digest = ?",
+            [digest.as_slice()],
+            |row| row.get(0),
+        )?)
+    }
+
+    /// The losses counted so far.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lost(&self) -> Result<Tally, StoreError> {
+        let mut tally = Tally::default();
+        for loss in Loss::ALL {
+            tally.add(loss, self.tally(&format!("lost.{loss}"))?);
+        }
+        Ok(tally)
+    }
+
+    /// One tally by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tally(&self, name: &str) -> Result<u64, StoreError> {
+        let count: Option<i64> = self
+            .conn
+            .query_row("SELECT count FROM tally WHERE name = ?", [name], |row| row.get(0))
+            .optional()?;
+        Ok(count.unwrap_or(0).unsigned_abs())
+    }
+
+    /// The resume points of all folds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn folds(&self) -> Result<Vec<FoldRow>, StoreError> {
+        let mut statement =
+            self.conn.prepare("SELECT name, definition, upto, snapshot FROM fold ORDER BY name")?;
+        let rows = statement.query_map([], |row| {
+            Ok(FoldRow {
+                name: row.get(0)?,
+                definition: row.get(1)?,
+                upto: row.get(2)?,
+                snapshot: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Until when the windows of an aggregate are closed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn watermark(&self, aggregate: &LineId) -> Result<Option<i64>, StoreError> {
+        let find = "SELECT closed_ms FROM watermark WHERE aggregate = ?";
+        Ok(self.conn.query_row(find, [aggregate.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// Alarms that are not normal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
+        let mut statement = self.conn.prepare("SELECT alarm, series, raised, since_ms FROM alarm")?;
+        let rows = statement.query_map([], |row| {
+            Ok(AlarmRow {
+                alarm: row.get(0)?,
+                series: SeriesId(row.get(1)?),
+                raised: row.get(2)?,
+                since_ms: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Gives every row of the log after `after` to `each`, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whatever `each` answers ends the walk.
+    pub fn replay(
+        &self,
+        after: i64,
+        key: impl Fn(SeriesId) -> Option<SeriesKey>,
+        mut each: impl FnMut(Stored),
+    ) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare(row::SELECT)?;
+        let mut rows = statement.query((after, -1))?;
+        while let Some(row) = rows.next()? {
+            each(row::decode(row, &key)?);
+        }
+        Ok(())
+    }
+
+    /// Writes the identity file and gives the log back to the file system.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.identity.write(self.epoch, self.heads())?;
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+fn read_epoch(conn: &Connection) -> Result<Epoch, StoreError> {
+    let bytes: Vec<u8> =
+        conn.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?;
+    bytes.try_into().map(Epoch).map_err(|_| StoreError::Damaged("the epoch is not of 16 bytes".into()))
+}
+
+fn read_position(conn: &Connection) -> Result<Position, StoreError> {
+    let reading = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |row| row.get(0))?;
+    Ok(Position { reading, heads: outbox::read_heads(conn)? })
+}
+
+/// A transaction: everything in it becomes durable with [`Txn::commit`], or nothing does.
+pub struct Txn<'s> {
+    conn: &'s Connection,
+    insert: Option<CachedStatement<'s>>,
+    epoch: Epoch,
+    next: Position,
+    position: &'s mut Position,
+    items: &'s mut HashMap<(LineId, &'static str), i64>,
+    new_items: Vec<((LineId, &'static str), i64)>,
+    open: bool,
+}
+
+impl Txn<'_> {
+    /// Appends a reading to the log and tells its position.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn append(&mut self, series: SeriesId, reading: &Cleared<Reading>) -> Result<i64, StoreError> {
+        let id = self.next.reading + 1;
+        let insert =
+            self.insert.as_mut().ok_or_else(|| StoreError::Internal("the transaction has ended".into()))?;
+        row::insert(insert, id, series, reading.get())?;
+        self.next.reading = id;
+        Ok(id)
+    }
+
+    /// The position of the newest reading, appended ones included.
+    #[must_use]
+    pub fn reading_head(&self) -> i64 {
+        self.next.reading
+    }
+
+    /// Seals a record into a lane and tells its position.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn seal(&mut self, lane: Lane, sealed: &Sealed, now_ms: i64) -> Result<Seq, StoreError> {
+        let item = self.item(sealed)?;
+        outbox::append(self.conn, lane, self.epoch, &mut self.next.heads[lane.index()], item, sealed, now_ms)
+    }
+
+    fn item(&mut self, sealed: &Sealed) -> Result<i64, StoreError> {
+        let key = (sealed.share_item().clone(), sealed.schema());
+        let known = self.items.get(&key).copied();
+        let fresh = || self.new_items.iter().find(|(other, _)| *other == key).map(|(_, id)| *id);
+        if let Some(id) = known.or_else(fresh) {
+            return Ok(id);
+        }
+        let id = outbox::item(self.conn, &key.0, key.1)?;
+        self.new_items.push((key, id));
+        Ok(id)
+    }
+
+    /// Moves a consumer's cursor forward.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the inner error when the ack is refused and nothing moved.
+    pub fn ack(&mut self, ack: &Ack) -> Result<Result<Acked, AckRefused>, StoreError> {
+        outbox::ack(self.conn, self.epoch, self.next.heads[ack.lane.index()].seq, ack)
+    }
+
+    /// Counts losses.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lose(&mut self, lost: &Tally) -> Result<(), StoreError> {
+        for (loss, count) in lost.iter() {
+            self.count(&format!("lost.{loss}"), count)?;
+        }
+        Ok(())
+    }
+
+    /// Adds to a tally by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn count(&mut self, name: &str, count: u64) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO tally VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + ?2",
+            )?
+            .execute((name, count as i64))?;
+        Ok(())
+    }
+
+    /// Says until when the windows of an aggregate are closed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_watermark(&mut self, aggregate: &LineId, closed_ms: i64) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached("INSERT OR REPLACE INTO watermark VALUES (?, ?)")?
+            .execute((aggregate.as_str(), closed_ms))?;
+        Ok(())
+    }
+
+    /// Stores the resume point of a fold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_fold(&mut self, fold: &FoldRow) -> Result<(), StoreError> {
+        self.conn.prepare_cached("INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?)")?.execute((
+            &fold.name,
+            &fold.definition,
+            fold.upto,
+            &fold.snapshot,
+        ))?;
+        Ok(())
+    }
+
+    /// Forgets a fold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_fold(&mut self, name: &str) -> Result<(), StoreError> {
+        self.conn.prepare_cached("DELETE FROM fold WHERE name = ?")?.execute([name])?;
+        Ok(())
+    }
+
+    /// Stores where an alarm stands; `None` is normal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_alarm(
+        &mut self,
+        alarm: &str,
+        series: SeriesId,
+        state: Option<(bool, i64)>,
+    ) -> Result<(), StoreError> {
+        match state {
+            Some((raised, since_ms)) => self
+                .conn
+                .prepare_cached("INSERT OR REPLACE INTO alarm VALUES (?, ?, ?, ?)")?
+                .execute((alarm, series.0, raised, since_ms))?,
+            None => self
+                .conn
+                .prepare_cached("DELETE FROM alarm WHERE alarm = ? AND series = ?")?
+                .execute((alarm, series.0))?,
+        };
+        Ok(())
+    }
+
+    /// Makes everything durable: returns after the medium has it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the transaction holds then.
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        self.insert = None;
+        self.conn.execute_batch("COMMIT")?;
+        self.open = false;
+        *self.position = self.next;
+        self.items.extend(self.new_items.drain(..));
+        Ok(())
+    }
+}
+
+impl Drop for Txn<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.insert = None;
+            // SQLite may have rolled back already; then there is nothing to do.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+    }
+}

@@ -1,8 +1,19 @@
-//! Reading beside the writer: one thread with a read-only connection, short transactions, bounded pages.
+//! Reading beside the writer: one thread with a read-only connection, short transactions, bounded pages. No cursor of
+//! the database is ever held while a consumer thinks, so the log can always be given back.
 
+use std::path::Path;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::StoreError;
+use super::{Heads, Page, outbox, schema};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 
-use super::{Heads, Page};
+/// Questions waiting for the thread; at the bound the asker waits.
+const QUESTIONS_MAX: usize = 64;
+/// Raised alarms told at most.
+const RAISED_MAX: i64 = 1000;
 
 /// What a lane looks like now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,21 +44,71 @@ pub struct Raised {
 #[error("store: {0}")]
 pub struct ReadError(pub String);
 
-/// The reading side of the store; clones share one thread.
-#[derive(Clone, Debug)]
-pub struct Reader {}
+type Question = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The reading side of the store; clones share one thread, which ends with the last of them.
+#[derive(Clone)]
+pub struct Reader {
+    epoch: Epoch,
+    heads: watch::Receiver<Heads>,
+    questions: mpsc::Sender<Question>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
 
 impl Reader {
+    /// Opens the database in `dir` beside its writer and starts the thread.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(dir: &Path, epoch: Epoch, heads: watch::Receiver<Heads>) -> Result<Self, StoreError> {
+        let conn = schema::open_reader(&dir.join("smallbrain.db"))?;
+        let (questions, mut inbox) = mpsc::channel::<Question>(QUESTIONS_MAX);
+        std::thread::Builder::new()
+            .name("store-reader".into())
+            .spawn(move || {
+                while let Some(question) = inbox.blocking_recv() {
+                    question(&conn);
+                }
+            })
+            .map_err(|error| StoreError::Internal(format!("thread store-reader: {error}")))?;
+        Ok(Self { epoch, heads, questions })
+    }
+
     /// The store's epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        todo!()
+        self.epoch
     }
 
     /// The newest positions; changes after every commit that sealed something.
     #[must_use]
-    pub fn heads(&self) -> tokio::sync::watch::Receiver<Heads> {
-        todo!()
+    pub fn heads(&self) -> watch::Receiver<Heads> {
+        self.heads.clone()
+    }
+
+    /// Asks one question in one read transaction.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |conn| {
+            let found = conn
+                .unchecked_transaction()
+                .map_err(StoreError::from)
+                .and_then(|_moment| question(conn))
+                .map_err(|error| ReadError(error.to_string()));
+            // The asker may be gone; then nobody wants to know.
+            let _ = reply.send(found);
+        });
+        let stopped = || ReadError("the reading thread has stopped".into());
+        self.questions.send(question).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
     /// The run after a cursor: at most `records_max` records and about `bytes_max` bytes of bodies, at least one
@@ -62,8 +123,8 @@ impl Reader {
         records_max: usize,
         bytes_max: usize,
     ) -> Result<Page, ReadError> {
-        let _ = (lane, after, records_max, bytes_max);
-        todo!()
+        let epoch = self.epoch;
+        self.ask(move |conn| outbox::page(conn, epoch, lane, after, records_max, bytes_max)).await
     }
 
     /// The state of every lane, by [`Lane::index`].
@@ -71,7 +132,22 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub async fn lanes(&self) -> Result<[LaneState; Lane::ALL.len()], ReadError> {
-        todo!()
+        self.ask(|conn| {
+            let heads = outbox::read_heads(conn)?;
+            let mut states = [LaneState::default(); Lane::ALL.len()];
+            for lane in Lane::ALL {
+                let head = heads[lane.index()].seq;
+                let first = outbox::first(conn, lane)?;
+                states[lane.index()] = LaneState {
+                    first: first.map_or(head.next(), |(seq, _)| seq),
+                    head,
+                    oldest_sealed_ms: first.map(|(_, sealed_ms)| sealed_ms),
+                    gap_records: outbox::gap_records(conn, lane)?,
+                };
+            }
+            Ok(states)
+        })
+        .await
     }
 
     /// What a consumer has acknowledged, by [`Lane::index`].
@@ -79,8 +155,15 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub async fn acked(&self, consumer: &Consumer) -> Result<Heads, ReadError> {
-        let _ = consumer;
-        todo!()
+        let consumer = consumer.clone();
+        self.ask(move |conn| {
+            let mut acked = Heads::default();
+            for lane in Lane::ALL {
+                acked[lane.index()] = outbox::acked(conn, &consumer, lane)?;
+            }
+            Ok(acked)
+        })
+        .await
     }
 
     /// Alarms that stand raised, oldest first, at most 1000.
@@ -88,6 +171,15 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
-        todo!()
+        self.ask(|conn| {
+            let find = "SELECT a.alarm, s.device, a.since_ms FROM alarm a JOIN series s ON s.id = a.series
+                WHERE a.raised ORDER BY a.since_ms LIMIT ?";
+            let mut statement = conn.prepare_cached(find)?;
+            let rows = statement.query_map([RAISED_MAX], |row| {
+                Ok(Raised { alarm: row.get(0)?, device: row.get(1)?, since_ms: row.get(2)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 }

@@ -1,0 +1,657 @@
+//! The way of one sample: rate → normalise → privacy → duplicate → alarm → log → windows and blocks → lanes.
+//!
+//! Sans-IO but for the transaction it is given: time comes in, rows go out. Its memory is a function of what is
+//! committed: after a failed commit it is thrown away and opened again from the store, which replays the log into the
+//! folds from their last resume point.
+//!
+//! Privacy stands before the rules on purpose: what a rule remembers (the last values, an alarm's state) must be the
+//! same after a restart, and after a restart only cleared values are left.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Delivery, DeviceSeen, Plan};
+use crate::aggregate::blocks::Block;
+use crate::aggregate::windows::{Aggregate, Source, Windows};
+use crate::model::{DeviceId, Event, Lane, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp, Tally};
+use crate::normalise;
+use crate::privacy::{Cleared, intake};
+use crate::rules::alarm::{Change, State};
+use crate::rules::dedupe::Dedupe;
+use crate::rules::rate::Bucket;
+use crate::store::{FoldRow, SeriesId, Store, StoreError, Txn};
+use crate::wire;
+
+/// Readings between two resume points of the folds; bounds the replay after a crash.
+const SNAPSHOT_READINGS: i64 = 200_000;
+/// Readings of the log's end that warm the duplicate filter.
+const DEDUPE_READINGS: i64 = 65_536;
+/// The longest rest between two ticks.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// What became of deliveries; `received = stored + lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Samples, and messages that did not become one.
+    pub received: u64,
+    /// Readings in the log.
+    pub stored: u64,
+    /// The rest, by reason.
+    pub lost: Tally,
+    /// Stored readings that came after their window was closed, once per window.
+    pub late: u64,
+}
+
+impl Ledger {
+    /// Adds another.
+    pub fn merge(&mut self, other: &Ledger) {
+        self.received += other.received;
+        self.stored += other.stored;
+        self.lost.merge(&other.lost);
+        self.late += other.late;
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.received == self.stored + self.lost.total()
+    }
+}
+
+/// What the spine keeps of one series.
+struct Slot {
+    id: SeriesId,
+    bucket: usize,
+    source: Source,
+    dedupe: Dedupe,
+    /// Parallel to the point's alarms.
+    alarms: Vec<State>,
+    /// Indices into `Spine::bulk`.
+    bulk: Vec<usize>,
+    seen_ms: Option<i64>,
+    readings: u64,
+}
+
+/// One share line of lane bulk and the block it is filling.
+struct Bulk {
+    share: usize,
+    block: Block,
+    /// The last reading that is in a sealed record, or not for this line.
+    upto: i64,
+}
+
+/// The spine.
+pub struct Spine {
+    plan: Plan,
+    policy_version: u32,
+    slots: Vec<Option<Slot>>,
+    buckets: Vec<Bucket>,
+    windows: Vec<Windows>,
+    bulk: Vec<Bulk>,
+    /// Alarms that wait for their hold time: series, index into its alarms.
+    pending: Vec<(SeriesKey, usize)>,
+    snapshot_upto: i64,
+    batch: Ledger,
+}
+
+impl Spine {
+    /// Opens the spine on what the store holds: alarms stand where they stood, folds are replayed to the log's end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(plan: Plan, store: &mut Store, now: Stamp) -> Result<Self, StoreError> {
+        let policy_version = store.list_version(&plan.lists_digest, now.wall_ms)?;
+        let (slots, buckets) = slots(&plan, store)?;
+        let mut spine = Self {
+            windows: plan
+                .aggregates
+                .iter()
+                .map(|aggregate| Windows::new(aggregate.clone(), i64::MIN))
+                .collect(),
+            bulk: Vec::new(),
+            pending: Vec::new(),
+            snapshot_upto: store.reading_head(),
+            batch: Ledger::default(),
+            plan,
+            policy_version,
+            slots,
+            buckets,
+        };
+        spine.restore_alarms(store, now)?;
+        spine.restore_folds(store, now)?;
+        Ok(spine)
+    }
+
+    /// The plan in force.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
+    fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
+        let keys = keys(&self.slots);
+        let mut gone = Vec::new();
+        for row in store.alarms()? {
+            let place = keys.get(&row.series).and_then(|key| {
+                let point = self.plan.points[key.index()].as_ref()?;
+                let at = point.alarms.iter().position(|at| self.plan.alarms[*at].id.as_str() == row.alarm)?;
+                Some((*key, at, point))
+            });
+            let Some((key, at, point)) = place else {
+                gone.push(row);
+                continue;
+            };
+            let Some(slot) = &mut self.slots[key.index()] else { continue };
+            slot.alarms[at] = if row.raised {
+                State::Raised { since_ms: row.since_ms }
+            } else {
+                let hold_ms = self.plan.alarms[point.alarms[at]].hold_ms;
+                let held_ms = u64::try_from(now.wall_ms - row.since_ms).unwrap_or(0).min(hold_ms);
+                self.pending.push((key, at));
+                State::Pending { since_ms: row.since_ms, due_mono_ms: now.mono_ms + (hold_ms - held_ms) }
+            };
+        }
+        let mut txn = store.begin()?;
+        for row in gone {
+            txn.set_alarm(&row.alarm, row.series, None)?;
+        }
+        txn.commit()
+    }
+
+    /// Resumes every fold of the plan; what was open under settings that are no more is closed as it stands.
+    fn restore_folds(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
+        let mut rows: HashMap<String, FoldRow> =
+            store.folds()?.into_iter().map(|row| (row.name.clone(), row)).collect();
+        let head = store.reading_head();
+        let mut upto = Vec::new();
+        for (at, aggregate) in self.plan.aggregates.iter().enumerate() {
+            let closed_ms = store.watermark(&aggregate.id)?.unwrap_or(i64::MIN);
+            let row = rows.get(&window_name(aggregate)).filter(|row| row.definition == definition(aggregate));
+            let resumed = row.and_then(|row| {
+                let windows = Windows::restore(aggregate.clone(), closed_ms, &row.snapshot).ok()?;
+                Some((windows, row.upto))
+            });
+            if let Some((windows, from)) = resumed {
+                rows.remove(&window_name(aggregate));
+                self.windows[at] = windows;
+                upto.push(from);
+            } else {
+                // A new aggregate begins with the next reading: what came before it was collected for other uses.
+                self.windows[at] = Windows::new(aggregate.clone(), closed_ms);
+                upto.push(head);
+            }
+        }
+        self.bulk = bulk(&self.plan, &mut self.slots)
+            .into_iter()
+            .map(|share| {
+                let row = rows.remove(&block_name(&self.plan, share));
+                Bulk { share, block: Block::default(), upto: row.map_or(head, |row| row.upto) }
+            })
+            .collect();
+        self.replay(store, &upto, now)?;
+        let mut txn = store.begin()?;
+        for row in rows.into_values() {
+            self.retire(&mut txn, &row, now)?;
+        }
+        self.snapshot(&mut txn)?;
+        txn.commit()
+    }
+
+    fn replay(&mut self, store: &Store, windows_upto: &[i64], now: Stamp) -> Result<(), StoreError> {
+        let head = store.reading_head();
+        let warm = (head - DEDUPE_READINGS).max(0);
+        let blocks = self.bulk.iter().map(|bulk| bulk.upto);
+        let from = windows_upto.iter().copied().chain(blocks).chain([warm]).min().unwrap_or(warm);
+        let keys = keys(&self.slots);
+        let mut damaged = 0_u64;
+        store.replay(
+            from,
+            |id| keys.get(&id).copied(),
+            |row| {
+                damaged += u64::from(!row.intact);
+                let Some(cleared) = row.reading else { return };
+                let reading = cleared.get();
+                let index = reading.series.index();
+                let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else {
+                    return;
+                };
+                if row.id > warm {
+                    slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
+                }
+                for &at in &point.aggregates {
+                    if row.id > windows_upto[at] {
+                        // Late then is late now: it was counted when it came.
+                        let _ = self.windows[at].add(&slot.source, reading);
+                    }
+                }
+                for &at in &slot.bulk {
+                    let bulk = &mut self.bulk[at];
+                    if row.id > bulk.upto {
+                        bulk.block.push(cleared.clone(), self.plan.block, now.mono_ms);
+                    }
+                }
+            },
+        )?;
+        if damaged > 0 {
+            tracing::error!(
+                rows = damaged,
+                "rows of the log do not match their checksum and were left out of the folds"
+            );
+        }
+        Ok(())
+    }
+
+    /// Closes what a fold that is no longer in the plan had open.
+    fn retire(&mut self, txn: &mut Txn<'_>, row: &FoldRow, now: Stamp) -> Result<(), StoreError> {
+        if let Some(aggregate) = parse_definition(&row.name, &row.definition)
+            && let Ok(mut windows) = Windows::restore(aggregate, i64::MIN, &row.snapshot)
+        {
+            for window in windows.close(i64::MAX) {
+                self.seal_window(txn, &window, now)?;
+            }
+        }
+        txn.drop_fold(&row.name)
+    }
+
+    /// Takes one delivery into the transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the spine must be opened anew then.
+    pub fn take(&mut self, txn: &mut Txn<'_>, delivery: &Delivery, now: Stamp) -> Result<(), StoreError> {
+        self.batch.received += delivery.samples.len() as u64 + delivery.lost.total();
+        self.batch.lost.merge(&delivery.lost);
+        for sample in &delivery.samples {
+            match self.sample(txn, sample, delivery.received, now)? {
+                Ok(()) => self.batch.stored += 1,
+                Err(loss) => self.batch.lost.add(loss, 1),
+            }
+        }
+        Ok(())
+    }
+
+    fn sample(
+        &mut self,
+        txn: &mut Txn<'_>,
+        sample: &Sample,
+        received: Stamp,
+        now: Stamp,
+    ) -> Result<Result<(), Loss>, StoreError> {
+        let index = sample.series.index();
+        let (Some(Some(point)), Some(Some(slot))) = (self.plan.points.get(index), self.slots.get_mut(index))
+        else {
+            return Ok(Err(Loss::Unlisted));
+        };
+        if !self.buckets[slot.bucket].take(self.plan.rate, received.mono_ms) {
+            return Ok(Err(Loss::RateLimited));
+        }
+        let cleared = match normalise::normalise(&point.rule, sample.clone(), received)
+            .and_then(|reading| intake::clear(point.treatment.as_ref(), reading))
+        {
+            Ok(cleared) => cleared,
+            Err(loss) => return Ok(Err(loss)),
+        };
+        let reading = cleared.get();
+        if slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value) {
+            return Ok(Err(Loss::Duplicate));
+        }
+        let id = txn.append(slot.id, &cleared)?;
+        slot.seen_ms = Some(received.wall_ms);
+        slot.readings += 1;
+        for &at in &point.aggregates {
+            if self.windows[at].add(&slot.source, reading).is_err() {
+                self.batch.late += 1;
+            }
+        }
+        if !point.alarms.is_empty() && reading.quality != Quality::Retained {
+            self.alarms(txn, reading, now)?;
+        }
+        self.share_reading(txn, cleared, id, now)?;
+        Ok(Ok(()))
+    }
+
+    fn alarms(&mut self, txn: &mut Txn<'_>, reading: &Reading, now: Stamp) -> Result<(), StoreError> {
+        let index = reading.series.index();
+        let count = self.slots[index].as_ref().map_or(0, |slot| slot.alarms.len());
+        for at in 0..count {
+            let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else { break };
+            let alarm = &self.plan.alarms[point.alarms[at]];
+            if let Some(change) = alarm.reading(&mut slot.alarms[at], &reading.value, reading.time_ms, now) {
+                let value = Some(reading.value.clone());
+                self.alarm_changed(txn, reading.series, at, change, value, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn alarm_changed(
+        &mut self,
+        txn: &mut Txn<'_>,
+        series: SeriesKey,
+        at: usize,
+        change: Change,
+        value: Option<crate::model::Value>,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
+        let (Some(point), Some(slot)) = (&self.plan.points[series.index()], &self.slots[series.index()])
+        else {
+            return Ok(());
+        };
+        let alarm = &self.plan.alarms[point.alarms[at]];
+        self.pending.retain(|waiting| *waiting != (series, at));
+        let row = match slot.alarms[at] {
+            State::Normal => None,
+            State::Pending { since_ms, .. } => {
+                self.pending.push((series, at));
+                Some((false, since_ms))
+            }
+            State::Raised { since_ms } => Some((true, since_ms)),
+        };
+        txn.set_alarm(alarm.id.as_str(), slot.id, row)?;
+        let (raised, at_ms) = match change {
+            Change::Quiet => return Ok(()),
+            Change::Raised { at_ms } => (true, at_ms),
+            Change::Cleared { at_ms } => (false, at_ms),
+        };
+        tracing::warn!(alarm = %alarm.id, device = %point.device, raised, "alarm changed");
+        let event = Event {
+            alarm: alarm.id.clone(),
+            device: Some(point.device.clone()),
+            device_class: point.class.clone(),
+            metric: point.metric.clone(),
+            severity: alarm.severity,
+            raised,
+            value,
+            unit: point.unit.clone(),
+            at_ms,
+        };
+        for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Alarm) {
+            if let Some(cleared) = share.event(&event, now.wall_ms) {
+                let sealed =
+                    wire::event(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms);
+                txn.seal(Lane::Alarm, &sealed, now.wall_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a reading into the blocks of the share lines that permit it.
+    fn share_reading(
+        &mut self,
+        txn: &mut Txn<'_>,
+        cleared: Cleared<Reading>,
+        id: i64,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
+        let Some(slot) = &self.slots[cleared.get().series.index()] else { return Ok(()) };
+        let mut full = Vec::new();
+        for &at in &slot.bulk {
+            let bulk = &mut self.bulk[at];
+            if bulk.block.is_empty() {
+                bulk.upto = id - 1;
+            }
+            if bulk.block.push(cleared.clone(), self.plan.block, now.mono_ms) {
+                full.push(at);
+            }
+        }
+        full.into_iter().try_for_each(|at| self.seal_block(txn, at, now))
+    }
+
+    fn seal_block(&mut self, txn: &mut Txn<'_>, at: usize, now: Stamp) -> Result<(), StoreError> {
+        let bulk = &mut self.bulk[at];
+        let rows = bulk.block.take();
+        let share = &self.plan.shares[bulk.share];
+        if rows.is_empty() {
+            return Ok(());
+        }
+        bulk.upto = txn.reading_head();
+        let points = &self.plan.points;
+        let describe = |series: SeriesKey| {
+            let point = points.get(series.index())?.as_ref()?;
+            Some((&point.device, &point.metric, point.unit.as_str()))
+        };
+        for sealed in
+            wire::readings(&self.plan.gateway, share, self.policy_version, &rows, describe, now.wall_ms)
+        {
+            txn.seal(Lane::Bulk, &sealed, now.wall_ms)?;
+        }
+        let fold = block_fold(&self.plan, &self.bulk[at], txn.reading_head());
+        txn.set_fold(&fold)
+    }
+
+    fn seal_window(
+        &self,
+        txn: &mut Txn<'_>,
+        window: &crate::model::ClosedWindow,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
+        for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Aggregate) {
+            let Some(cleared) = share.window(window, now.wall_ms) else { continue };
+            for sealed in wire::window(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms)
+            {
+                txn.seal(Lane::Aggregate, &sealed, now.wall_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass: alarms whose hold time is over, windows whose watermark has come, blocks that are old enough.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the spine must be opened anew then.
+    pub fn tick(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
+        for (series, at) in self.pending.clone() {
+            let (Some(point), Some(slot)) =
+                (&self.plan.points[series.index()], &mut self.slots[series.index()])
+            else {
+                continue;
+            };
+            if let Some(change) = self.plan.alarms[point.alarms[at]].tick(&mut slot.alarms[at], now) {
+                self.alarm_changed(txn, series, at, change, None, now)?;
+            }
+        }
+        for at in 0..self.windows.len() {
+            let closed = self.windows[at].close(now.wall_ms);
+            if !closed.is_empty() {
+                txn.set_watermark(&self.plan.aggregates[at].id, self.windows[at].closed_until_ms())?;
+            }
+            for window in &closed {
+                self.seal_window(txn, window, now)?;
+            }
+        }
+        for at in 0..self.bulk.len() {
+            if self.bulk[at].block.is_due(self.plan.block, now.mono_ms) {
+                self.seal_block(txn, at, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a batch: losses go into the transaction, resume points when they are due. Tells what the batch was.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the spine must be opened anew then.
+    pub fn finish(&mut self, txn: &mut Txn<'_>) -> Result<Ledger, StoreError> {
+        let batch = std::mem::take(&mut self.batch);
+        txn.lose(&batch.lost)?;
+        if batch.late > 0 {
+            txn.count("late", batch.late)?;
+        }
+        if txn.reading_head() - self.snapshot_upto >= SNAPSHOT_READINGS {
+            self.snapshot(txn)?;
+        }
+        Ok(batch)
+    }
+
+    /// Stores the resume points of all folds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn snapshot(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+        let head = txn.reading_head();
+        for (aggregate, windows) in self.plan.aggregates.iter().zip(&self.windows) {
+            txn.set_fold(&FoldRow {
+                name: window_name(aggregate),
+                definition: definition(aggregate),
+                upto: head,
+                snapshot: windows.snapshot(),
+            })?;
+        }
+        for bulk in &self.bulk {
+            txn.set_fold(&block_fold(&self.plan, bulk, head))?;
+        }
+        self.snapshot_upto = head;
+        Ok(())
+    }
+
+    /// Readings up to this one are in every fold's resume point, so the log may forget them.
+    #[must_use]
+    pub fn folded_upto(&self) -> i64 {
+        let blocks = self.bulk.iter().filter(|bulk| !bulk.block.is_empty()).map(|bulk| bulk.upto);
+        blocks.chain([self.snapshot_upto]).min().unwrap_or(0)
+    }
+
+    /// How long the spine may rest when nothing comes in.
+    #[must_use]
+    pub fn rest(&self, now: Stamp) -> Duration {
+        let windows =
+            self.windows.iter().filter_map(|windows| Some(windows.wakeup_ms()?.saturating_sub(now.wall_ms)));
+        let alarms = self.pending.iter().filter_map(|(series, at)| {
+            let due = self.slots[series.index()].as_ref()?.alarms[*at].due_mono_ms()?;
+            Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
+        });
+        let blocks = self.bulk.iter().filter_map(|bulk| {
+            let due = bulk.block.due_mono_ms(self.plan.block)?;
+            Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
+        });
+        let soonest = windows.chain(alarms).chain(blocks).min().unwrap_or(i64::MAX).max(1);
+        Duration::from_millis(soonest.unsigned_abs()).min(REST_MAX)
+    }
+
+    /// What every consumer of a lane has acknowledged, by [`Lane::index`]; `None` for a lane without consumers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn acked_by_all(&self, store: &Store) -> Result<[Option<Seq>; Lane::ALL.len()], StoreError> {
+        let mut acked: [Option<Seq>; Lane::ALL.len()] = [None; Lane::ALL.len()];
+        for share in &self.plan.shares {
+            for consumer in &share.consumers {
+                let theirs = store.acked(consumer, share.lane)?;
+                let lowest = &mut acked[share.lane.index()];
+                *lowest = Some(lowest.map_or(theirs, |seq| seq.min(theirs)));
+            }
+        }
+        Ok(acked)
+    }
+
+    /// When each device was last heard and how often since the spine was opened, by device.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceSeen> {
+        let mut devices: HashMap<&DeviceId, DeviceSeen> = HashMap::new();
+        for (point, slot) in self.plan.points.iter().zip(&self.slots) {
+            let (Some(point), Some(slot)) = (point, slot) else { continue };
+            let seen = devices.entry(&point.device).or_insert_with(|| DeviceSeen {
+                device: point.device.clone(),
+                seen_ms: None,
+                readings: 0,
+            });
+            seen.seen_ms = seen.seen_ms.max(slot.seen_ms);
+            seen.readings += slot.readings;
+        }
+        let mut devices: Vec<_> = devices.into_values().collect();
+        devices.sort_by(|a, b| a.device.cmp(&b.device));
+        devices
+    }
+
+    /// Takes over what was seen of the devices from the spine before a change of plan.
+    pub fn remember_devices(&mut self, before: &Spine) {
+        for (slot, old) in self.slots.iter_mut().zip(&before.slots) {
+            if let (Some(slot), Some(old)) = (slot, old) {
+                slot.seen_ms = old.seen_ms;
+                slot.readings = old.readings;
+            }
+        }
+    }
+}
+
+fn slots(plan: &Plan, store: &mut Store) -> Result<(Vec<Option<Slot>>, Vec<Bucket>), StoreError> {
+    let names = plan.points.iter().flatten().map(|point| (point.device.as_str(), point.metric.as_str()));
+    let mut ids = store.series(names)?.into_iter();
+    let mut buckets = Vec::new();
+    let mut by_device: HashMap<&DeviceId, usize> = HashMap::new();
+    let slots = plan
+        .points
+        .iter()
+        .map(|point| {
+            let point = point.as_ref()?;
+            let bucket = *by_device.entry(&point.device).or_insert_with(|| {
+                buckets.push(Bucket::new(plan.rate));
+                buckets.len() - 1
+            });
+            Some(Slot {
+                id: ids.next()?,
+                bucket,
+                source: Source {
+                    device: point.device.clone(),
+                    metric: point.metric.clone(),
+                    unit: point.unit.clone(),
+                },
+                dedupe: Dedupe::default(),
+                alarms: vec![State::Normal; point.alarms.len()],
+                bulk: Vec::new(),
+                seen_ms: None,
+                readings: 0,
+            })
+        })
+        .collect();
+    Ok((slots, buckets))
+}
+
+/// The share lines of lane bulk, in order; each slot learns which of them take its readings.
+fn bulk(plan: &Plan, slots: &mut [Option<Slot>]) -> Vec<usize> {
+    let shares: Vec<usize> =
+        (0..plan.shares.len()).filter(|share| plan.shares[*share].lane == Lane::Bulk).collect();
+    for (point, slot) in plan.points.iter().zip(slots) {
+        let (Some(point), Some(slot)) = (point, slot) else { continue };
+        slot.bulk =
+            (0..shares.len()).filter(|at| plan.shares[shares[*at]].metrics.contains(&point.metric)).collect();
+    }
+    shares
+}
+
+fn keys(slots: &[Option<Slot>]) -> HashMap<SeriesId, SeriesKey> {
+    let slots = slots.iter().enumerate();
+    slots.filter_map(|(at, slot)| Some((slot.as_ref()?.id, SeriesKey(u32::try_from(at).ok()?)))).collect()
+}
+
+fn window_name(aggregate: &Aggregate) -> String {
+    format!("window:{}", aggregate.id)
+}
+
+fn block_name(plan: &Plan, share: usize) -> String {
+    format!("block:{}", plan.shares[share].id)
+}
+
+fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
+    FoldRow {
+        name: block_name(plan, bulk.share),
+        definition: String::new(),
+        upto: if bulk.block.is_empty() { head } else { bulk.upto },
+        snapshot: Vec::new(),
+    }
+}
+
+/// What makes two aggregates of one name the same.
+fn definition(aggregate: &Aggregate) -> String {
+    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by_device } = aggregate;
+    format!("{size_ms} {lateness_ms} {zone_ms} {by_device}")
+}
+
+fn parse_definition(name: &str, definition: &str) -> Option<Aggregate> {
+    let mut parts = definition.split(' ');
+    let mut number = || parts.next()?.parse().ok();
+    let (size_ms, lateness_ms, zone_ms) = (number()?, number()?, number()?);
+    let by_device = parts.next()?.parse().ok()?;
+    let id = name.strip_prefix("window:")?.parse().ok()?;
+    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by_device })
+}

@@ -1,0 +1,329 @@
+//! The one thread that writes: takes what is queued, commits once, answers all. It never drops a request: what cannot
+//! be stored waits, and so do the queue, the sockets and the devices behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{timeout, timeout_at};
+
+use super::spine::{Ledger, Spine};
+use super::{AckRefused, Acked, Plan, Request};
+use crate::clock::Clock;
+use crate::model::{Loss, Stamp};
+use crate::store::{Heads, Store, StoreError, Upkeep};
+
+/// Samples of one commit; a batch is closed when it has more.
+const BATCH_SAMPLES_MAX: usize = 4096;
+/// Requests of one commit.
+const BATCH_REQUESTS_MAX: usize = 1024;
+/// Between two tries of a batch that found no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
+/// Between two rounds of upkeep.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// Between two resume points of the folds when readings are few.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(600);
+
+/// What the writer counts, for metrics and the watchdog.
+#[derive(Debug, Default)]
+pub struct Counters {
+    received: AtomicU64,
+    stored: AtomicU64,
+    lost: [AtomicU64; Loss::ALL.len()],
+    late: AtomicU64,
+    commits: AtomicU64,
+    commit_micros: AtomicU64,
+    retries: AtomicU64,
+    bytes_used: AtomicU64,
+    bytes_max: AtomicU64,
+    turns: AtomicU64,
+}
+
+impl Counters {
+    fn add(&self, batch: &Ledger) {
+        self.received.fetch_add(batch.received, Ordering::Relaxed);
+        self.stored.fetch_add(batch.stored, Ordering::Relaxed);
+        self.late.fetch_add(batch.late, Ordering::Relaxed);
+        for (loss, count) in batch.lost.iter() {
+            self.lost[loss as usize].fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The ledger since the store was created.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger {
+            received: self.received.load(Ordering::Relaxed),
+            stored: self.stored.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            ..Ledger::default()
+        };
+        for loss in Loss::ALL {
+            ledger.lost.add(loss, self.lost[loss as usize].load(Ordering::Relaxed));
+        }
+        ledger
+    }
+
+    /// Turns of the writer's loop; stands still when it hangs.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Commits, the time they took in microseconds, tries repeated for lack of room, bytes used, bytes allowed.
+    #[must_use]
+    pub fn store(&self) -> [(&'static str, u64); 5] {
+        [
+            ("store_commits_total", &self.commits),
+            ("store_commit_microseconds_total", &self.commit_micros),
+            ("store_retries_total", &self.retries),
+            ("store_used_bytes", &self.bytes_used),
+            ("store_limit_bytes", &self.bytes_max),
+        ]
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// The thread's inside.
+pub struct Writer {
+    store: Store,
+    spine: Spine,
+    requests: mpsc::Receiver<Request>,
+    heads: watch::Sender<Heads>,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+    batch: Vec<Request>,
+    upkeep_at: Instant,
+    snapshot_at: Instant,
+}
+
+/// A running writer.
+pub type Handle = oneshot::Receiver<Result<(), StoreError>>;
+
+impl Writer {
+    /// Opens the spine on the store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(
+        mut store: Store,
+        plan: Plan,
+        requests: mpsc::Receiver<Request>,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, StoreError> {
+        let spine = Spine::open(plan, &mut store, clock.now())?;
+        let lost = store.lost()?;
+        let stored = store.reading_head().unsigned_abs();
+        counters.add(&Ledger { received: stored + lost.total(), stored, lost, late: store.tally("late")? });
+        let heads = watch::Sender::new(store.heads());
+        let now = Instant::now();
+        Ok(Self {
+            store,
+            spine,
+            requests,
+            heads,
+            clock,
+            counters,
+            batch: Vec::new(),
+            upkeep_at: now,
+            snapshot_at: now + SNAPSHOT_EVERY,
+        })
+    }
+
+    /// The newest positions; changes after every commit that sealed something.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Heads> {
+        self.heads.subscribe()
+    }
+
+    /// Starts the thread. It ends with an error, or when the last [`super::Intake`] is gone and everything is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] when there is no thread to be had.
+    pub fn spawn(self) -> Result<Handle, StoreError> {
+        let internal = |error: std::io::Error| StoreError::Internal(format!("thread store-writer: {error}"));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(internal)?;
+        let (done, handle) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                // Nobody may be left to hear it; the error is in the log then.
+                let _ = done.send(runtime.block_on(self.run()));
+            })
+            .map_err(internal)?;
+        Ok(handle)
+    }
+
+    async fn run(mut self) -> Result<(), StoreError> {
+        while self.collect().await {
+            self.commit()?;
+            self.upkeep()?;
+            self.counters.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        self.commit()?;
+        self.snapshot()?;
+        self.store.close()
+    }
+
+    /// Fills the batch; false when nobody is left to send.
+    async fn collect(&mut self) -> bool {
+        let rest = self.spine.rest(self.clock.now());
+        let first = match timeout(rest, self.requests.recv()).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return false,
+            Err(_) => return true,
+        };
+        let company = tokio::time::Instant::now() + self.store.settings().group_window;
+        let mut samples = self.push(first);
+        while samples < BATCH_SAMPLES_MAX && self.batch.len() < BATCH_REQUESTS_MAX {
+            match timeout_at(company, self.requests.recv()).await {
+                Ok(Some(request)) => samples += self.push(request),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        true
+    }
+
+    fn push(&mut self, request: Request) -> usize {
+        let samples = match &request {
+            Request::Deliver(delivery, _) => delivery.samples.len(),
+            // A plan is taken between two batches, so it ends this one.
+            Request::Apply(..) => BATCH_SAMPLES_MAX,
+            Request::Ack(..) | Request::Devices(_) => 0,
+        };
+        self.batch.push(request);
+        samples
+    }
+
+    /// Commits the batch, however long it takes to find room, then answers.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut tries = 0;
+        let (ledger, acks) = loop {
+            let began = Instant::now();
+            match self.attempt() {
+                Ok(done) => {
+                    self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                    self.counters
+                        .commit_micros
+                        .fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    break done;
+                }
+                Err(error) if error.is_passing() => self.recover(&error, &mut tries)?,
+                Err(error) => return Err(error),
+            }
+        };
+        self.counters.add(&ledger);
+        self.heads
+            .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
+        let mut acks = acks.into_iter();
+        for request in std::mem::take(&mut self.batch) {
+            // Whoever asked may be gone; what was stored stays stored.
+            match request {
+                Request::Deliver(_, reply) => drop(reply.send(())),
+                Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
+                Request::Devices(reply) => drop(reply.send(self.spine.devices())),
+                Request::Apply(plan, reply) => {
+                    self.apply(*plan)?;
+                    let _ = reply.send(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&mut self) -> Result<(Ledger, Vec<Result<Acked, AckRefused>>), StoreError> {
+        let now = self.clock.now();
+        let mut acks = Vec::new();
+        let mut txn = self.store.begin()?;
+        for request in &self.batch {
+            match request {
+                Request::Deliver(delivery, _) => self.spine.take(&mut txn, delivery, now)?,
+                Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
+                Request::Apply(..) | Request::Devices(_) => {}
+            }
+        }
+        self.spine.tick(&mut txn, now)?;
+        let ledger = self.spine.finish(&mut txn)?;
+        txn.commit()?;
+        Ok((ledger, acks))
+    }
+
+    /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
+    fn recover(&mut self, error: &StoreError, tries: &mut u32) -> Result<(), StoreError> {
+        if *tries == 0 {
+            tracing::error!(%error, "nothing is acknowledged until there is room");
+        }
+        *tries += 1;
+        self.counters.retries.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let now = self.clock.now();
+            let upkeep = self.upkeep_of(now)?;
+            match self.store.make_room(&upkeep) {
+                Ok(true) => {}
+                Ok(false) => std::thread::sleep(ROOM_PAUSE),
+                Err(error) if error.is_passing() => std::thread::sleep(ROOM_PAUSE),
+                Err(error) => return Err(error),
+            }
+            self.counters.turns.fetch_add(1, Ordering::Relaxed);
+            match Spine::open(self.spine.plan().clone(), &mut self.store, now) {
+                Ok(spine) => {
+                    let before = std::mem::replace(&mut self.spine, spine);
+                    self.spine.remember_devices(&before);
+                    return Ok(());
+                }
+                Err(error) if error.is_passing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn apply(&mut self, plan: Plan) -> Result<(), StoreError> {
+        self.snapshot()?;
+        let mut spine = Spine::open(plan, &mut self.store, self.clock.now())?;
+        spine.remember_devices(&self.spine);
+        self.spine = spine;
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<(), StoreError> {
+        let mut txn = self.store.begin()?;
+        self.spine.snapshot(&mut txn)?;
+        txn.commit()
+    }
+
+    fn upkeep_of(&self, now: Stamp) -> Result<Upkeep, StoreError> {
+        let retention = i64::try_from(self.store.settings().retention.as_millis()).unwrap_or(i64::MAX);
+        Ok(Upkeep {
+            acked: self.spine.acked_by_all(&self.store)?,
+            expire_before_ms: now.wall_ms.saturating_sub(retention),
+            folded_upto: self.spine.folded_upto(),
+        })
+    }
+
+    /// Between commits: gives the log back, and once in a while tidies one chunk.
+    fn upkeep(&mut self) -> Result<(), StoreError> {
+        self.store.checkpoint_if_due()?;
+        let now = Instant::now();
+        if now < self.upkeep_at {
+            return Ok(());
+        }
+        if now >= self.snapshot_at {
+            self.snapshot_at = now + SNAPSHOT_EVERY;
+            self.snapshot()?;
+        }
+        let upkeep = self.upkeep_of(self.clock.now())?;
+        match self.store.tidy(&upkeep) {
+            Ok(true) => {}
+            Ok(false) => self.upkeep_at = now + UPKEEP_EVERY,
+            Err(error) if error.is_passing() => self.upkeep_at = now + UPKEEP_EVERY,
+            Err(error) => return Err(error),
+        }
+        let (used, max) = self.store.room()?;
+        self.counters.bytes_used.store(used, Ordering::Relaxed);
+        self.counters.bytes_max.store(max, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,423 @@
+//! The lanes: sealing, acknowledging, reading a run, and the gaps of what had to go. SQL only; the rules are the
+//! contract's (proto/): positions dense from 1, a hash chain over all of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::StoreError;
+use super::{GapRow, Page, StoredRecord};
+use crate::model::{Consumer, Epoch, Lane, LineId, Loss, Seq};
+use crate::wire::{self, Sealed};
+
+/// The newest position of a lane and the hash there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) seq: Seq,
+    pub(super) hash: [u8; 32],
+}
+
+/// "Everything up to and including this is mine."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Whose.
+    pub consumer: Consumer,
+    /// The epoch the position is of.
+    pub epoch: Epoch,
+    /// The lane.
+    pub lane: Lane,
+    /// The position.
+    pub upto: Seq,
+    /// The consumer's hash of the record there, if it sent one.
+    pub head_hash: Option<[u8; 32]>,
+}
+
+/// The stored position after an ack; never lower than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// The position.
+    pub upto: Seq,
+    /// Whether a hash came and was the gateway's own.
+    pub hash_matched: bool,
+}
+
+/// Why an ack moves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckRefused {
+    /// Another epoch.
+    #[error(
+        "the cursor is of epoch {theirs}, the store is in epoch {ours}: pull again from position 0 of {ours}"
+    )]
+    Epoch {
+        /** Present epoch. */
+        ours: Epoch,
+        /** The cursor's. */
+        theirs: Epoch,
+    },
+    /// Ahead of the lane's head.
+    #[error("lane {lane}: ack of {upto} is ahead of the head {head}")]
+    Ahead {
+        /** Lane. */
+        lane: Lane,
+        /** Asked. */
+        upto: Seq,
+        /** Newest. */
+        head: Seq,
+    },
+    /// Another hash.
+    #[error("lane {lane}: the hash of record {upto} differs from the gateway's")]
+    Hash {
+        /** Lane. */
+        lane: Lane,
+        /** Asked. */
+        upto: Seq,
+    },
+}
+
+/// The statements of one lane; a lane is a table, so its name cannot be a parameter.
+struct Sql {
+    append: &'static str,
+    page: &'static str,
+    hash: &'static str,
+    first: &'static str,
+    trim: &'static str,
+}
+
+macro_rules! lane_sql {
+    ($table:literal) => {
+        Sql {
+            append: concat!(
+                "INSERT INTO ",
+                $table,
+                " (seq, item, sealed_ms, body, hash) VALUES (?, ?, ?, ?, ?)"
+            ),
+            page: concat!(
+                "SELECT o.seq, i.share_item, i.schema, o.body, o.hash FROM ",
+                $table,
+                " o JOIN item i ON i.id = o.item WHERE o.seq > ? ORDER BY o.seq LIMIT ?"
+            ),
+            hash: concat!("SELECT hash FROM ", $table, " WHERE seq = ?"),
+            first: concat!("SELECT seq, sealed_ms FROM ", $table, " ORDER BY seq LIMIT 1"),
+            trim: concat!("DELETE FROM ", $table, " WHERE seq <= ?"),
+        }
+    };
+}
+
+fn sql(lane: Lane) -> &'static Sql {
+    const ALARM: Sql = lane_sql!("outbox_alarm");
+    const AGGREGATE: Sql = lane_sql!("outbox_aggregate");
+    const BULK: Sql = lane_sql!("outbox_bulk");
+    match lane {
+        Lane::Alarm => &ALARM,
+        Lane::Aggregate => &AGGREGATE,
+        Lane::Bulk => &BULK,
+    }
+}
+
+pub(super) fn read_heads(conn: &Connection) -> Result<[Head; Lane::ALL.len()], StoreError> {
+    let mut heads = [Head { seq: Seq(0), hash: [0; 32] }; Lane::ALL.len()];
+    for lane in Lane::ALL {
+        heads[lane.index()] =
+            conn.query_row("SELECT head, head_hash FROM lane WHERE lane = ?", [lane.as_str()], |row| {
+                Ok(Head { seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()), hash: row.get(1)? })
+            })?;
+    }
+    Ok(heads)
+}
+
+pub(super) fn item(conn: &Connection, share_item: &LineId, schema: &str) -> Result<i64, StoreError> {
+    conn.execute(
+        "INSERT OR IGNORE INTO item (share_item, schema) VALUES (?, ?)",
+        [share_item.as_str(), schema],
+    )?;
+    let find = "SELECT id FROM item WHERE share_item = ? AND schema = ?";
+    Ok(conn.query_row(find, [share_item.as_str(), schema], |row| row.get(0))?)
+}
+
+pub(super) fn append(
+    conn: &Connection,
+    lane: Lane,
+    epoch: Epoch,
+    head: &mut Head,
+    item: i64,
+    sealed: &Sealed,
+    now_ms: i64,
+) -> Result<Seq, StoreError> {
+    let seq = head.seq.next();
+    let hash = wire::record_hash(&head.hash, &wire::record_id(epoch, lane, seq), sealed.body());
+    conn.prepare_cached(sql(lane).append)?.execute((
+        seq.0 as i64,
+        item,
+        now_ms,
+        sealed.body().as_ref(),
+        hash.as_slice(),
+    ))?;
+    conn.prepare_cached("UPDATE lane SET head = ?, head_hash = ? WHERE lane = ?")?.execute((
+        seq.0 as i64,
+        hash.as_slice(),
+        lane.as_str(),
+    ))?;
+    *head = Head { seq, hash };
+    Ok(seq)
+}
+
+pub(super) fn acked(conn: &Connection, consumer: &Consumer, lane: Lane) -> Result<Seq, StoreError> {
+    let find = "SELECT seq FROM cursor WHERE consumer = ? AND lane = ?";
+    let seq: Option<i64> = conn
+        .prepare_cached(find)?
+        .query_row([consumer.as_str(), lane.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(Seq(seq.unwrap_or(0).unsigned_abs()))
+}
+
+pub(super) fn ack(
+    conn: &Connection,
+    epoch: Epoch,
+    head: Seq,
+    ack: &Ack,
+) -> Result<Result<Acked, AckRefused>, StoreError> {
+    if ack.epoch != epoch {
+        return Ok(Err(AckRefused::Epoch { ours: epoch, theirs: ack.epoch }));
+    }
+    if ack.upto > head {
+        return Ok(Err(AckRefused::Ahead { lane: ack.lane, upto: ack.upto, head }));
+    }
+    let ours = hash_at(conn, ack.lane, ack.upto)?;
+    let hash_matched = ack.head_hash.is_some() && ack.head_hash == ours;
+    if ack.head_hash.is_some() && ours.is_some() && !hash_matched {
+        return Ok(Err(AckRefused::Hash { lane: ack.lane, upto: ack.upto }));
+    }
+    let before = acked(conn, &ack.consumer, ack.lane)?;
+    if ack.upto > before {
+        conn.prepare_cached("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)")?.execute((
+            ack.consumer.as_str(),
+            ack.lane.as_str(),
+            ack.upto.0 as i64,
+        ))?;
+    }
+    Ok(Ok(Acked { upto: before.max(ack.upto), hash_matched }))
+}
+
+/// The hash at a position, where it is still known: of a record on disk, or of the last one of a gap.
+fn hash_at(conn: &Connection, lane: Lane, seq: Seq) -> Result<Option<[u8; 32]>, StoreError> {
+    if seq == Seq(0) {
+        return Ok(Some([0; 32]));
+    }
+    let found =
+        conn.prepare_cached(sql(lane).hash)?.query_row([seq.0 as i64], |row| row.get(0)).optional()?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let find = "SELECT last_hash FROM gap WHERE lane = ? AND to_seq = ?";
+    Ok(conn.prepare_cached(find)?.query_row((lane.as_str(), seq.0 as i64), |row| row.get(0)).optional()?)
+}
+
+/// The oldest record of a lane and when it was sealed.
+pub(super) fn first(conn: &Connection, lane: Lane) -> Result<Option<(Seq, i64)>, StoreError> {
+    let row = conn
+        .prepare_cached(sql(lane).first)?
+        .query_row([], |row| Ok((Seq(row.get::<_, i64>(0)?.unsigned_abs()), row.get(1)?)))
+        .optional()?;
+    Ok(row)
+}
+
+/// Positions declared lost.
+pub(super) fn gap_records(conn: &Connection, lane: Lane) -> Result<u64, StoreError> {
+    let sum = "SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM gap WHERE lane = ?";
+    let count: i64 = conn.prepare_cached(sum)?.query_row([lane.as_str()], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// Deletes what every consumer has, up to but without `acked`: that one stays as the predecessor in the chain.
+/// At most `chunk` rows; tells how many went.
+pub(super) fn trim(conn: &Connection, lane: Lane, acked: Seq, chunk: u64) -> Result<u64, StoreError> {
+    let Some((first, _)) = first(conn, lane)? else { return Ok(0) };
+    let last = Seq(acked.0.saturating_sub(1).min(first.0 + chunk - 1));
+    if last < first {
+        return Ok(0);
+    }
+    Ok(conn.prepare_cached(sql(lane).trim)?.execute([last.0 as i64])? as u64)
+}
+
+/// Deletes the oldest records of a lane, at most `chunk`, and declares them lost; tells how many went.
+pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<u64, StoreError> {
+    let Some((from, _)) = first(conn, lane)? else { return Ok(0) };
+    let head = read_heads(conn)?[lane.index()].seq;
+    let to = Seq(head.0.min(from.0 + chunk - 1));
+    let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
+        StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
+    })?;
+    let gone = conn.prepare_cached(sql(lane).trim)?.execute([to.0 as i64])? as u64;
+    let reason = Loss::Budget.as_str();
+    let grown = conn.execute(
+        "UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?",
+        (to.0 as i64, last_hash.as_slice(), lane.as_str(), from.0 as i64 - 1, reason),
+    )?;
+    if grown == 0 {
+        conn.execute(
+            "INSERT INTO gap VALUES (?, ?, ?, ?, ?)",
+            (lane.as_str(), from.0 as i64, to.0 as i64, reason, last_hash.as_slice()),
+        )?;
+    }
+    Ok(gone)
+}
+
+/// A new epoch for a database that turned out to be an older copy: what is unsent keeps its order and starts anew from
+/// position 1, because a position of the old epoch may already stand for other bytes at the city.
+pub(super) fn fork(conn: &Connection, epoch: Epoch) -> Result<(), StoreError> {
+    conn.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", [epoch.0.as_slice()])?;
+    conn.execute("DELETE FROM cursor", [])?;
+    conn.execute("DELETE FROM gap", [])?;
+    for lane in Lane::ALL {
+        let mut head = Head { seq: Seq(0), hash: [0; 32] };
+        let table = format!("outbox_{lane}");
+        let mut select =
+            conn.prepare(&format!("SELECT seq, body FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1"))?;
+        let mut update = conn.prepare(&format!("UPDATE {table} SET seq = ?, hash = ? WHERE seq = ?"))?;
+        let mut old = 0_i64;
+        while let Some((seq, body)) = select
+            .query_row([old], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .optional()?
+        {
+            let new = head.seq.next();
+            let hash = wire::record_hash(&head.hash, &wire::record_id(epoch, lane, new), &body);
+            update.execute((new.0 as i64, hash.as_slice(), seq))?;
+            head = Head { seq: new, hash };
+            old = seq;
+        }
+        conn.execute(
+            "UPDATE lane SET head = ?, head_hash = ? WHERE lane = ?",
+            (head.seq.0 as i64, head.hash.as_slice(), lane.as_str()),
+        )?;
+    }
+    Ok(())
+}
+
+/// The run after a cursor. The caller holds a read transaction, so that rows, gaps and head are of one moment.
+pub(super) fn page(
+    conn: &Connection,
+    epoch: Epoch,
+    lane: Lane,
+    after: Seq,
+    records_max: usize,
+    bytes_max: usize,
+) -> Result<Page, StoreError> {
+    let head = read_heads(conn)?[lane.index()].seq;
+    let mut walk = Walk {
+        epoch,
+        prev: hash_at(conn, lane, after)?,
+        gaps: gaps(conn, lane, after)?,
+        page: Page { lane, after, records: Vec::new(), gaps: Vec::new(), through: after, head },
+        names: Vec::new(),
+    };
+    let mut statement = conn.prepare_cached(sql(lane).page)?;
+    let mut rows = statement.query((after.0 as i64, i64::try_from(records_max).unwrap_or(i64::MAX)))?;
+    let (mut bytes, mut read) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        bytes += body.len();
+        if read > 0 && bytes > bytes_max {
+            return Ok(walk.page);
+        }
+        read += 1;
+        let seq = Seq(row.get::<_, i64>(0)?.unsigned_abs());
+        let names = (row.get_ref(1)?.as_str(), row.get_ref(2)?.as_str());
+        let (Ok(share_item), Ok(schema)) = names else {
+            return Err(StoreError::Damaged(format!("lane {lane}: the item of record {seq} is no text")));
+        };
+        walk.record(seq, share_item, schema, body, row.get(4)?)?;
+    }
+    if read < records_max {
+        walk.hole(Seq(head.0 + 1));
+    }
+    Ok(walk.page)
+}
+
+fn gaps(conn: &Connection, lane: Lane, after: Seq) -> Result<Vec<(GapRow, [u8; 32])>, StoreError> {
+    let find =
+        "SELECT from_seq, to_seq, reason, last_hash FROM gap WHERE lane = ? AND to_seq > ? ORDER BY from_seq";
+    let mut statement = conn.prepare_cached(find)?;
+    let rows = statement.query_map((lane.as_str(), after.0 as i64), |row| {
+        let [from, to] = [row.get::<_, i64>(0)?, row.get::<_, i64>(1)?].map(|seq| Seq(seq.unsigned_abs()));
+        Ok((GapRow { from, to, reason: row.get(2)? }, row.get(3)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Puts rows and gaps together into a page that speaks for every position.
+struct Walk {
+    epoch: Epoch,
+    /// Hash of position `page.through`, where it is known.
+    prev: Option<[u8; 32]>,
+    gaps: Vec<(GapRow, [u8; 32])>,
+    page: Page,
+    /// Share items and schemas seen in this page: a few, so that each record shares them.
+    names: Vec<(LineId, Arc<str>)>,
+}
+
+impl Walk {
+    fn record(
+        &mut self,
+        seq: Seq,
+        share_item: &str,
+        schema: &str,
+        body: &[u8],
+        hash: [u8; 32],
+    ) -> Result<(), StoreError> {
+        self.hole(seq);
+        let id = wire::record_id(self.epoch, self.page.lane, seq);
+        match self.prev {
+            Some(prev) if wire::record_hash(&prev, &id, body) == hash => {
+                let (share_item, schema) = self.name(share_item, schema)?;
+                let body = Bytes::copy_from_slice(body);
+                self.page.records.push(StoredRecord { seq, share_item, schema, body, prev_hash: prev, hash });
+            }
+            Some(_) => self.lost(seq, seq, Loss::Corrupt.as_str()),
+            // The oldest one left has no predecessor to be checked against; everybody has acknowledged it.
+            None => self.lost(seq, seq, TRIMMED),
+        }
+        self.prev = Some(hash);
+        self.page.through = seq;
+        Ok(())
+    }
+
+    /// Everything from the present position up to `next` is gone: by a declared gap, or because all consumers had it.
+    fn hole(&mut self, next: Seq) {
+        while self.page.through.next() < next {
+            let from = self.page.through.next();
+            let declared = self.gaps.iter().find(|(gap, _)| gap.from <= from && from <= gap.to);
+            let (to, reason, hash) = match declared {
+                Some((gap, hash)) => (gap.to, gap.reason.clone(), Some(*hash)),
+                None => {
+                    let later = self.gaps.iter().map(|(gap, _)| gap.from).find(|start| *start > from);
+                    (Seq(later.unwrap_or(next).0.min(next.0) - 1), TRIMMED.to_owned(), None)
+                }
+            };
+            self.lost(from, to, &reason);
+            self.prev = hash;
+            self.page.through = to;
+        }
+    }
+
+    fn lost(&mut self, from: Seq, to: Seq, reason: &str) {
+        match self.page.gaps.last_mut() {
+            Some(last) if last.to.next() == from && last.reason == reason => last.to = to,
+            _ => self.page.gaps.push(GapRow { from, to, reason: reason.to_owned() }),
+        }
+    }
+
+    fn name(&mut self, share_item: &str, schema: &str) -> Result<(LineId, Arc<str>), StoreError> {
+        if let Some(known) =
+            self.names.iter().find(|(item, known)| item.as_str() == share_item && **known == *schema)
+        {
+            return Ok(known.clone());
+        }
+        let item = share_item.parse().map_err(|error| StoreError::Damaged(format!("share item: {error}")))?;
+        self.names.push((item, schema.into()));
+        Ok(self.names[self.names.len() - 1].clone())
+    }
+}
+
+/// The reason of positions that every consumer of their time has acknowledged.
+const TRIMMED: &str = "trimmed";

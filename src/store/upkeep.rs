@@ -1,0 +1,211 @@
+//! Keeping the store small, a chunk at a time so that no commit waits long: giving the log back, trimming what every
+//! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, then aggregates;
+//! alarms never).
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use rustix::fs::FallocateFlags;
+
+use super::error::StoreError;
+use super::schema::PAGE_BYTES;
+use super::{Settings, Store, WAL_PAGES, outbox};
+use crate::model::{Lane, Loss, Seq};
+
+/// Pages in the write-ahead log at which it is given back: 8 MiB.
+const WAL_PAGES_MAX: u64 = 2048;
+/// Rows deleted per step.
+const CHUNK: u64 = 4096;
+/// Pages given back to the file system per step.
+const VACUUM_PAGES: u64 = 256;
+
+/// What a step of upkeep needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// What every consumer of a lane has acknowledged; `None` for a lane without consumers.
+    pub acked: [Option<Seq>; Lane::ALL.len()],
+    /// Readings received before this are old, milliseconds since 1970 UTC.
+    pub expire_before_ms: i64,
+    /// Readings up to this one are in every fold's resume point.
+    pub folded_upto: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    ballast: PathBuf,
+    soft_pages: u64,
+}
+
+impl State {
+    /// Lays down the ballast.
+    pub(super) fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let state = Self {
+            ballast: settings.dir.join("ballast"),
+            soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(128),
+        };
+        state.lay_ballast(settings.reserve_bytes)?;
+        Ok(state)
+    }
+
+    fn lay_ballast(&self, bytes: u64) -> Result<(), StoreError> {
+        let wrap = |error: std::io::Error| StoreError::File { path: self.ballast.clone(), error };
+        if bytes == 0 || self.ballast.metadata().is_ok_and(|file| file.len() == bytes) {
+            return Ok(());
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.ballast)
+            .map_err(wrap)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => Ok(()),
+            // The file system cannot reserve, or has no room: go on without, the quota still holds.
+            Err(error) => {
+                drop(file);
+                let _ = std::fs::remove_file(&self.ballast);
+                tracing::warn!(%error, "no ballast could be laid: a full disk will be harder to tidy");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Moves the write-ahead log into the database when it is long enough. Called between commits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
+        if WAL_PAGES.get() < WAL_PAGES_MAX {
+            return Ok(());
+        }
+        self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// One step of tidying; true when there is more to do at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tidy(&mut self, upkeep: &Upkeep) -> Result<bool, StoreError> {
+        let mut gone = 0;
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let step = self.tidy_step(upkeep, &mut gone);
+        if let Err(error) = step {
+            let _ = self.conn.execute_batch("ROLLBACK");
+            return Err(error);
+        }
+        self.conn.execute_batch("COMMIT")?;
+        if self.free_pages()? > self.used_pages()? {
+            // Only stepping through its rows makes this pragma free more than one page.
+            let mut statement =
+                self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+        }
+        self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+        Ok(gone >= CHUNK)
+    }
+
+    fn tidy_step(&self, upkeep: &Upkeep, gone: &mut u64) -> Result<(), StoreError> {
+        for lane in Lane::ALL {
+            if let Some(acked) = upkeep.acked[lane.index()] {
+                *gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;
+            }
+        }
+        *gone += self.expire(upkeep, upkeep.expire_before_ms)?;
+        let mut shed = 0;
+        if self.used_pages()? > self.upkeep.soft_pages && *gone == 0 {
+            shed = self.shed(upkeep)?;
+        }
+        *gone += shed;
+        Ok(())
+    }
+
+    /// Deletes readings received before a time that every fold has, oldest first; the newest one always stays, because
+    /// the log's position is read from it.
+    fn expire(&self, upkeep: &Upkeep, before_ms: i64) -> Result<u64, StoreError> {
+        let last = upkeep.folded_upto.min(self.position.reading - 1);
+        let delete = "DELETE FROM reading WHERE id IN
+            (SELECT id FROM reading WHERE id <= ?1 ORDER BY id LIMIT ?3) AND received < ?2";
+        Ok(self.conn.prepare_cached(delete)?.execute((last, before_ms, CHUNK as i64))? as u64)
+    }
+
+    fn shed(&self, upkeep: &Upkeep) -> Result<u64, StoreError> {
+        let history = self.expire(upkeep, i64::MAX)?;
+        if history > 0 {
+            self.conn.execute(
+                "INSERT INTO tally VALUES ('expired_early', ?1) ON CONFLICT (name) DO UPDATE SET count = count + ?1",
+                [history as i64],
+            )?;
+            return Ok(history);
+        }
+        for lane in [Lane::Bulk, Lane::Aggregate] {
+            let gone = outbox::shed(&self.conn, lane, CHUNK)?;
+            if gone > 0 {
+                tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
+                return Ok(gone);
+            }
+        }
+        Ok(0)
+    }
+
+    /// After [`StoreError::Full`]: gives up the ballast, then sheds; true when something became free.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn make_room(&mut self, upkeep: &Upkeep) -> Result<bool, StoreError> {
+        let ballast = std::fs::remove_file(&self.upkeep.ballast).is_ok();
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let gone = self.shed(upkeep).and_then(|gone| {
+            self.conn.execute_batch("COMMIT")?;
+            Ok(gone)
+        });
+        match gone {
+            Ok(gone) => Ok(ballast || gone > 0),
+            Err(error) => {
+                let _ = self.conn.execute_batch("ROLLBACK");
+                if ballast && error.is_passing() { Ok(true) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Lays the ballast again once there is room.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub fn restore_ballast(&self) -> Result<(), StoreError> {
+        self.upkeep.lay_ballast(self.settings.reserve_bytes)
+    }
+
+    /// Pages that hold something.
+    fn used_pages(&self) -> Result<u64, StoreError> {
+        let pages: i64 = self.conn.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        Ok(pages.unsigned_abs() - self.free_pages()?)
+    }
+
+    /// Pages that hold nothing; the next rows go there, so they are given back only when they are more than half.
+    fn free_pages(&self) -> Result<u64, StoreError> {
+        let free: i64 = self.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        Ok(free.unsigned_abs())
+    }
+
+    /// Bytes that hold something, and bytes the store may grow to.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn room(&self) -> Result<(u64, u64), StoreError> {
+        Ok((self.used_pages()? * PAGE_BYTES, self.settings.bytes_max))
+    }
+
+    /// What a consumer has acknowledged in a lane.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn acked(&self, consumer: &crate::model::Consumer, lane: Lane) -> Result<Seq, StoreError> {
+        outbox::acked(&self.conn, consumer, lane)
+    }
+}
