@@ -1,0 +1,420 @@
+//! Cleared values into bodies. Deterministic: maps are ordered, and nothing but the arguments goes in.
+//!
+//! The share line is asked again about the device's name, so that a body can never say more than its line.
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost::Message;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use super::{ALARM, BODY_BYTES_MAX, Gateway, READINGS, Sealed, WINDOW, severity, timestamp, v1};
+use crate::model::{ClosedWindow, DeviceId, Event, Metric, Reading, Rollup, SeriesKey, Value};
+use crate::privacy::Cleared;
+use crate::privacy::release::ShareLine;
+use v1::measure::Value as Number;
+use v1::record_body::Content;
+
+/// Scale of a flag in [`v1::Readings`].
+pub(super) const FLAG: u32 = 254;
+/// Scale of a text in [`v1::Readings`].
+pub(super) const TEXT: u32 = 255;
+
+/// An alarm's change as one record. `sealed_ms` is milliseconds since 1970 UTC.
+#[must_use]
+pub fn event(
+    gateway: &Gateway,
+    line: &ShareLine,
+    policy_version: u32,
+    event: &Cleared<Event>,
+    sealed_ms: i64,
+) -> Sealed {
+    seal_event(head(gateway, line, policy_version, sealed_ms), line, event.get())
+}
+
+fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
+    let mut attributes = BTreeMap::from([("metric".to_owned(), event.metric.to_string())]);
+    if let Some(value) = &event.value {
+        attributes.insert("value".into(), text(value));
+        attributes.insert("unit".into(), event.unit.clone());
+    }
+    if line.devices {
+        attributes.insert("device".into(), event.device.to_string());
+    }
+    let state = if event.raised { v1::EventState::Raised } else { v1::EventState::Cleared };
+    let content = Content::Event(v1::Event {
+        event_code_system: "smallbrain".into(),
+        event_code: event.alarm.to_string(),
+        device_class: event.device_class.clone(),
+        severity: severity(event.severity).into(),
+        state: state.into(),
+        attributes,
+        source_pseudonym: String::new(),
+        manual: false,
+    });
+    let body = v1::RecordBody { observed_at: Some(timestamp(event.at_ms)), content: Some(content), ..head };
+    sealed(line, ALARM, &body)
+}
+
+/// A closed window as records of whole cells, each record at most [`BODY_BYTES_MAX`].
+#[must_use]
+pub fn window(
+    gateway: &Gateway,
+    line: &ShareLine,
+    policy_version: u32,
+    window: &Cleared<ClosedWindow>,
+    sealed_ms: i64,
+) -> Vec<Sealed> {
+    seal_window(head(gateway, line, policy_version, sealed_ms), line, window.get())
+}
+
+fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow) -> Vec<Sealed> {
+    head.window_start = Some(timestamp(window.start_ms));
+    head.window_end = Some(timestamp(window.end_ms));
+    let mut metrics: Vec<&Metric> = window.cells.iter().map(|cell| &cell.metric).collect();
+    metrics.dedup();
+    head.treatments.extend(
+        metrics.into_iter().map(|metric| treatment("aggregate", metric.as_str(), head.policy_version)),
+    );
+    split(&window.cells, line, WINDOW, &|cells| {
+        let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
+        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: "good".into() };
+        v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
+    })
+}
+
+/// Single readings as records of columns, each at most [`BODY_BYTES_MAX`]. A row whose series `describe` does not know
+/// any more has lost its point, and with it the line's permission: it is left out.
+#[must_use]
+pub fn readings<'a>(
+    gateway: &Gateway,
+    line: &ShareLine,
+    policy_version: u32,
+    rows: &[Cleared<Reading>],
+    describe: impl Fn(SeriesKey) -> Option<(&'a DeviceId, &'a Metric, &'a str)>,
+    sealed_ms: i64,
+) -> Vec<Sealed> {
+    let head = head(gateway, line, policy_version, sealed_ms);
+    split(rows, line, READINGS, &|rows| {
+        let columns = columns(line, rows, &describe);
+        v1::RecordBody { content: Some(Content::Readings(columns)), ..head.clone() }
+    })
+}
+
+/// Halves the items until each half's body fits; halves keep their order.
+fn split<T>(
+    items: &[T],
+    line: &ShareLine,
+    schema: &'static str,
+    body: &dyn Fn(&[T]) -> v1::RecordBody,
+) -> Vec<Sealed> {
+    if items.is_empty() {
+        return Vec::new();
+    }
+    let whole = body(items);
+    if items.len() == 1 || whole.encoded_len() <= BODY_BYTES_MAX {
+        return vec![sealed(line, schema, &whole)];
+    }
+    let (left, right) = items.split_at(items.len() / 2);
+    let mut records = split(left, line, schema, body);
+    records.extend(split(right, line, schema, body));
+    records
+}
+
+fn sealed(line: &ShareLine, schema: &'static str, body: &v1::RecordBody) -> Sealed {
+    Sealed { body: body.encode_to_vec().into(), share_item: line.id.clone(), schema }
+}
+
+fn head(gateway: &Gateway, line: &ShareLine, policy_version: u32, sealed_ms: i64) -> v1::RecordBody {
+    let operator = if line.devices { "keep" } else { "drop" };
+    v1::RecordBody {
+        gateway_id: gateway.id.clone(),
+        purpose: line.purpose.clone(),
+        policy_version,
+        place: Some(v1::Place {
+            division_code: gateway.division_code.clone(),
+            compound_code: gateway.compound_code.clone(),
+            ..v1::Place::default()
+        }),
+        sealed_at: Some(timestamp(sealed_ms)),
+        treatments: vec![treatment(operator, "device", policy_version)],
+        approval_ids: Some(line.approval.clone()).filter(|id| !id.is_empty()).into_iter().collect(),
+        ..v1::RecordBody::default()
+    }
+}
+
+fn treatment(operator: &str, field: &str, policy_version: u32) -> v1::Treatment {
+    v1::Treatment { operator: operator.into(), field: field.into(), parameter: String::new(), policy_version }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::Text(text) => text.to_string(),
+    }
+}
+
+fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
+    let dimensions: BTreeMap<String, String> = cell
+        .device
+        .iter()
+        .filter(|_| line.devices)
+        .map(|device| ("device".to_owned(), device.to_string()))
+        .collect();
+    let decimal = |number: Decimal| Some(Number::Decimal(number.to_string()));
+    let mean = || {
+        let exact = cell.sum?.checked_div(Decimal::from(cell.count))?;
+        exact.to_f64().map(Number::Number)
+    };
+    let numbers = [
+        ("count", Some(Number::Count(i64::try_from(cell.count).unwrap_or(i64::MAX)))),
+        ("sum", cell.sum.and_then(decimal)),
+        ("min", decimal(cell.min)),
+        ("max", decimal(cell.max)),
+        ("mean", mean()),
+        ("last", decimal(cell.last)),
+    ];
+    let measure = |(statistic, value): (&str, Option<Number>)| {
+        Some(v1::Measure {
+            name: format!("{}.{statistic}", cell.metric),
+            dimensions: dimensions.clone(),
+            value: Some(value?),
+            // A count has no unit of its own: UCUM writes 1.
+            unit: if statistic == "count" { "1".into() } else { cell.unit.clone() },
+            noise: String::new(),
+        })
+    };
+    numbers.into_iter().filter_map(measure).collect()
+}
+
+fn columns<'a>(
+    line: &ShareLine,
+    rows: &[Cleared<Reading>],
+    describe: &impl Fn(SeriesKey) -> Option<(&'a DeviceId, &'a Metric, &'a str)>,
+) -> v1::Readings {
+    let mut known: HashMap<SeriesKey, Option<u32>> = HashMap::new();
+    let mut out = v1::Readings::default();
+    for row in rows {
+        let row = row.get();
+        let index = *known.entry(row.series).or_insert_with(|| {
+            let (device, metric, unit) = describe(row.series)?;
+            out.series.push(v1::Series {
+                device: if line.devices { device.to_string() } else { String::new() },
+                metric: metric.to_string(),
+                unit: unit.to_owned(),
+            });
+            u32::try_from(out.series.len() - 1).ok()
+        });
+        let Some(index) = index else { continue };
+        if out.series_index.is_empty() {
+            out.base_ms = row.time_ms;
+        }
+        let (mantissa, scale) = match &row.value {
+            Value::Flag(flag) => (i64::from(*flag), FLAG),
+            Value::Text(text) => push_text(&mut out.texts, text.to_string()),
+            Value::Number(number) => match i64::try_from(number.mantissa()) {
+                Ok(mantissa) => (mantissa, number.scale()),
+                Err(_) => push_text(&mut out.texts, number.to_string()),
+            },
+        };
+        out.series_index.push(index);
+        out.time_delta_ms.push(row.time_ms.wrapping_sub(out.base_ms));
+        out.mantissa.push(mantissa);
+        out.scale.push(scale);
+    }
+    out
+}
+
+fn push_text(texts: &mut Vec<String>, text: String) -> (i64, u32) {
+    texts.push(text);
+    (i64::try_from(texts.len() - 1).unwrap_or(i64::MAX), TEXT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Lane, LineId, Quality, Severity};
+    use crate::privacy::intake::restored;
+    use crate::wire::body_json;
+
+    fn line(devices: bool) -> ShareLine {
+        ShareLine {
+            id: "S-001".parse().expect("id"),
+            purpose: "fire safety".into(),
+            lane: Lane::Bulk,
+            consumers: vec!["spiffe://brain.example/city".parse().expect("consumer")],
+            metrics: vec!["temperature".parse().expect("metric")],
+            devices,
+            carries: vec!["A-1".parse().expect("id")],
+            approval: "AP-7".into(),
+            until_ms: None,
+        }
+    }
+
+    fn gateway() -> Gateway {
+        Gateway { id: "gw-1".into(), division_code: "310115001001".into(), compound_code: "C-9".into() }
+    }
+
+    fn reading(series: u32, value: Value, time_ms: i64) -> Cleared<Reading> {
+        restored(Reading {
+            series: SeriesKey(series),
+            value,
+            time_ms,
+            received_ms: time_ms,
+            device_time: true,
+            quality: Quality::Good,
+        })
+    }
+
+    fn decoded(sealed: &Sealed) -> v1::RecordBody {
+        v1::RecordBody::decode(sealed.body().clone()).expect("a body that was just sealed")
+    }
+
+    fn cell(metric: &str, device: Option<&str>, sum: Option<&str>) -> Rollup {
+        Rollup {
+            metric: metric.parse().expect("metric"),
+            unit: "Cel".into(),
+            device: device.map(|d| d.parse().expect("device")),
+            count: 4,
+            sum: sum.map(|s| Decimal::from_str(s).expect("decimal")),
+            min: Decimal::new(-15, 1),
+            max: Decimal::new(300, 1),
+            last: Decimal::new(200, 1),
+        }
+    }
+
+    #[test]
+    fn an_event_says_no_more_than_its_line() {
+        let change = Event {
+            alarm: "smoke-high".parse().expect("id"),
+            device: "smoke-3".parse().expect("device"),
+            device_class: "smoke-detector".into(),
+            metric: "smoke_density".parse().expect("metric"),
+            severity: Severity::Critical,
+            raised: true,
+            value: Some(Value::Number(Decimal::new(1250, 2))),
+            unit: "%".into(),
+            at_ms: 1_700_000_000_123,
+        };
+        for devices in [true, false] {
+            let sealed =
+                seal_event(head(&gateway(), &line(devices), 3, 1_700_000_000_200), &line(devices), &change);
+            assert_eq!((sealed.schema(), sealed.share_item().as_str()), (ALARM, "S-001"));
+            let body = decoded(&sealed);
+            assert_eq!(body.approval_ids, ["AP-7"]);
+            assert_eq!(body.policy_version, 3);
+            assert_eq!(body.observed_at, Some(timestamp(1_700_000_000_123)));
+            let Some(Content::Event(told)) = body.content else { panic!("no event") };
+            assert_eq!(told.event_code, "smoke-high");
+            assert_eq!(told.attributes.get("value").map(String::as_str), Some("12.50"));
+            assert_eq!(told.attributes.contains_key("device"), devices);
+            assert_eq!(told.state(), v1::EventState::Raised);
+        }
+    }
+
+    fn seal(cells: Vec<Rollup>) -> Vec<Sealed> {
+        let aggregate = "A-1".parse::<LineId>().expect("id");
+        let window = ClosedWindow { aggregate, start_ms: 0, end_ms: 60_000, cells };
+        seal_window(head(&gateway(), &line(true), 1, 61_000), &line(true), &window)
+    }
+
+    #[test]
+    fn a_window_tells_six_statistics_and_leaves_out_what_it_does_not_know() {
+        for (sum, names) in [
+            (Some("50.0"), vec!["count", "sum", "min", "max", "mean", "last"]),
+            (None, vec!["count", "min", "max", "last"]),
+        ] {
+            let sealed = seal(vec![cell("temperature", Some("t-1"), sum)]);
+            assert_eq!(sealed.len(), 1);
+            let Some(Content::Aggregate(told)) = decoded(&sealed[0]).content else { panic!("no window") };
+            let expected: Vec<String> = names.iter().map(|n| format!("temperature.{n}")).collect();
+            assert_eq!(told.measures.iter().map(|m| m.name.clone()).collect::<Vec<_>>(), expected);
+            if sum.is_some() {
+                assert_eq!(told.measures[1].value, Some(Number::Decimal("50.0".into())));
+                assert_eq!(told.measures[4].value, Some(Number::Number(12.5)));
+            }
+        }
+        let many: Vec<_> =
+            (0..500).map(|i| cell("temperature", Some(&format!("sensor-{i:04}")), Some("1"))).collect();
+        let sealed = seal(many.clone());
+        assert!(sealed.len() > 1);
+        assert!(sealed.iter().all(|record| record.body().len() <= BODY_BYTES_MAX));
+        let devices: Vec<String> = sealed
+            .iter()
+            .flat_map(|record| match decoded(record).content {
+                Some(Content::Aggregate(told)) => told.measures,
+                _ => Vec::new(),
+            })
+            .filter(|measure| measure.name.ends_with(".count"))
+            .map(|measure| measure.dimensions["device"].clone())
+            .collect();
+        assert_eq!(devices, (0..500).map(|i| format!("sensor-{i:04}")).collect::<Vec<_>>());
+        assert_eq!(sealed, seal(many), "equal input, equal bytes");
+    }
+
+    #[test]
+    fn readings_of_every_kind_come_back_and_points_that_are_gone_stay_out() {
+        let device: DeviceId = "meter-1".parse().expect("device");
+        let metric: Metric = "energy".parse().expect("metric");
+        let describe = |key: SeriesKey| (key.0 < 2).then_some((&device, &metric, "kWh"));
+        let long = Decimal::from_i128_with_scale(79_228_162_514_264_337_593_543_950_335, 10);
+        let rows = [
+            reading(0, Value::Number(Decimal::new(12_340, 3)), 5_000),
+            reading(7, Value::Flag(true), 5_001),
+            reading(1, Value::Flag(true), 4_000),
+            reading(1, Value::Text("open".into()), 6_000),
+            reading(0, Value::Number(long), 7_000),
+        ];
+        let sealed = readings(&gateway(), &line(true), 1, &rows, describe, 8_000);
+        assert_eq!(sealed.len(), 1);
+        let told = body_json(&decoded(&sealed[0]));
+        let values: Vec<_> = told["readings"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| (row["value"].clone(), row["time"].clone()))
+            .collect();
+        assert_eq!(
+            values,
+            [
+                (serde_json::json!("12.340"), serde_json::json!("1970-01-01T00:00:05Z")),
+                (serde_json::json!(true), serde_json::json!("1970-01-01T00:00:04Z")),
+                (serde_json::json!("open"), serde_json::json!("1970-01-01T00:00:06Z")),
+                (serde_json::json!(long.to_string()), serde_json::json!("1970-01-01T00:00:07Z")),
+            ]
+        );
+        let anonymous = readings(&gateway(), &line(false), 1, &rows, describe, 8_000);
+        assert!(!anonymous[0].body().windows(7).any(|bytes| bytes == b"meter-1"));
+        assert!(readings(&gateway(), &line(true), 1, &[], describe, 8_000).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn readings_split_in_order_and_lose_nothing(
+            values in proptest::collection::vec((0u32..40, any::<i64>(), 0u32..28, any::<i32>()), 1..6000)
+        ) {
+            let device: DeviceId = "m".parse().expect("device");
+            let metric: Metric = "x".parse().expect("metric");
+            let rows: Vec<_> = values
+                .iter()
+                .map(|(s, m, scale, t)| reading(*s, Value::Number(Decimal::new(*m, *scale)), i64::from(*t)))
+                .collect();
+            let records = readings(&gateway(), &line(true), 1, &rows, |_| Some((&device, &metric, "1")), 0);
+            let mut back = Vec::new();
+            for record in &records {
+                prop_assert!(record.body().len() <= BODY_BYTES_MAX);
+                let Some(Content::Readings(told)) = decoded(record).content else { panic!("no readings") };
+                for i in 0..told.mantissa.len() {
+                    back.push((told.mantissa[i], told.scale[i], told.base_ms + told.time_delta_ms[i]));
+                }
+            }
+            let sent: Vec<_> = values.iter().map(|(_, m, s, t)| (*m, *s, i64::from(*t))).collect();
+            prop_assert_eq!(back, sent);
+        }
+    }
+}
