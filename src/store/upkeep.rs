@@ -10,7 +10,7 @@ use rustix::fs::FallocateFlags;
 
 use super::error::StoreError;
 use super::schema::PAGE_BYTES;
-use super::{Settings, Store, WAL_PAGES, outbox};
+use super::{Page, Settings, Store, WAL_PAGES, outbox};
 use crate::model::{Lane, Loss, Seq};
 
 /// Pages in the write-ahead log at which it is given back: 8 MiB.
@@ -199,6 +199,14 @@ impl Store {
     /// [`StoreError`].
     pub fn room(&self) -> Result<(u64, u64), StoreError> {
         Ok((self.used_pages()? * PAGE_BYTES, self.settings.bytes_max))
+    }
+
+    /// The run after a cursor, as [`super::reader::Reader::page`] gives it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn page(&self, lane: Lane, after: Seq, records_max: usize, bytes_max: usize) -> Result<Page, StoreError> {
+        outbox::page(&self.conn, self.epoch, lane, after, records_max, bytes_max)
     }
 
     /// What a consumer has acknowledged in a lane.
