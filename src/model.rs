@@ -402,8 +402,8 @@ pub enum Severity {
 pub struct Event {
     /// The alarm's id in the configuration.
     pub alarm: LineId,
-    /// The device it is about.
-    pub device: DeviceId,
+    /// The device it is about; none where a share line does not name it.
+    pub device: Option<DeviceId>,
     /// The template of the device.
     pub device_class: String,
     /// The metric that did it.
