@@ -387,6 +387,9 @@ impl Spine {
         let mut full = Vec::new();
         for &at in &slot.bulk {
             let bulk = &mut self.bulk[at];
+            if !self.plan.shares[bulk.share].reading(&slot.source.metric, now.wall_ms) {
+                continue;
+            }
             if bulk.block.is_empty() {
                 bulk.upto = id - 1;
             }
@@ -476,6 +479,10 @@ impl Spine {
         txn.lose(&batch.lost)?;
         if batch.late > 0 {
             txn.count("late", batch.late)?;
+            // What was late must be late again in a replay, also where the window that closed had nothing in it.
+            for (aggregate, windows) in self.plan.aggregates.iter().zip(&self.windows) {
+                txn.set_watermark(&aggregate.id, windows.closed_until_ms())?;
+            }
         }
         if txn.reading_head() - self.snapshot_upto >= SNAPSHOT_READINGS {
             self.snapshot(txn)?;

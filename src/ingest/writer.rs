@@ -238,6 +238,8 @@ impl Writer {
         let now = self.clock.now();
         let mut acks = Vec::new();
         let mut txn = self.store.begin()?;
+        // First, so that a hold time that is over counts before a reading that would break it.
+        self.spine.tick(&mut txn, now)?;
         for request in &self.batch {
             match request {
                 Request::Deliver(delivery, _) => self.spine.take(&mut txn, delivery, now)?,
@@ -245,7 +247,6 @@ impl Writer {
                 Request::Apply(..) | Request::Devices(_) => {}
             }
         }
-        self.spine.tick(&mut txn, now)?;
         let ledger = self.spine.finish(&mut txn)?;
         txn.commit()?;
         Ok((ledger, acks))

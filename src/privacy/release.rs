@@ -1,7 +1,10 @@
 //! The door outwards: one line of the share list (共享清单).
+//!
+//! Guarantees: default deny. A line lets out only what it names (alarm or aggregate, and metric), into its own lane,
+//! until it expires; a device's id goes with it only if the line says so. Pure: the time is an argument.
 
 use super::Cleared;
-use crate::model::{ClosedWindow, Consumer, Event, Lane, LineId, Metric};
+use crate::model::{ClosedWindow, Consumer, Event, Lane, LineId, Metric, Rollup};
 
 /// Who gets what, in which form, why, on whose approval, until when.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +30,200 @@ pub struct ShareLine {
 }
 
 impl ShareLine {
-    /// The event as this line permits it; `None` when it permits nothing.
+    /// The event as this line permits it, without its device unless the line says so; `None` when the line names
+    /// neither its alarm nor its metric.
     #[must_use]
     pub fn event(&self, event: &Event, now_ms: i64) -> Option<Cleared<Event>> {
-        let _ = (event, now_ms);
-        todo!()
+        let permitted = self.is_open(Lane::Alarm, now_ms)
+            && self.carries.contains(&event.alarm)
+            && self.metrics.contains(&event.metric);
+        permitted.then(|| {
+            let device = event.device.clone().filter(|_| self.devices);
+            Cleared(Event { device, ..event.clone() })
+        })
     }
 
-    /// The window as this line permits it; `None` when it permits nothing.
+    /// The window as this line permits it; `None` when it permits no cell.
+    ///
+    /// A line without devices lets out only cells over all devices: the numbers of a single one would still be its own
+    /// without its name.
     #[must_use]
     pub fn window(&self, window: &ClosedWindow, now_ms: i64) -> Option<Cleared<ClosedWindow>> {
-        let _ = (window, now_ms);
-        todo!()
+        if !self.is_open(Lane::Aggregate, now_ms) || !self.carries.contains(&window.aggregate) {
+            return None;
+        }
+        let permits =
+            |cell: &&Rollup| self.metrics.contains(&cell.metric) && (self.devices || cell.device.is_none());
+        let cells: Vec<Rollup> = window.cells.iter().filter(permits).cloned().collect();
+        let aggregate = window.aggregate.clone();
+        (!cells.is_empty()).then_some(Cleared(ClosedWindow {
+            aggregate,
+            start_ms: window.start_ms,
+            end_ms: window.end_ms,
+            cells,
+        }))
+    }
+
+    /// Whether the line lets out single readings of this metric. A reading without its device means nothing, so a line
+    /// without devices permits none.
+    #[must_use]
+    pub fn reading(&self, metric: &Metric, now_ms: i64) -> bool {
+        self.devices && self.is_open(Lane::Bulk, now_ms) && self.metrics.contains(metric)
+    }
+
+    fn is_open(&self, lane: Lane, now_ms: i64) -> bool {
+        self.lane == lane && self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rust_decimal::Decimal;
+
+    use super::*;
+    use crate::model::{Severity, Value};
+
+    const NOW_MS: i64 = 1_790_000_000_000;
+
+    fn metric(name: &str) -> Metric {
+        name.parse().expect("a metric")
+    }
+
+    fn id(name: &str) -> LineId {
+        name.parse().expect("an id")
+    }
+
+    fn line(
+        lane: Lane,
+        metrics: &[&str],
+        devices: bool,
+        carries: &[&str],
+        until_ms: Option<i64>,
+    ) -> ShareLine {
+        ShareLine {
+            id: id("S-1"),
+            purpose: "fire safety".into(),
+            lane,
+            consumers: vec!["spiffe://brain.example/city/310115/brain/a".parse().expect("a consumer")],
+            metrics: metrics.iter().map(|name| metric(name)).collect(),
+            devices,
+            carries: carries.iter().map(|name| id(name)).collect(),
+            approval: "AP-1".into(),
+            until_ms,
+        }
+    }
+
+    fn event() -> Event {
+        Event {
+            alarm: id("smoke"),
+            device: Some("detector-3".parse().expect("a device")),
+            device_class: "smoke_detector".into(),
+            metric: metric("smoke"),
+            severity: Severity::Critical,
+            raised: true,
+            value: Some(Value::Flag(true)),
+            unit: String::new(),
+            at_ms: NOW_MS,
+        }
+    }
+
+    fn cell(name: &str, device: Option<&str>) -> Rollup {
+        Rollup {
+            metric: metric(name),
+            unit: "Cel".into(),
+            device: device.map(|device| device.parse().expect("a device")),
+            count: 1,
+            sum: Some(Decimal::ONE),
+            min: Decimal::ONE,
+            max: Decimal::ONE,
+            last: Decimal::ONE,
+        }
+    }
+
+    fn window(cells: Vec<Rollup>) -> ClosedWindow {
+        ClosedWindow { aggregate: id("hourly"), start_ms: 0, end_ms: 3_600_000, cells }
+    }
+
+    #[test]
+    fn events() {
+        let bare = Event { device: None, ..event() };
+        for (name, line, expected) in [
+            ("all", line(Lane::Alarm, &["smoke"], true, &["smoke"], None), Some(event())),
+            ("no device", line(Lane::Alarm, &["smoke"], false, &["smoke"], None), Some(bare)),
+            ("last moment", line(Lane::Alarm, &["smoke"], true, &["smoke"], Some(NOW_MS + 1)), Some(event())),
+            ("expired", line(Lane::Alarm, &["smoke"], true, &["smoke"], Some(NOW_MS)), None),
+            ("another alarm", line(Lane::Alarm, &["smoke"], true, &["heat"], None), None),
+            ("carries nothing", line(Lane::Alarm, &["smoke"], true, &[], None), None),
+            ("another metric", line(Lane::Alarm, &["heat"], true, &["smoke"], None), None),
+            ("no metric", line(Lane::Alarm, &[], true, &["smoke"], None), None),
+            ("another lane", line(Lane::Bulk, &["smoke"], true, &["smoke"], None), None),
+        ] {
+            let got = line.event(&event(), NOW_MS).map(|cleared| cleared.get().clone());
+            assert_eq!(got, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn windows() {
+        let (total, own, other) = (cell("heat", None), cell("heat", Some("d1")), cell("power", Some("d1")));
+        let all = window(vec![total.clone(), own.clone(), other.clone()]);
+        for (name, line, cells) in [
+            (
+                "all",
+                line(Lane::Aggregate, &["heat", "power"], true, &["hourly"], None),
+                vec![&total, &own, &other],
+            ),
+            ("one metric", line(Lane::Aggregate, &["heat"], true, &["hourly"], None), vec![&total, &own]),
+            ("no devices", line(Lane::Aggregate, &["heat", "power"], false, &["hourly"], None), vec![&total]),
+            ("no cell left", line(Lane::Aggregate, &["power"], false, &["hourly"], None), vec![]),
+            ("expired", line(Lane::Aggregate, &["heat"], true, &["hourly"], Some(NOW_MS)), vec![]),
+            ("another aggregate", line(Lane::Aggregate, &["heat"], true, &["daily"], None), vec![]),
+            ("another lane", line(Lane::Alarm, &["heat"], true, &["hourly"], None), vec![]),
+        ] {
+            let expected = (!cells.is_empty()).then(|| window(cells.into_iter().cloned().collect()));
+            let got = line.window(&all, NOW_MS).map(|cleared| cleared.get().clone());
+            assert_eq!(got, expected, "{name}");
+        }
+        let line = line(Lane::Aggregate, &["heat"], true, &["hourly"], None);
+        assert_eq!(line.window(&window(vec![]), NOW_MS), None);
+    }
+
+    #[test]
+    fn readings() {
+        for (line, permitted) in [
+            (line(Lane::Bulk, &["heat"], true, &[], None), true),
+            (line(Lane::Bulk, &["heat"], true, &[], Some(NOW_MS + 1)), true),
+            (line(Lane::Bulk, &["heat"], true, &[], Some(NOW_MS)), false),
+            (line(Lane::Bulk, &["heat"], false, &[], None), false),
+            (line(Lane::Bulk, &["power"], true, &[], None), false),
+            (line(Lane::Aggregate, &["heat"], true, &[], None), false),
+        ] {
+            assert_eq!(line.reading(&metric("heat"), NOW_MS), permitted, "{line:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the line: no cell, metric or device leaves that it does not name.
+        #[test]
+        fn nothing_leaves_unless_listed(
+            names in prop::collection::vec((0_usize..3, prop::option::of(0_usize..3)), 0..12),
+            listed in prop::collection::btree_set(0_usize..3, 0..3),
+            devices in any::<bool>(),
+            until_ms in prop::option::of(NOW_MS - 2..NOW_MS + 2),
+        ) {
+            const METRICS: [&str; 3] = ["a", "b", "c"];
+            let cells = names.iter().map(|(name, device)| cell(METRICS[*name], device.map(|d| METRICS[d]))).collect();
+            let listed: Vec<&str> = listed.into_iter().map(|name| METRICS[name]).collect();
+            let line = line(Lane::Aggregate, &listed, devices, &["hourly"], until_ms);
+            if let Some(cleared) = line.window(&window(cells), NOW_MS) {
+                prop_assert!(until_ms.is_none_or(|until_ms| NOW_MS < until_ms));
+                prop_assert!(!cleared.get().cells.is_empty());
+                for cell in &cleared.get().cells {
+                    prop_assert!(listed.contains(&cell.metric.as_str()));
+                    prop_assert!(devices || cell.device.is_none());
+                }
+            }
+        }
     }
 }

@@ -205,7 +205,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn page(&self, lane: Lane, after: Seq, records_max: usize, bytes_max: usize) -> Result<Page, StoreError> {
+    pub fn page(
+        &self,
+        lane: Lane,
+        after: Seq,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, StoreError> {
         outbox::page(&self.conn, self.epoch, lane, after, records_max, bytes_max)
     }
 

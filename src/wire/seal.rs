@@ -294,7 +294,7 @@ mod tests {
     fn an_event_says_no_more_than_its_line() {
         let change = Event {
             alarm: "smoke-high".parse().expect("id"),
-            device: "smoke-3".parse().expect("device"),
+            device: Some("smoke-3".parse().expect("device")),
             device_class: "smoke-detector".into(),
             metric: "smoke_density".parse().expect("metric"),
             severity: Severity::Critical,

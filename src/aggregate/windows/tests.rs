@@ -1,0 +1,379 @@
+//! Tables, and properties against a naive fold.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Quality, SeriesKey};
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+const EAST_8_MS: i64 = 8 * HOUR_MS;
+
+fn aggregate(size_ms: i64, lateness_ms: i64, by_device: bool) -> Aggregate {
+    let id = "temperature_mean".parse().expect("an id");
+    Aggregate { id, size_ms, lateness_ms, zone_ms: EAST_8_MS, by_device }
+}
+
+fn source(device: &str, metric: &str) -> Source {
+    Source {
+        device: device.parse().expect("a device"),
+        metric: metric.parse().expect("a metric"),
+        unit: "Cel".into(),
+    }
+}
+
+fn reading(series: u32, value: Value, time_ms: i64) -> Reading {
+    Reading {
+        series: SeriesKey(series),
+        value,
+        time_ms,
+        received_ms: time_ms,
+        device_time: true,
+        quality: Quality::Good,
+    }
+}
+
+fn number(text: &str) -> Value {
+    Value::Number(decimal(text))
+}
+
+fn decimal(text: &str) -> Decimal {
+    Decimal::from_str_exact(text).expect("a number in a test")
+}
+
+/// With every digit, unlike an equality of decimals.
+fn shown(cell: &Rollup) -> String {
+    let Rollup { metric, unit, device, count, sum, min, max, last } = cell;
+    let device = device.as_ref().map_or("*", DeviceId::as_str);
+    let sum = sum.map_or("none".to_owned(), |sum| sum.to_string());
+    format!("{metric}/{device} [{unit}] n={count} sum={sum} {min}..{max} last={last}")
+}
+
+#[test]
+fn windows_begin_at_local_time() {
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    for (size_ms, zone_ms, time_ms, start_ms) in [
+        (DAY_MS, EAST_8_MS, 0, -EAST_8_MS),
+        (DAY_MS, EAST_8_MS, 16 * HOUR_MS - 1, -EAST_8_MS),
+        (DAY_MS, EAST_8_MS, 16 * HOUR_MS, 16 * HOUR_MS),
+        (DAY_MS, 0, -1, -DAY_MS),
+        (MINUTE_MS, EAST_8_MS, 59_999, 0),
+        (MINUTE_MS, EAST_8_MS, 60_000, 60_000),
+        (0, 0, 7, 7),
+    ] {
+        let aggregate = Aggregate { size_ms, zone_ms, ..aggregate(0, 0, false) };
+        assert_eq!(aggregate.start_of(time_ms), start_ms, "{size_ms} {time_ms}");
+    }
+}
+
+#[test]
+fn one_life() {
+    let mut windows = Windows::new(aggregate(MINUTE_MS, 10_000, true), 0);
+    let (heat, door) = (source("b", "heat"), source("a", "open"));
+    assert_eq!(windows.wakeup_ms(), None);
+    for (source, reading) in [
+        (&heat, reading(0, number("21.5"), 60_000)),
+        (&heat, reading(0, number("21.50"), 119_999)),
+        (&heat, reading(0, number("-3"), 60_001)),
+        (&heat, reading(0, number("22"), 119_999)),
+        (&door, reading(1, Value::Flag(true), 70_000)),
+        (&door, reading(1, Value::Flag(false), 70_001)),
+        (&heat, reading(0, Value::Text("E07".into()), 70_000)),
+        (&source("a", "heat"), reading(2, number("5"), 120_000)),
+    ] {
+        assert_eq!(windows.add(source, &reading), Ok(()));
+    }
+    assert_eq!(windows.wakeup_ms(), Some(130_000));
+    assert_eq!(windows.close(129_999), vec![]);
+    let closed = windows.close(130_000);
+    assert_eq!((closed.len(), closed[0].start_ms, closed[0].end_ms), (1, 60_000, 120_000));
+    assert_eq!(
+        closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
+        ["heat/b [Cel] n=4 sum=62.00 -3..22 last=22", "open/a [Cel] n=2 sum=1 0..1 last=0"]
+    );
+    assert_eq!((windows.closed_until_ms(), windows.wakeup_ms()), (120_000, Some(190_000)));
+    assert_eq!(windows.add(&heat, &reading(0, number("1"), 119_999)), Err(Late));
+    assert_eq!(windows.add(&heat, &reading(0, Value::Text("E07".into()), 0)), Ok(()));
+    assert_eq!(windows.close(0), vec![], "a clock that goes back closes nothing and opens nothing");
+    assert_eq!(windows.closed_until_ms(), 120_000);
+    assert_eq!(windows.close(i64::MAX / 2).len(), 1);
+    assert_eq!(windows.wakeup_ms(), None);
+}
+
+#[test]
+fn all_devices_in_one_cell_and_units_apart() {
+    let mut windows = Windows::new(aggregate(MINUTE_MS, 0, false), 0);
+    let in_fahrenheit = Source { unit: "[degF]".into(), ..source("a", "heat") };
+    for (source, series, value) in [
+        (source("a", "heat"), 0, "1"),
+        (source("b", "heat"), 1, "2"),
+        (in_fahrenheit, 0, "70"),
+        (source("a", "heat"), 0, "3"),
+    ] {
+        windows.add(&source, &reading(series, number(value), 5)).expect("open");
+    }
+    let closed = windows.close(MINUTE_MS);
+    assert_eq!(
+        closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
+        ["heat/* [Cel] n=3 sum=6 1..3 last=3", "heat/* [[degF]] n=1 sum=70 70..70 last=70"]
+    );
+}
+
+#[test]
+fn sums_are_exact_or_none() {
+    let max = "79228162514264337593543950335";
+    for (values, sum) in [
+        (&["0.1", "0.20"][..], Some("0.30")),
+        (&["1.50", "-1.50"][..], Some("0.00")),
+        (&["-1.5", "1.50", "2"][..], Some("2")),
+        (&["123456789012345.678", "-123456789012345.678"][..], Some("0.000")),
+        (&["12345678901234567890123.45", "-12345678901234567890123.45"][..], Some("0.00")),
+        (&["0.0000000000000000000000000001", "1"][..], Some("1.0000000000000000000000000001")),
+        (&["0.0000000000000000000000000001", "8"][..], None),
+        (&[max, "1"][..], None),
+        (&[max, "1", "-1"][..], None),
+        (&[max, "0.000"][..], Some(max)),
+        (&["79228162514264337593543950334", "0.1"][..], None),
+        (&["0", max, "-1"][..], Some("79228162514264337593543950334")),
+    ] {
+        let mut windows = Windows::new(aggregate(MINUTE_MS, 0, false), 0);
+        for value in values {
+            windows.add(&source("a", "energy"), &reading(0, number(value), 1)).expect("open");
+        }
+        let closed = windows.close(MINUTE_MS);
+        let got = closed[0].cells[0].sum.map(|sum| sum.to_string());
+        assert_eq!(got.as_deref(), sum, "{values:?}");
+    }
+}
+
+#[test]
+fn the_number_of_open_windows_is_bounded() {
+    let mut windows = Windows::new(aggregate(1000, 1_000_000, false), 0);
+    let source = source("a", "heat");
+    for index in 0..OPEN_MAX as i64 {
+        assert_eq!(windows.add(&source, &reading(0, number("1"), index * 1000)), Ok(()));
+    }
+    assert_eq!(windows.add(&source, &reading(0, number("1"), 1_000_000)), Err(Late));
+    assert_eq!(windows.add(&source, &reading(0, number("1"), 0)), Ok(()));
+    assert_eq!(windows.close(1_001_000).len(), 1);
+    assert_eq!(windows.add(&source, &reading(0, number("1"), 1_000_000)), Ok(()));
+}
+
+#[test]
+fn what_is_no_snapshot_is_refused() {
+    let own = aggregate(MINUTE_MS, 0, true);
+    let mut windows = Windows::new(own.clone(), 0);
+    windows.add(&source("a", "heat"), &reading(0, number("1.50"), 1)).expect("open");
+    windows.add(&source("b", "heat"), &reading(1, number("2"), 70_000)).expect("open");
+    let bytes = windows.snapshot();
+    for len in 0..bytes.len() {
+        assert!(Windows::restore(own.clone(), 0, &bytes[..len]).is_err(), "{len}");
+    }
+    assert!(Windows::restore(own.clone(), 0, &[&bytes[..], &[0]].concat()).is_err());
+    for other in [
+        Aggregate { size_ms: HOUR_MS, ..own.clone() },
+        Aggregate { zone_ms: 0, ..own.clone() },
+        Aggregate { by_device: false, ..own.clone() },
+    ] {
+        assert!(Windows::restore(other, 0, &bytes).is_err());
+    }
+    let later = Windows::restore(own.clone(), MINUTE_MS, &bytes).map(|windows| windows.wakeup_ms());
+    assert_eq!(later, Ok(Some(2 * MINUTE_MS)), "what was closed since is left out");
+    let patient = Aggregate { lateness_ms: 5, ..own };
+    assert!(Windows::restore(patient, 0, &bytes).is_ok(), "lateness may change");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add { series: u32, value: Value, time_ms: i64 },
+    Close { now_ms: i64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let numbers = prop_oneof![
+        8 => (-5000_i64..5000, 0_u32..4).prop_map(|(number, scale)| Decimal::new(number, scale)),
+        1 => Just(Decimal::MAX),
+        1 => Just(Decimal::new(1, 28)),
+    ];
+    let values = prop_oneof![
+        6 => numbers.prop_map(Value::Number),
+        1 => any::<bool>().prop_map(Value::Flag),
+        1 => Just(Value::Text("E07".into())),
+    ];
+    let step = prop_oneof![
+        9 => (0_u32..5, values, 0_i64..200).prop_map(|(series, value, time_ms)| Step::Add { series, value, time_ms }),
+        1 => (0_i64..200).prop_map(|now_ms| Step::Close { now_ms }),
+    ];
+    // Time goes forward with the steps, so that windows close between readings.
+    prop::collection::vec(step, 0..150).prop_map(|mut steps| {
+        for (index, step) in steps.iter_mut().enumerate() {
+            let (Step::Add { time_ms, .. } | Step::Close { now_ms: time_ms }) = step;
+            *time_ms += index as i64 * 5;
+        }
+        steps
+    })
+}
+
+fn sources() -> Vec<Source> {
+    [("b", "heat"), ("a", "heat"), ("a", "power"), ("c", "heat"), ("b", "power")]
+        .map(|(device, metric)| source(device, metric))
+        .into()
+}
+
+fn apply(windows: &mut Windows, step: &Step) -> (Result<(), Late>, Vec<ClosedWindow>) {
+    match step {
+        Step::Add { series, value, time_ms } => {
+            let source = &sources()[*series as usize];
+            (windows.add(source, &reading(*series, value.clone(), *time_ms)), Vec::new())
+        }
+        Step::Close { now_ms } => (Ok(()), windows.close(*now_ms)),
+    }
+}
+
+/// All that was accepted, folded anew for each window that is asked for.
+#[derive(Default)]
+struct Reference {
+    accepted: Vec<(i64, CellName, Decimal)>,
+    closed_until_ms: i64,
+}
+
+impl Reference {
+    fn close(&mut self, aggregate: &Aggregate, now_ms: i64) -> Vec<(i64, Vec<String>)> {
+        let mut closed = Vec::new();
+        while self.closed_until_ms + aggregate.size_ms <= now_ms - aggregate.lateness_ms {
+            let (start_ms, end_ms) = (self.closed_until_ms, self.closed_until_ms + aggregate.size_ms);
+            let within: Vec<_> =
+                self.accepted.iter().filter(|(t, ..)| (start_ms..end_ms).contains(t)).collect();
+            let names: std::collections::BTreeSet<_> = within.iter().map(|(_, name, _)| name).collect();
+            let cells: Vec<String> = names
+                .into_iter()
+                .map(|name| {
+                    let numbers: Vec<_> = within
+                        .iter()
+                        .filter(|(_, other, _)| other == name)
+                        .map(|(t, _, n)| (*t, *n))
+                        .collect();
+                    let sum = numbers[1..].iter().try_fold(numbers[0].1, |sum, (_, n)| exact_sum(sum, *n));
+                    shown(&Rollup {
+                        metric: name.metric.clone(),
+                        unit: name.unit.clone(),
+                        device: name.device.clone(),
+                        count: numbers.len() as u64,
+                        sum,
+                        // Of equal numbers the first one's digits.
+                        min: numbers
+                            .iter()
+                            .map(|(_, n)| *n)
+                            .reduce(|a, b| if b < a { b } else { a })
+                            .expect("some"),
+                        max: numbers
+                            .iter()
+                            .map(|(_, n)| *n)
+                            .reduce(|a, b| if b > a { b } else { a })
+                            .expect("some"),
+                        last: numbers.iter().max_by_key(|(t, _)| *t).expect("some").1,
+                    })
+                })
+                .collect();
+            if !cells.is_empty() {
+                closed.push((start_ms, cells));
+            }
+            self.closed_until_ms = end_ms;
+        }
+        closed
+    }
+}
+
+proptest! {
+    /// Against integers: the sum when it fits a decimal at the finer scale, else none.
+    #[test]
+    fn an_exact_sum_is_the_sum(
+        (one, other) in (any::<i64>(), any::<i64>()),
+        (places, finer) in (0_u32..10, 0_u32..18),
+    ) {
+        let exact = i128::from(one) * 10_i128.pow(finer) + i128::from(other);
+        let expected = Decimal::try_from_i128_with_scale(exact, places + finer).ok();
+        let got = exact_sum(Decimal::new(one, places), Decimal::new(other, places + finer));
+        prop_assert_eq!(got.filter(|_| one != 0 && other != 0), expected.filter(|_| one != 0 && other != 0));
+    }
+
+    #[test]
+    fn agrees_with_a_naive_fold(steps in steps(), by_device in any::<bool>(), lateness_ms in 0_i64..100) {
+        let aggregate = Aggregate { zone_ms: 0, ..aggregate(50, lateness_ms, by_device) };
+        let mut windows = Windows::new(aggregate.clone(), 0);
+        let mut reference = Reference::default();
+        for step in &steps {
+            let (added, closed) = apply(&mut windows, step);
+            let closed: Vec<_> = closed
+                .iter()
+                .map(|window| (window.start_ms, window.cells.iter().map(shown).collect::<Vec<_>>()))
+                .collect();
+            match step {
+                Step::Close { now_ms } => prop_assert_eq!(closed, reference.close(&aggregate, *now_ms)),
+                Step::Add { value: Value::Text(_), .. } => prop_assert_eq!(added, Ok(())),
+                Step::Add { series, value, time_ms } => {
+                    let is_late = *time_ms < reference.closed_until_ms;
+                    prop_assert_eq!(added.is_err(), is_late);
+                    let Source { device, metric, unit } = sources()[*series as usize].clone();
+                    let name = CellName { metric, device: by_device.then_some(device), unit };
+                    let number = match value {
+                        Value::Number(number) => *number,
+                        value => if *value == Value::Flag(true) { Decimal::ONE } else { Decimal::ZERO },
+                    };
+                    if !is_late {
+                        reference.accepted.push((*time_ms, name, number));
+                    }
+                }
+            }
+            prop_assert_eq!(windows.closed_until_ms(), reference.closed_until_ms);
+        }
+    }
+
+    /// Stopped and resumed after any step: the same bytes come out.
+    #[test]
+    fn resuming_changes_nothing(steps in steps(), at in 0_usize..150, by_device in any::<bool>()) {
+        let aggregate = aggregate(50, 60, by_device);
+        let (before, after) = steps.split_at(at.min(steps.len()));
+        let mut through = Windows::new(aggregate.clone(), 0);
+        for step in before {
+            let _ = apply(&mut through, step);
+        }
+        let bytes = through.snapshot();
+        let closed_until_ms = through.closed_until_ms();
+        let mut resumed = Windows::restore(aggregate, closed_until_ms, &bytes).expect("its own snapshot");
+        prop_assert_eq!(resumed.snapshot(), bytes);
+        for step in after {
+            prop_assert_eq!(through.wakeup_ms(), resumed.wakeup_ms());
+            // The texts of decimals show every digit.
+            let (one, other) = (apply(&mut through, step), apply(&mut resumed, step));
+            prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+        }
+        prop_assert_eq!(through.snapshot(), resumed.snapshot());
+    }
+
+    #[test]
+    fn any_bytes_are_safe_to_restore(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..300),
+        own in any::<bool>(),
+        flips in prop::collection::vec((0_usize..400, any::<u8>()), 0..4),
+    ) {
+        let aggregate = aggregate(50, 60, true);
+        if own {
+            let mut windows = Windows::new(aggregate.clone(), 0);
+            for (series, source) in sources().iter().enumerate() {
+                windows.add(source, &reading(series as u32, number("1.5"), series as i64 * 30)).expect("open");
+            }
+            bytes = windows.snapshot();
+        }
+        let len = bytes.len().max(1);
+        for (index, byte) in flips {
+            if let Some(slot) = bytes.get_mut(index % len) {
+                *slot = byte;
+            }
+        }
+        if let Ok(mut windows) = Windows::restore(aggregate, 0, &bytes) {
+            windows.close(i64::MAX);
+            prop_assert_eq!(windows.wakeup_ms(), None);
+        }
+    }
+}
