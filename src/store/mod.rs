@@ -20,6 +20,8 @@ mod outbox;
 pub mod reader;
 mod row;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::cell::Cell;

@@ -1,0 +1,278 @@
+//! The store on a real directory.
+
+use rust_decimal::Decimal;
+
+use super::*;
+use crate::model::{Consumer, DeviceId, Metric, Quality, Value};
+use crate::privacy::intake::{Treatment, clear};
+use crate::privacy::release::ShareLine;
+use crate::wire::{self, Gateway};
+
+const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
+
+fn settings(dir: &std::path::Path) -> Settings {
+    Settings {
+        dir: dir.to_owned(),
+        bytes_max: 64 << 20,
+        reserve_bytes: 64 << 10,
+        group_window: Duration::ZERO,
+        retention: Duration::from_secs(3600),
+    }
+}
+
+fn open(dir: &std::path::Path) -> Store {
+    Store::open(settings(dir), [7; 32], NOW).expect("the store opens")
+}
+
+fn reading(value: Value) -> Cleared<Reading> {
+    let reading = Reading {
+        series: SeriesKey(0),
+        value,
+        time_ms: NOW.wall_ms - 3,
+        received_ms: NOW.wall_ms,
+        device_time: true,
+        quality: Quality::Good,
+    };
+    clear(Some(&Treatment::Keep), reading).expect("kept")
+}
+
+fn sealed(value: i64) -> Sealed {
+    let device: DeviceId = "dev".parse().expect("a name");
+    let metric: Metric = "level".parse().expect("a name");
+    let line = ShareLine {
+        id: "S-1".parse().expect("a name"),
+        purpose: "test".into(),
+        lane: Lane::Bulk,
+        consumers: vec![],
+        metrics: vec![metric.clone()],
+        devices: true,
+        carries: vec![],
+        approval: "test".into(),
+        until_ms: None,
+    };
+    let rows = [reading(Value::Number(Decimal::from(value)))];
+    let describe = |_| Some((&device, &metric, ""));
+    wire::readings(&Gateway::default(), &line, 1, &rows, describe, NOW.wall_ms).remove(0)
+}
+
+fn seal(store: &mut Store, lane: Lane, count: i64) {
+    let mut txn = store.begin().expect("a transaction");
+    for value in 0..count {
+        txn.seal(lane, &sealed(value), NOW.wall_ms).expect("sealed");
+    }
+    txn.commit().expect("committed");
+}
+
+fn consumer() -> Consumer {
+    "spiffe://city.example/test".parse().expect("a name")
+}
+
+fn ack(store: &mut Store, upto: u64, head_hash: Option<[u8; 32]>) -> Result<Acked, AckRefused> {
+    let ack =
+        Ack { consumer: consumer(), epoch: store.epoch(), lane: Lane::Bulk, upto: Seq(upto), head_hash };
+    let mut txn = store.begin().expect("a transaction");
+    let answer = txn.ack(&ack).expect("asked");
+    txn.commit().expect("committed");
+    answer
+}
+
+fn upkeep(acked: u64) -> Upkeep {
+    Upkeep { acked: [None, None, Some(Seq(acked))], expire_before_ms: 0, folded_upto: i64::MAX }
+}
+
+fn page(store: &Store, after: u64) -> Page {
+    store.page(Lane::Bulk, Seq(after), 1000, 1 << 20).expect("a page")
+}
+
+fn seqs(page: &Page) -> Vec<u64> {
+    page.records.iter().map(|record| record.seq.0).collect()
+}
+
+fn gaps(page: &Page) -> Vec<(u64, u64, &str)> {
+    page.gaps.iter().map(|gap| (gap.from.0, gap.to.0, gap.reason.as_str())).collect()
+}
+
+#[test]
+fn a_transaction_without_a_commit_leaves_no_trace() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
+    for commits in [false, true, false] {
+        let mut txn = store.begin().expect("a transaction");
+        txn.append(series, &reading(Value::Flag(true))).expect("appended");
+        txn.seal(Lane::Alarm, &sealed(1), NOW.wall_ms).expect("sealed");
+        if commits {
+            txn.commit().expect("committed");
+        }
+    }
+    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0)]));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0)]));
+}
+
+#[test]
+fn values_come_back_as_they_were_and_a_flipped_bit_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
+    let values = [
+        Value::Number("-0.000".parse().expect("a number")),
+        Value::Number("21.50".parse().expect("a number")),
+        Value::Number(Decimal::MAX),
+        Value::Flag(false),
+        Value::Text("p1_表".into()),
+    ];
+    let mut txn = store.begin().expect("a transaction");
+    for value in &values {
+        txn.append(series, &reading(value.clone())).expect("appended");
+    }
+    txn.commit().expect("committed");
+    let replay = |store: &Store| {
+        let mut rows = Vec::new();
+        store.replay(0, |id| (id == series).then_some(SeriesKey(0)), |row| rows.push(row)).expect("replayed");
+        rows
+    };
+    for (row, value) in replay(&store).iter().zip(&values) {
+        assert!(row.reading == Some(reading(value.clone())), "row {}", row.id);
+    }
+    store.conn.execute("UPDATE reading SET value = 2151 WHERE id = 2", []).expect("damaged");
+    let intact: Vec<bool> = replay(&store).iter().map(|row| row.intact).collect();
+    assert_eq!(intact, [true, false, true, true, true]);
+}
+
+#[test]
+fn acknowledgements_never_go_back_and_never_run_ahead() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 5);
+    let hash = page(&store, 2).records[0].hash;
+    assert_eq!(ack(&mut store, 3, Some(hash)), Ok(Acked { upto: Seq(3), hash_matched: true }));
+    assert_eq!(ack(&mut store, 1, None), Ok(Acked { upto: Seq(3), hash_matched: false }));
+    assert!(matches!(ack(&mut store, 6, None), Err(AckRefused::Ahead { head: Seq(5), .. })));
+    assert!(matches!(ack(&mut store, 4, Some([9; 32])), Err(AckRefused::Hash { .. })));
+    let old =
+        Ack { consumer: consumer(), epoch: Epoch([0; 16]), lane: Lane::Bulk, upto: Seq(1), head_hash: None };
+    let mut txn = store.begin().expect("a transaction");
+    assert!(matches!(txn.ack(&old).expect("asked"), Err(AckRefused::Epoch { .. })));
+    drop(txn);
+    assert_eq!(store.acked(&consumer(), Lane::Bulk).expect("a cursor"), Seq(3));
+}
+
+#[test]
+fn trimming_keeps_the_chain_and_tells_a_latecomer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 6);
+    ack(&mut store, 4, None).expect("accepted");
+    store.tidy(&upkeep(4)).expect("tidied");
+    let rest = page(&store, 4);
+    assert_eq!((seqs(&rest), gaps(&rest), rest.through), (vec![5, 6], vec![], Seq(6)));
+    let all = page(&store, 0);
+    assert_eq!((seqs(&all), gaps(&all), all.through), (vec![5, 6], vec![(1, 4, "trimmed")], Seq(6)));
+}
+
+#[test]
+fn what_had_to_go_is_one_gap_and_the_chain_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 10);
+    for _ in 0..2 {
+        outbox::shed(&store.conn, Lane::Bulk, 3).expect("shed");
+    }
+    let all = page(&store, 0);
+    assert_eq!((seqs(&all), gaps(&all)), (vec![7, 8, 9, 10], vec![(1, 6, "budget")]));
+    let late = page(&store, 4);
+    assert_eq!((gaps(&late), late.through), (vec![(5, 6, "budget")], Seq(10)));
+    outbox::shed(&store.conn, Lane::Bulk, 100).expect("shed");
+    let none = page(&store, 0);
+    assert_eq!((seqs(&none), gaps(&none), none.through), (vec![], vec![(1, 10, "budget")], Seq(10)));
+    seal(&mut store, Lane::Bulk, 1);
+    assert_eq!(seqs(&page(&store, 0)), [11]);
+}
+
+#[test]
+fn a_damaged_record_is_a_gap_and_the_ones_behind_it_still_come() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 4);
+    store.conn.execute("UPDATE outbox_bulk SET body = x'00' WHERE seq = 2", []).expect("damaged");
+    let all = page(&store, 0);
+    assert_eq!((seqs(&all), gaps(&all), all.through), (vec![1, 3, 4], vec![(2, 2, "corrupt")], Seq(4)));
+}
+
+#[test]
+fn a_page_keeps_its_bounds_but_always_holds_one_record() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 5);
+    let length = page(&store, 0).records[0].body.len();
+    for (records_max, bytes_max, expected) in [(2, 1 << 20, 2), (10, 0, 1), (10, length * 3, 3)] {
+        let page = store.page(Lane::Bulk, Seq(0), records_max, bytes_max).expect("a page");
+        assert_eq!((page.records.len(), page.through), (expected, Seq(expected as u64)));
+    }
+}
+
+#[test]
+fn two_daemons_on_one_directory_are_one_too_many() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    assert!(matches!(Store::open(settings(dir.path()), [1; 32], NOW), Err(StoreError::Locked(_))));
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn an_older_copy_begins_a_new_epoch_and_keeps_what_is_unsent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 3);
+    ack(&mut store, 2, None).expect("accepted");
+    store.tidy(&upkeep(2)).expect("tidied");
+    let epoch = store.epoch();
+    store.close().expect("closed");
+    let copy = std::fs::read(dir.path().join("smallbrain.db")).expect("a copy");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 2);
+    store.close().expect("closed");
+    std::fs::write(dir.path().join("smallbrain.db"), copy).expect("restored");
+
+    let store = Store::open(settings(dir.path()), [8; 32], NOW).expect("the store opens");
+    assert_ne!(store.epoch(), epoch);
+    let all = page(&store, 0);
+    assert_eq!((seqs(&all), gaps(&all), store.heads()[2]), (vec![1, 2], vec![], Seq(2)));
+    assert_eq!(store.acked(&consumer(), Lane::Bulk).expect("a cursor"), Seq(0));
+}
+
+#[test]
+fn a_full_database_makes_room_and_takes_the_same_batch() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = Settings { bytes_max: 1 << 20, reserve_bytes: 64 << 10, ..settings(dir.path()) };
+    let mut store = Store::open(small, [7; 32], NOW).expect("the store opens");
+    let fill = |store: &mut Store| -> Result<(), StoreError> {
+        let mut txn = store.begin()?;
+        for value in 0..100 {
+            txn.seal(Lane::Bulk, &sealed(value), NOW.wall_ms)?;
+        }
+        txn.commit()
+    };
+    let mut refused = 0;
+    for _ in 0..200 {
+        while let Err(error) = fill(&mut store) {
+            assert!(error.is_passing(), "{error}");
+            refused += 1;
+            assert!(store.make_room(&upkeep(0)).expect("tried"), "there is bulk to shed");
+        }
+    }
+    assert!(refused > 0, "1 MiB never filled");
+    let (mut after, mut records, mut lost) = (0, 0, 0);
+    while after < 20_000 {
+        let page = page(&store, after);
+        records += page.records.len() as u64;
+        lost += page.gaps.iter().map(|gap| gap.to.0 - gap.from.0 + 1).sum::<u64>();
+        after = page.through.0;
+    }
+    assert_eq!(records + lost, 20_000, "every position is a record or a gap");
+    let (used, max) = store.room().expect("sizes");
+    assert!(used <= max);
+}
