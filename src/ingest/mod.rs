@@ -37,8 +37,6 @@ pub enum Request {
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
-    /// When each device was last heard.
-    Devices(oneshot::Sender<Vec<DeviceSeen>>),
 }
 
 /// When a device was last heard.
@@ -113,16 +111,6 @@ impl Intake {
         let (reply, done) = oneshot::channel();
         self.requests.send(Request::Apply(Box::new(plan), reply)).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)
-    }
-
-    /// When each device was last heard, by device.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the writer is gone.
-    pub async fn devices(&self) -> Result<Vec<DeviceSeen>, Stopped> {
-        let (reply, devices) = oneshot::channel();
-        self.requests.send(Request::Devices(reply)).await.map_err(|_| Stopped)?;
-        devices.await.map_err(|_| Stopped)
     }
 }
 

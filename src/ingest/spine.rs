@@ -122,6 +122,12 @@ impl Spine {
         Ok(spine)
     }
 
+    /// Version of the lists in force.
+    #[must_use]
+    pub fn policy_version(&self) -> u32 {
+        self.policy_version
+    }
+
     /// The plan in force.
     #[must_use]
     pub fn plan(&self) -> &Plan {

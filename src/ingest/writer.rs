@@ -1,15 +1,15 @@
 //! The one thread that writes: takes what is queued, commits once, answers all. It never drops a request: what cannot
 //! be stored waits, and so do the queue, the sockets and the devices behind it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
 use super::spine::{Ledger, Spine};
-use super::{AckRefused, Acked, Plan, Request};
+use super::{AckRefused, Acked, DeviceSeen, Plan, Request};
 use crate::clock::Clock;
 use crate::model::{Loss, Stamp};
 use crate::store::{Heads, Store, StoreError, Upkeep};
@@ -38,6 +38,9 @@ pub struct Counters {
     bytes_used: AtomicU64,
     bytes_max: AtomicU64,
     turns: AtomicU64,
+    lists_version: AtomicU64,
+    /// Of the last round of upkeep.
+    devices: Mutex<Vec<DeviceSeen>>,
 }
 
 impl Counters {
@@ -71,17 +74,45 @@ impl Counters {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Commits, the time they took in microseconds, tries repeated for lack of room, bytes used, bytes allowed.
+    /// When each device was last heard, by device; at most a second old.
     #[must_use]
-    pub fn store(&self) -> [(&'static str, u64); 5] {
-        [
+    pub fn devices(&self) -> Vec<DeviceSeen> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Version of the lists in force.
+    #[must_use]
+    pub fn lists_version(&self) -> u64 {
+        self.lists_version.load(Ordering::Relaxed)
+    }
+
+    /// Bytes the store may still grow by.
+    #[must_use]
+    pub fn bytes_free(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed).saturating_sub(self.bytes_used.load(Ordering::Relaxed))
+    }
+
+    /// Every counter by its metric's name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        let ledger = self.ledger();
+        let mut metrics = vec![
+            ("ingest_received_total".to_owned(), ledger.received),
+            ("ingest_stored_total".to_owned(), ledger.stored),
+            ("ingest_late_total".to_owned(), ledger.late),
+        ];
+        for loss in Loss::ALL {
+            metrics.push((format!("ingest_lost_total{{reason=\"{loss}\"}}"), ledger.lost.get(loss)));
+        }
+        let store = [
             ("store_commits_total", &self.commits),
             ("store_commit_microseconds_total", &self.commit_micros),
             ("store_retries_total", &self.retries),
             ("store_used_bytes", &self.bytes_used),
             ("store_limit_bytes", &self.bytes_max),
-        ]
-        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+        ];
+        metrics.extend(store.map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed))));
+        metrics
     }
 }
 
@@ -117,6 +148,7 @@ impl Writer {
         let lost = store.lost()?;
         let stored = store.reading_head().unsigned_abs();
         counters.add(&Ledger { received: stored + lost.total(), stored, lost, late: store.tally("late")? });
+        counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         let heads = watch::Sender::new(store.heads());
         let now = Instant::now();
         Ok(Self {
@@ -192,7 +224,7 @@ impl Writer {
             Request::Deliver(delivery, _) => delivery.samples.len(),
             // A plan is taken between two batches, so it ends this one.
             Request::Apply(..) => BATCH_SAMPLES_MAX,
-            Request::Ack(..) | Request::Devices(_) => 0,
+            Request::Ack(..) => 0,
         };
         self.batch.push(request);
         samples
@@ -224,7 +256,6 @@ impl Writer {
             match request {
                 Request::Deliver(_, reply) => drop(reply.send(())),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
-                Request::Devices(reply) => drop(reply.send(self.spine.devices())),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
                     let _ = reply.send(());
@@ -244,7 +275,7 @@ impl Writer {
             match request {
                 Request::Deliver(delivery, _) => self.spine.take(&mut txn, delivery, now)?,
                 Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
-                Request::Apply(..) | Request::Devices(_) => {}
+                Request::Apply(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
@@ -285,6 +316,7 @@ impl Writer {
         self.snapshot()?;
         let mut spine = Spine::open(plan, &mut self.store, self.clock.now())?;
         spine.remember_devices(&self.spine);
+        self.counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         self.spine = spine;
         Ok(())
     }
@@ -322,6 +354,7 @@ impl Writer {
             Err(error) if error.is_passing() => self.upkeep_at = now + UPKEEP_EVERY,
             Err(error) => return Err(error),
         }
+        *self.counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = self.spine.devices();
         let (used, max) = self.store.room()?;
         self.counters.bytes_used.store(used, Ordering::Relaxed);
         self.counters.bytes_max.store(max, Ordering::Relaxed);
