@@ -1,1 +1,523 @@
-//! Daemon.
+//! THE place where tasks start, are watched and stop.
+//!
+//! Sources (serial ports) are started again with back-off when they end. Core tasks (writer, MQTT front, share server,
+//! local socket, metrics) end the process when they end early, and systemd starts it again. Stopping cancels the sources
+//! and servers only; the writer ends because its input closed, after everything is stored.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::clock::{Clock, SystemClock};
+use crate::config::watch::Watch;
+use crate::config::{Config, Faults};
+use crate::device::{mqtt, serial};
+use crate::ingest::writer::{self, Writer};
+use crate::ingest::{Intake, Stopped};
+use crate::model::Severity;
+use crate::privacy::release::ShareLine;
+use crate::share::{self, local};
+use crate::store::reader::Reader;
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics;
+
+/// Waits of a source that keeps ending.
+const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long everything may take to be stored after a stop; systemd waits longer.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// How often the state is told to systemd where it has no watchdog.
+const STATUS_EVERY: Duration = Duration::from_secs(15);
+
+/// The daemon cannot start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration.
+    #[error("{0}")]
+    Config(Faults),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address is not to be had.
+    #[error("listen {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// A listener of the city's side.
+    #[error(transparent)]
+    Bind(#[from] share::listen::BindError),
+    /// The MQTT front.
+    #[error("mqtt: {0}")]
+    Mqtt(#[from] mqtt::FrontError),
+    /// A core task ended.
+    #[error("{0} ended: {1}")]
+    Ended(&'static str, String),
+    /// The operating system.
+    #[error("{0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+impl DaemonError {
+    /// The process's exit code for it: 78 configuration, 77 permission, 70 the rest.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let permission = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+        match self {
+            DaemonError::Config(_) => 78,
+            DaemonError::Store(StoreError::File { error, .. }) | DaemonError::Listen(_, error) if permission(error) => 77,
+            _ => 70,
+        }
+    }
+}
+
+/// Where the daemon listens; differs from the configuration where that says port 0.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// MQTT.
+    pub mqtt: Option<SocketAddr>,
+    /// The city's listeners that have an address.
+    pub share: Vec<SocketAddr>,
+    /// Metrics.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A serial port's task.
+struct Port {
+    settings: watch::Sender<Arc<serial::PortSettings>>,
+    stop: CancellationToken,
+}
+
+/// Everything that is counted and told.
+struct Inside {
+    writer: Arc<writer::Counters>,
+    mqtt: Arc<mqtt::Counters>,
+    share: Arc<share::counters::Counters>,
+    ports: Mutex<Vec<Arc<serial::Counters>>>,
+    severities: Mutex<HashMap<String, Severity>>,
+    degraded: Mutex<Vec<String>>,
+}
+
+impl Inside {
+    fn metrics(&self) -> Vec<(String, u64)> {
+        let mut metrics = self.writer.metrics();
+        metrics.extend(self.mqtt.iter().map(|(name, value)| (name.to_owned(), value)));
+        metrics.extend(self.share.iter());
+        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            metrics.extend(port.iter());
+        }
+        metrics
+    }
+}
+
+impl local::Inside for Inside {
+    fn counters(&self) -> Vec<(String, u64)> {
+        self.metrics()
+    }
+
+    fn devices(&self) -> Vec<local::DeviceState> {
+        let seen = self.writer.devices().into_iter();
+        seen.map(|seen| local::DeviceState { device: seen.device, last_seen_ms: seen.seen_ms, readings: seen.readings })
+            .collect()
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.writer.bytes_free() == 0 {
+            degraded.push("store: the disk budget is used up".into());
+        }
+        degraded
+    }
+
+    fn severity(&self, alarm: &str) -> Option<Severity> {
+        self.severities.lock().unwrap_or_else(PoisonError::into_inner).get(alarm).copied()
+    }
+
+    fn policy_version(&self) -> u64 {
+        self.writer.lists_version()
+    }
+
+    fn storage_bytes_free(&self) -> u64 {
+        self.writer.bytes_free()
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    /// Where it listens.
+    pub addresses: Addresses,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    intake: Intake,
+    inside: Arc<Inside>,
+    mqtt: Option<watch::Sender<Arc<mqtt::Settings>>>,
+    ports: HashMap<String, Port>,
+    lines: watch::Sender<Arc<[ShareLine]>>,
+    /// Cancels sources and servers.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    ended: mpsc::Sender<DaemonError>,
+    endings: mpsc::Receiver<DaemonError>,
+    writer: writer::Handle,
+}
+
+impl Daemon {
+    /// Opens the store, takes every address, then starts the tasks: when this returns, the daemon is ready.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, DaemonError> {
+        let inside = Arc::new(Inside {
+            writer: Arc::default(),
+            mqtt: Arc::default(),
+            share: Arc::default(),
+            ports: Mutex::default(),
+            severities: Mutex::new(severities(&config)),
+            degraded: Mutex::default(),
+        });
+        let (intake, requests) = Intake::channel(config.queue);
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(|error| DaemonError::System("random numbers", error.into()))?;
+        let (settings, plan, time, counters) =
+            (config.store.clone(), config.plan.clone(), clock.clone(), inside.writer.clone());
+        let writer = tokio::task::spawn_blocking(move || {
+            let store = Store::open(settings, entropy, time.now())?;
+            let epoch = store.epoch();
+            Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch))
+        });
+        let (writer, epoch) = writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
+        let reader = Reader::open(&config.store.dir, epoch, writer.heads())?;
+        let (ended, endings) = mpsc::channel(8);
+        let mut daemon = Self {
+            addresses: Addresses::default(),
+            clock,
+            intake,
+            inside,
+            mqtt: None,
+            ports: HashMap::new(),
+            lines: watch::Sender::new(config.share.lines.clone().into()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            ended,
+            endings,
+            writer: writer.spawn()?,
+            config,
+        };
+        daemon.start_share(&reader).await?;
+        daemon.start_local(&reader)?;
+        daemon.start_metrics().await?;
+        daemon.start_mqtt().await?;
+        daemon.start_ports(daemon.config.ports.clone());
+        Ok(daemon)
+    }
+
+    /// Runs a core task: when it ends before the stop, the daemon has failed.
+    fn core<E: std::fmt::Display>(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let (ended, stop) = (self.ended.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let end = task.await;
+            if !stop.is_cancelled() {
+                let cause = end.err().map_or_else(|| "without an error".to_owned(), |error| error.to_string());
+                // Somebody ended before it, and the process ends for that.
+                let _ = ended.try_send(DaemonError::Ended(name, cause));
+            }
+        });
+    }
+
+    async fn start_share(&mut self, reader: &Reader) -> Result<(), DaemonError> {
+        let mut bound = Vec::new();
+        for listener in &self.config.share.listeners {
+            bound.push(share::listen::bind(listener).await?);
+        }
+        self.addresses.share = bound.iter().filter_map(share::listen::Bound::address).collect();
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let city = share::server::City {
+            gateway: self.config.share.gateway.clone(),
+            lines: self.lines.subscribe(),
+            pages: reader.clone(),
+            intake: self.intake.clone(),
+            clock: self.clock.clone(),
+            counters: self.inside.share.clone(),
+        };
+        self.core("share server", share::server::serve(bound, city, self.stop.clone()));
+        Ok(())
+    }
+
+    fn start_local(&mut self, reader: &Reader) -> Result<(), DaemonError> {
+        let socket = share::listen::unix(&self.config.socket, local::SOCKET_MODE)?;
+        let state = local::Local {
+            gateway: self.config.share.gateway.clone(),
+            lines: self.lines.subscribe(),
+            pages: reader.clone(),
+            inside: self.inside.clone(),
+            clock: self.clock.clone(),
+        };
+        self.core("local socket", local::serve(socket, state, self.stop.clone()));
+        Ok(())
+    }
+
+    async fn start_metrics(&mut self) -> Result<(), DaemonError> {
+        let Some(address) = self.config.telemetry.listen else { return Ok(()) };
+        let listener = listen(address).await?;
+        self.addresses.metrics = listener.local_addr().ok();
+        let inside = self.inside.clone();
+        let source: metrics::Source = Arc::new(move |page| {
+            for (name, value) in inside.metrics() {
+                page.put(&name, value);
+            }
+        });
+        self.core("metrics", metrics::serve(listener, source, self.stop.clone()));
+        Ok(())
+    }
+
+    async fn start_mqtt(&mut self) -> Result<(), DaemonError> {
+        let Some(settings) = self.config.mqtt.clone() else { return Ok(()) };
+        let listener = listen(settings.listen).await?;
+        self.addresses.mqtt = listener.local_addr().ok();
+        let settings = watch::Sender::new(Arc::new(settings));
+        let front = mqtt::Front::new(
+            settings.subscribe(),
+            self.intake.clone(),
+            self.clock.clone(),
+            self.inside.mqtt.clone(),
+        )?;
+        self.core("mqtt front", front.serve(listener, self.stop.clone()));
+        self.mqtt = Some(settings);
+        Ok(())
+    }
+
+    /// Starts new ports, tells changed ones, stops those that are gone.
+    fn start_ports(&mut self, ports: Vec<serial::PortSettings>) {
+        self.ports.retain(|name, port| {
+            let stays = ports.iter().any(|settings| settings.name == *name);
+            if !stays {
+                port.stop.cancel();
+                let mut counters = self.inside.ports.lock().unwrap_or_else(PoisonError::into_inner);
+                counters.retain(|counters| counters.port() != name);
+            }
+            stays
+        });
+        for settings in ports {
+            if let Some(port) = self.ports.get(&settings.name) {
+                port.settings.send_if_modified(|present| {
+                    let changed = **present != settings;
+                    *present = Arc::new(settings);
+                    changed
+                });
+                continue;
+            }
+            let counters = Arc::new(serial::Counters::new(&settings.name));
+            self.inside.ports.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+            let (name, stop) = (settings.name.clone(), self.stop.child_token());
+            let settings = watch::Sender::new(Arc::new(settings));
+            let (receiver, intake, clock, ends) =
+                (settings.subscribe(), self.intake.clone(), self.clock.clone(), stop.clone());
+            self.tasks.spawn(keep(name.clone(), stop.clone(), move || {
+                serial::port::serve(receiver.clone(), intake.clone(), clock.clone(), counters.clone(), ends.clone())
+            }));
+            self.ports.insert(name, Port { settings, stop });
+        }
+    }
+
+    /// Takes a new configuration live; tells what of it needs a restart.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone.
+    pub async fn apply(&mut self, config: Config) -> Result<Vec<&'static str>, Stopped> {
+        let restart = self.config.restart_needed(&config);
+        // The spine first: no series may arrive before it is known.
+        self.intake.apply(config.plan.clone()).await?;
+        if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
+            sender.send_replace(Arc::new(settings.clone()));
+        }
+        self.start_ports(config.ports.clone());
+        self.lines.send_replace(config.share.lines.clone().into());
+        *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
+        self.config = config;
+        Ok(restart)
+    }
+
+    /// Waits until a core task ends early, and says why.
+    pub async fn failed(&mut self) -> DaemonError {
+        let writer = &mut self.writer;
+        tokio::select! {
+            end = writer => match end {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) => DaemonError::Ended("writer", "without an error".into()),
+                Err(_) => DaemonError::Ended("writer", "it panicked".into()),
+            },
+            Some(error) = self.endings.recv() => error,
+        }
+    }
+
+    /// Turns of the writer; stand still when it hangs.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.inside.writer.turns()
+    }
+
+    /// The writer's ledger.
+    #[must_use]
+    pub fn ledger(&self) -> crate::ingest::spine::Ledger {
+        self.inside.writer.ledger()
+    }
+
+    /// Ends the sources and servers, then waits until everything that was taken is stored.
+    ///
+    /// # Errors
+    /// [`DaemonError`] when the store fails, or does not end in time.
+    pub async fn stop(self) -> Result<(), DaemonError> {
+        self.stop.cancel();
+        self.tasks.close();
+        let stored = async {
+            self.tasks.wait().await;
+            drop(self.intake);
+            self.writer.await
+        };
+        match tokio::time::timeout(STOP_MAX, stored).await {
+            Ok(Ok(end)) => Ok(end?),
+            Ok(Err(_)) => Err(DaemonError::Ended("writer", "it panicked".into())),
+            Err(_) => Err(DaemonError::Ended("stop", format!("not everything was stored within {STOP_MAX:?}"))),
+        }
+    }
+
+    fn degrade(&self, what: Vec<String>) {
+        *self.inside.degraded.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+}
+
+fn severities(config: &Config) -> HashMap<String, Severity> {
+    config.plan.alarms.iter().map(|alarm| (alarm.id.to_string(), alarm.severity)).collect()
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(address).await.map_err(|error| DaemonError::Listen(address, error))
+}
+
+/// Runs a source again whenever it ends, until `stop`.
+async fn keep<F, T>(name: String, stop: CancellationToken, mut source: F)
+where
+    F: FnMut() -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    let mut backoff = Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1);
+    loop {
+        let began = Instant::now();
+        // A task of its own, so that a panic ends the source and not its keeper.
+        let end = tokio::spawn(source()).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let cause = end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+        tracing::error!(source = name, cause, "a source ended and is started again");
+        if began.elapsed() > SOURCE_BACKOFF.1 {
+            backoff.reset();
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(backoff.wait(getrandom::u64().unwrap_or_default())) => {}
+        }
+    }
+}
+
+/// `smallbrain run`: the daemon under systemd, with signals, live configuration and the watchdog.
+///
+/// # Errors
+/// [`DaemonError`]; its exit code says what kind.
+pub async fn run(path: &Path, config: Config) -> Result<(), DaemonError> {
+    let system = |what| move |error| DaemonError::System(what, error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let (found, mut changes) = mpsc::channel(1);
+    let reload = Arc::new(Notify::new());
+    let watch = tokio::spawn(Watch::of(path, &config).run(clock.clone(), reload.clone(), found));
+    let mut daemon = Daemon::start(config, clock).await?;
+    tell(&[NotifyState::Ready]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), addresses = ?daemon.addresses, "ready");
+    let mut pulse = Pulse::new();
+    let end = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hangup.recv() => reload.notify_one(),
+            error = daemon.failed() => break Err(error),
+            Some(change) = changes.recv() => swap(&mut daemon, change).await?,
+            () = sleep(pulse.every) => pulse.beat(&daemon),
+        }
+    };
+    watch.abort();
+    tell(&[NotifyState::Stopping]);
+    if let Err(error) = &end {
+        tracing::error!(%error, "the daemon ends early");
+        // The store may be what failed: what can still be stored is, and the first cause is what is told.
+        let _ = daemon.stop().await;
+        return end;
+    }
+    daemon.stop().await?;
+    tracing::info!("stopped, everything is stored");
+    Ok(())
+}
+
+/// A new configuration is taken whole, a bad one is refused whole.
+async fn swap(daemon: &mut Daemon, change: Result<Config, Faults>) -> Result<(), DaemonError> {
+    match change {
+        Ok(config) => {
+            let stopped = |Stopped| DaemonError::Ended("writer", "before the new configuration".into());
+            let restart = daemon.apply(config).await.map_err(stopped)?;
+            daemon.degrade(restart.iter().map(|what| format!("configuration: {what} needs a restart")).collect());
+            tracing::info!(needs_restart = ?restart, "new configuration in force");
+        }
+        Err(faults) => {
+            tracing::error!(faults = faults.count(), first = %faults.summary(), "new configuration refused, the old one stays");
+            daemon.degrade(vec![format!("configuration refused: {}", faults.summary())]);
+        }
+    }
+    Ok(())
+}
+
+/// The watchdog, fed only when the writer's loop has turned since the last time.
+struct Pulse {
+    every: Duration,
+    turns: Option<u64>,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |limit| limit / 3);
+        Self { every, turns: None }
+    }
+
+    fn beat(&mut self, daemon: &Daemon) {
+        let turns = daemon.turns();
+        if self.turns.replace(turns) == Some(turns) {
+            tracing::error!("the writer stands still, the watchdog is not fed");
+            return;
+        }
+        let ledger = daemon.ledger();
+        let status = format!("已存 {} 条, 丢弃 {} 条", ledger.stored, ledger.lost.total());
+        tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+    }
+}
+
+/// Without systemd there is nobody to tell.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
