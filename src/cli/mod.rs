@@ -1,3 +1,153 @@
 //! The verbs: arguments in, an exit code out.
 //!
 //! Exit codes: 0 done, 1 could not, 2 usage, 70 the daemon ended early, 77 no permission, 78 the configuration is wrong.
+
+pub mod check;
+pub mod decode;
+pub mod demo;
+pub mod device;
+pub mod pull;
+pub mod simulate;
+pub mod status;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::daemon::{self, DaemonError};
+use crate::telemetry;
+
+/// The community small brain: an edge gateway for residential compounds.
+#[derive(Debug, Parser)]
+#[command(name = "smallbrain", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The daemon
+    #[command(after_help = "Example: smallbrain run --config /etc/smallbrain/smallbrain.toml")]
+    Run {
+        /// The configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The whole road in one process, with simulated devices and a city that is cut off in the middle
+    #[command(after_help = "Example: smallbrain demo --seconds 24")]
+    Demo(demo::Args),
+    /// Everything that is wrong with a configuration, or what it says; exit code 0 or 78
+    #[command(after_help = "Example: smallbrain check --config config.example.toml")]
+    Check {
+        /// The configuration file
+        #[arg(long)]
+        config: PathBuf,
+        /// Faults and warnings as a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// How the running daemon is
+    Status(status::Args),
+    /// Pull sealed records from a gateway, as the city does
+    Pull(pull::Args),
+    /// Devices and load that are not there
+    Simulate(simulate::SimulateArgs),
+    /// What captured bytes say
+    Decode(decode::Args),
+    /// Credentials of MQTT devices
+    Device(device::Args),
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let verb = Cli::parse().verb;
+    let mut out = io::stdout();
+    match verb {
+        Verb::Run { config } => run(&config),
+        Verb::Demo(args) => logged(|| {
+            within(async {
+                match demo::run(&args, &mut out).await {
+                    Ok(true) => ExitCode::SUCCESS,
+                    Ok(false) => ExitCode::from(1),
+                    Err(error) => failed("demo", &error),
+                }
+            })
+        }),
+        Verb::Check { config, json } => ExitCode::from(check::run(&config, json, &mut out)),
+        Verb::Status(args) => within(status::run(&args, &mut out)),
+        Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
+        Verb::Simulate(args) => logged(|| {
+            within(async {
+                match simulate::run(args, &mut out).await {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => failed("simulate", &error),
+                }
+            })
+        }),
+        Verb::Decode(args) => match decode::main(&args, io::stdin().lock(), io::BufWriter::new(out.lock())) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed("decode", &error.into()),
+        },
+        Verb::Device(args) => match device::run(&args, &mut out) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed("device", &error),
+        },
+    }
+}
+
+/// `smallbrain run`.
+fn run(path: &Path) -> ExitCode {
+    let config = match Config::load(path, SystemClock::default().now().wall_ms, None) {
+        Ok(config) => config,
+        Err(faults) => return ended(&DaemonError::Config(faults)),
+    };
+    if let Err(error) = telemetry::start_logs(&config.telemetry.log) {
+        return failed("run", &anyhow::anyhow!(error));
+    }
+    within(async {
+        match daemon::run(path, config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => ended(&error),
+        }
+    })
+}
+
+fn ended(error: &DaemonError) -> ExitCode {
+    // Nobody left to tell.
+    let _ = writeln!(io::stderr(), "smallbrain: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+fn failed(verb: &str, error: &anyhow::Error) -> ExitCode {
+    // Nobody left to tell.
+    let _ = writeln!(io::stderr(), "smallbrain {verb}: {error:#}");
+    ExitCode::from(1)
+}
+
+/// With warnings on stderr; RUST_LOG says otherwise.
+fn logged(verb: impl FnOnce() -> ExitCode) -> ExitCode {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".into());
+    match telemetry::start_logs(&filter) {
+        Ok(()) => verb(),
+        Err(error) => failed("logs", &anyhow::anyhow!(error)),
+    }
+}
+
+fn within(task: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(task);
+            // A thread that waits for input must not keep the process.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => failed("runtime", &error.into()),
+    }
+}

@@ -1,0 +1,227 @@
+//! `smallbrain demo`: the whole road in one process, with simulated meters, doors and a city that is cut off in the
+//! middle. Ends with a table that proves the promises in numbers, and fails when one does not hold.
+
+mod city;
+mod proof;
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::city::City;
+use self::proof::Proof;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::model::Lane;
+use crate::simulate::bus::{Fault, SimulatedBus, SimulatedSlave};
+use crate::simulate::{devices, load};
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long the devices publish
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(6..=600))]
+    seconds: u64,
+    /// Where to keep the store [default: a temporary directory, removed afterwards]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Load readings a second besides the friendly devices
+    #[arg(long, default_value_t = 10_000)]
+    rate: u32,
+}
+
+/// Friendly devices, by `devices::Kind`: doors, thermometers, smoke detectors, water meters.
+const DEVICES: [u16; 4] = [4, 3, 10, 1];
+/// How long the city may take to catch up at the end.
+const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+
+/// Plays the whole road; false when a promise does not hold.
+///
+/// # Errors
+/// What kept the demo from running.
+pub async fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let temporary;
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => {
+            temporary = Scratch::new()?;
+            temporary.0.clone()
+        }
+    };
+    let play = Play::start(args, &dir).await?;
+    let proof = play.perform(args, out).await?;
+    proof.write(out)?;
+    Ok(proof.holds())
+}
+
+/// A directory that goes with the demo.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("smallbrain-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Left behind at worst, in a directory for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Everything that runs.
+struct Play {
+    dir: PathBuf,
+    daemon: Daemon,
+    city: City,
+    bus: SimulatedBus,
+    stop: CancellationToken,
+    friendly: Arc<devices::Counters>,
+    heavy: Arc<load::Counters>,
+    friendly_task: tokio::task::JoinHandle<devices::Report>,
+    heavy_task: tokio::task::JoinHandle<Result<load::Report, load::LoadError>>,
+}
+
+impl Play {
+    async fn start(args: &Args, dir: &Path) -> anyhow::Result<Self> {
+        if dir.join("store").join("smallbrain.db").exists() {
+            bail!("{}: holds a store already; name an empty directory", dir.display());
+        }
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let slaves = vec![SimulatedSlave::new(1, 1), SimulatedSlave::new(2, 2).with(Fault::GarbageBefore(3), 4)];
+        let bus = SimulatedBus::start(slaves, false, None).context("simulated serial bus")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let config = configure(dir, bus.path(), clock.now().wall_ms)?;
+        let daemon = Daemon::start(config, clock.clone()).await?;
+        let mqtt = daemon.addresses.mqtt.context("the demo's configuration has an MQTT listener")?;
+        let gateway = daemon.addresses.share.first().context("the demo's configuration has a share listener")?;
+        let stop = CancellationToken::new();
+        let friendly = Arc::new(devices::Counters::default());
+        let heavy = Arc::new(load::Counters::default());
+        let friendly_settings = devices::Settings {
+            port: mqtt.port(),
+            counts: DEVICES,
+            period: Duration::from_millis(200),
+            ..devices::Settings::default()
+        };
+        let heavy_settings = load::Settings {
+            server: mqtt.to_string(),
+            connections: 20,
+            rate: Some(f64::from(args.rate)),
+            ledger: Some(dir.join("acked.txt")),
+            ..load::Settings::default()
+        };
+        let city = City::new(format!("http://{gateway}"), clock);
+        Ok(Self {
+            friendly_task: tokio::spawn(devices::run(friendly_settings, friendly.clone(), stop.clone())),
+            heavy_task: tokio::spawn(load::run(heavy_settings, heavy.clone(), stop.clone())),
+            dir: dir.to_owned(),
+            daemon,
+            city,
+            bus,
+            stop,
+            friendly,
+            heavy,
+        })
+    }
+
+    /// The play in three acts: together, cut off, catching up.
+    async fn perform(mut self, args: &Args, out: &mut dyn Write) -> anyhow::Result<Proof> {
+        let third = Duration::from_secs(args.seconds) / 3;
+        writeln!(out, "smallbrain demo: {} s, store in {}", args.seconds, self.dir.display())?;
+        self.city.connect();
+        self.act("the city pulls", third, out).await?;
+        self.city.cut().await.map_err(anyhow::Error::msg)?;
+        self.act("the city is cut off", third, out).await?;
+        self.city.with(|city| city.catching_up = true);
+        self.city.connect();
+        self.act("the city catches up", third, out).await?;
+        self.finish(out).await
+    }
+
+    async fn act(&mut self, name: &str, length: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
+        let end = Instant::now() + length;
+        while Instant::now() < end {
+            tokio::select! {
+                () = sleep(Duration::from_secs(1).min(end.saturating_duration_since(Instant::now()))) => {}
+                error = self.daemon.failed() => return Err(error.into()),
+            }
+            self.progress(name, out)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&self, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        let published = self.friendly.published.load(Ordering::Relaxed) + self.heavy.sent.load(Ordering::Relaxed);
+        let acked = self.friendly.acked.load(Ordering::Relaxed) + self.heavy.acked.load(Ordering::Relaxed);
+        let stored = self.daemon.ledger().stored;
+        let delivered: [u64; 3] = self.city.with(|city| city.delivered);
+        writeln!(
+            out,
+            "{name:<20} published {published:>8}  acknowledged {acked:>8}  stored {stored:>8}  delivered: alarm {:>3} aggregate {:>4} bulk {:>5}",
+            delivered[0], delivered[1], delivered[2],
+        )?;
+        Ok(out.flush()?)
+    }
+
+    /// The devices stop, the city takes the rest, the daemon stops; then everything is counted.
+    async fn finish(mut self, out: &mut dyn Write) -> anyhow::Result<Proof> {
+        self.stop.cancel();
+        let friendly = self.friendly_task.await.context("the simulated devices")?;
+        let heavy = self.heavy_task.await.context("the load generator")??;
+        self.bus.unplug().await;
+        let heads = quiet(&mut self.daemon, &self.city).await?;
+        self.city.cut().await.map_err(anyhow::Error::msg)?;
+        let ledger = self.daemon.ledger();
+        writeln!(out, "stopping, then reading the store as an auditor would")?;
+        self.daemon.stop().await?;
+        self.city.with(|city| Proof::collect(&self.dir, &friendly, &heavy, ledger, heads, city))
+    }
+}
+
+/// Waits until windows and blocks of the end are sealed and the city has everything.
+async fn quiet(daemon: &mut Daemon, city: &City) -> anyhow::Result<[u64; Lane::ALL.len()]> {
+    let give_up = Instant::now() + CATCH_UP_MAX;
+    // The last window ends within five seconds and waits one more for late readings.
+    let settled = Instant::now() + Duration::from_secs(7);
+    loop {
+        let heads = daemon.heads().map(|seq| seq.0);
+        let taken = city.with(|city| Lane::ALL.map(|lane| city.position.lanes.get(&lane).map_or(0, |mark| mark.seq)));
+        if (Instant::now() > settled && heads == taken) || Instant::now() > give_up {
+            return Ok(heads);
+        }
+        tokio::select! {
+            () = sleep(Duration::from_millis(100)) => {}
+            error = daemon.failed() => return Err(error.into()),
+        }
+    }
+}
+
+fn configure(dir: &Path, bus: &Path, now_ms: i64) -> anyhow::Result<Config> {
+    let mut key = [0_u8; 32];
+    getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("random numbers: {error}"))?;
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("pseudonym.key"))
+        .context("pseudonym.key")?;
+    file.write_all(hex.as_bytes()).context("pseudonym.key")?;
+    let path = dir.join("smallbrain.toml");
+    let text = include_str!("demo.toml").replace("\"{bus}\"", &format!("{:?}", bus.display().to_string()));
+    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Config::load(&path, now_ms, None).map_err(|faults| anyhow::anyhow!("{faults}"))
+}

@@ -1,0 +1,37 @@
+//! `smallbrain device add`: credentials for an MQTT device, shown once.
+
+use std::io::Write;
+
+use clap::{Args as Arguments, Subcommand};
+
+use crate::device::mqtt::auth;
+use crate::model::DeviceId;
+
+/// Arguments of `device`.
+#[derive(Debug, Arguments)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Makes a password, and prints the lines for the configuration
+    #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
+    Add {
+        /// The device, which is also its user name
+        device: DeviceId,
+    },
+}
+
+/// Prints a `[[mqtt.user]]` stanza; the password itself stands only in a comment, to be taken out.
+///
+/// # Errors
+/// No random numbers, or no output.
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
+    let What::Add { device } = &args.what;
+    let (password, hash) = auth::generate()?;
+    writeln!(out, "# password of {device}: {password} (shown once: put it into the device, then delete this line)")?;
+    writeln!(out, "[[mqtt.user]]\nname = \"{device}\"\npassword_hash = \"{hash}\"")?;
+    Ok(())
+}
