@@ -523,7 +523,7 @@ mod tests {
             json!({"valid": true, "unit": 1, "fc": 4, "kind": "read_input", "start": 0, "count": 2});
         let options = Options::default();
         let bytes = ["01", "04", "00", "00", "00", "02", "71", "CB"];
-        assert_eq!(lines(&options, &bytes, b""), [expected.clone()]);
+        assert_eq!(lines(&options, &bytes, b""), std::slice::from_ref(&expected));
         let input = b"01:04:00:00:00:02:71:CB\r\n\n \n01 04 00 00 00 02 71 cb";
         assert_eq!(lines(&options, &[], input), [expected.clone(), expected]);
     }

@@ -81,14 +81,14 @@ pub async fn serve(
     };
     port.publish_plan();
     let mut backoff = Backoff::new(REOPEN_FLOOR, REOPEN_CEILING);
-    let mut opened = false;
+    let (mut opened, mut said) = (false, String::new());
     loop {
         let end = match open(&current) {
             Ok(stream) => {
                 port.counters.line.reopened.add(u64::from(opened));
                 port.counters.line.open.set(1);
                 tracing::info!(port = current.name, path = current.path, "serial port open");
-                opened = true;
+                (opened, said) = (true, String::new());
                 let end = port.talk(stream, &mut current, &mut settings, &stop, &mut backoff).await;
                 port.counters.line.open.set(0);
                 end
@@ -98,7 +98,14 @@ pub async fn serve(
         match end {
             End::Stop => return,
             End::Line => continue,
-            End::Broken(error) => tracing::warn!(port = current.name, %error, "serial port not usable"),
+            End::Broken(error) => {
+                let error = error.to_string();
+                // An adapter may be away for weeks: said once.
+                if said != error {
+                    tracing::warn!(port = current.name, error, "serial port not usable");
+                    said = error;
+                }
+            }
         }
         let wait = backoff.wait(getrandom::u64().unwrap_or_default());
         tokio::select! {
@@ -239,11 +246,14 @@ impl Port {
             }
             Outcome::Refused(code) => {
                 slave.exceptions.add(1);
-                let (unit, table) = (read.request.unit(), read.request.table());
-                tracing::warn!(
-                    port = %self.counters.port(), unit, ?table, address = read.request.start(), count = read.request.count(),
-                    "slave refuses: {}", Exception(*code)
-                );
+                if (1..=3).contains(code) {
+                    tracing::warn!(
+                        port = self.counters.port(),
+                        request = ?read.request,
+                        cause = %Exception(*code),
+                        "a slave refuses points; their configuration does not fit it"
+                    );
+                }
             }
             Outcome::Timeout => slave.timeouts.add(1),
             Outcome::Abandoned => {}

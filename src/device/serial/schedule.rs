@@ -372,7 +372,8 @@ mod tests {
         let wide = point(0, Table::Holding, 3, F32(Order::Abcd), 10);
         let input = point(0, Table::Input, 1, U16, 10);
         let rare = point(0, Table::Holding, 1, U16, 60);
-        let cases: Vec<(Vec<Point>, &[(u8, u16, u16)])> = vec![
+        type Asked = &'static [(u8, u16, u16)];
+        let cases: Vec<(Vec<Point>, Asked)> = vec![
             (holding(&[5]), &[(1, 5, 1)]),
             (holding(&[0, 9]), &[(1, 0, 10)]),
             (holding(&[0, 10]), &[(1, 0, 1), (1, 10, 1)]),
