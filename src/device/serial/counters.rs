@@ -80,8 +80,8 @@ counters! {
         exceptions: "serial_exceptions_total",
         /// Points of an answer that held no value.
         absent: "serial_absent_values_total",
-        /// When it last answered, milliseconds since 1970 UTC; 0 is never.
-        last_answer_ms: "serial_last_answer_timestamp_milliseconds",
+        /// When it last answered, seconds since 1970 UTC; 0 is never.
+        last_answer: "serial_last_answer_timestamp_seconds",
     }
 }
 
@@ -114,13 +114,18 @@ impl Counters {
         &self.slaves[if usize::from(unit) < UNITS { usize::from(unit) } else { 0 }]
     }
 
-    /// Metric name, labels and value: the line, then every slave that was ever asked.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Vec<(&'static str, String)>, u64)> + '_ {
-        let port = || ("port", self.port.clone());
-        let line = self.line.iter().map(move |(name, value)| (name, vec![port()], value));
+    /// Metric names with their labels, and values: the line, then every slave that was ever asked.
+    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        let port = self.port.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let label = format!("port=\"{port}\"");
+        let line = self.line.iter().map({
+            let label = label.clone();
+            move |(name, value)| (format!("{name}{{{label}}}"), value)
+        });
         let asked = self.slaves.iter().enumerate().filter(|(_, slave)| slave.requests.get() > 0);
         line.chain(asked.flat_map(move |(unit, slave)| {
-            slave.iter().map(move |(name, value)| (name, vec![port(), ("unit", unit.to_string())], value))
+            let labels = format!("{{{label},unit=\"{unit}\"}}");
+            slave.iter().map(move |(name, value)| (format!("{name}{labels}"), value))
         }))
     }
 }
@@ -131,13 +136,13 @@ mod tests {
 
     #[test]
     fn the_line_and_the_slaves_that_were_asked_are_listed() {
-        let counters = Counters::new("roof");
+        let counters = Counters::new("roof \"A\"");
         counters.line.foreign.add(2);
         counters.slave(7).requests.add(1);
         let all: Vec<_> = counters.iter().collect();
-        let port = ("port", "roof".to_owned());
-        assert!(all.contains(&("serial_foreign_frames_total", vec![port.clone()], 2)));
-        assert!(all.contains(&("serial_requests_total", vec![port, ("unit", "7".to_owned())], 1)));
-        assert!(all.iter().all(|(_, labels, _)| labels.len() == 1 || labels[1].1 == "7"));
+        let has = |name: &str, value| all.contains(&(name.to_owned(), value));
+        assert!(has(r#"serial_foreign_frames_total{port="roof \"A\""}"#, 2));
+        assert!(has(r#"serial_requests_total{port="roof \"A\"",unit="7"}"#, 1));
+        assert!(all.iter().all(|(name, _)| !name.contains("unit=") || name.contains(r#"unit="7""#)));
     }
 }

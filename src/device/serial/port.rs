@@ -242,7 +242,7 @@ impl Port {
         match outcome {
             Outcome::Answer(_) => {
                 slave.answers.add(1);
-                slave.last_answer_ms.set(u64::try_from(received.wall_ms).unwrap_or_default());
+                slave.last_answer.set(u64::try_from(received.wall_ms / 1000).unwrap_or_default());
             }
             Outcome::Refused(code) => {
                 slave.exceptions.add(1);
