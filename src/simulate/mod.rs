@@ -1,1 +1,4 @@
-//! simulate
+//! Devices that are not there: for the demo, for tests, and to try a configuration without hardware.
+
+pub mod bus;
+pub mod pty;

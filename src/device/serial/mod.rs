@@ -1,4 +1,15 @@
 //! Serial ports: one task owns one port and is the only master on it.
+//!
+//! [`bus`] is the discipline of the line, [`schedule`] what is asked and when, [`port`] the task that does the I/O,
+//! [`counters`] what it leaves behind. The first two are pure.
+
+pub mod bus;
+pub mod counters;
+pub mod port;
+pub mod schedule;
+
+pub use counters::Counters;
+pub use port::serve;
 
 use std::time::Duration;
 

@@ -1,0 +1,262 @@
+//! Serial in, as a whole: schedule, bus discipline and simulated slaves in simulated time; and once on a real pty.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use smallbrain::clock::SystemClock;
+use smallbrain::codec::modbus::{RegisterKind, Request, Table};
+use smallbrain::device::serial::bus::{Action, Bus, Event, Timing};
+use smallbrain::device::serial::schedule::{Next, Schedule};
+use smallbrain::device::serial::{Counters, Parity, Point, PortSettings, Slave, serve};
+use smallbrain::ingest::{Delivery, Intake, Request as ForWriter};
+use smallbrain::model::{SeriesKey, Value};
+use smallbrain::simulate::bus::{Fault, Script, Signal, SimulatedBus, SimulatedSlave};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Two points that cannot be merged, so that the same unit is asked two questions of the same form.
+const ADDRESSES: [u16; 2] = [0, 100];
+
+fn port(path: &Path, units: &[u8], period: Duration) -> PortSettings {
+    let point = |unit: u8, address: u16| Point {
+        series: SeriesKey(series(unit, address)),
+        table: Table::Holding,
+        address,
+        kind: RegisterKind::U16,
+        absent: Vec::new(),
+        period,
+    };
+    let slaves = units.iter().map(|unit| Slave {
+        device: format!("slave-{unit}").parse().expect("a device id"),
+        unit: *unit,
+        points: ADDRESSES.iter().map(|address| point(*unit, *address)).collect(),
+    });
+    PortSettings {
+        name: "roof".into(),
+        path: path.to_string_lossy().into_owned(),
+        baud: 115_200,
+        parity: Parity::None,
+        stop_bits: 1,
+        response_timeout: TIMEOUT,
+        silence: Duration::from_millis(20),
+        echo: false,
+        slaves: slaves.collect(),
+    }
+}
+
+fn series(unit: u8, address: u16) -> u32 {
+    u32::from(unit) * 1000 + u32::from(address)
+}
+
+/// Every register says whose it is, so that a value in the wrong place is seen.
+fn slave(unit: u8) -> SimulatedSlave {
+    let own = |address| (address, Signal::Fixed(series(unit, address) as u16));
+    let registers = ADDRESSES.into_iter().map(own).collect();
+    SimulatedSlave { registers, ..SimulatedSlave::new(unit, u64::from(unit)) }
+}
+
+/// Plays the port's task without I/O; gives every sample with its time, and how many answers were late.
+fn play(
+    settings: &PortSettings,
+    slaves: Vec<SimulatedSlave>,
+    echo: bool,
+    until: Duration,
+) -> (Vec<(Duration, u32, Value)>, usize) {
+    let (mut bus, mut schedule) =
+        (Bus::<Request>::new(Timing::of(settings)), Schedule::new(settings, Duration::ZERO));
+    let mut script = Script::new(slaves, echo);
+    let (mut wire, mut asked, mut samples, mut late) =
+        (Vec::<(Duration, Vec<u8>)>::new(), None, Vec::new(), 0);
+    let mut now = Duration::ZERO;
+    let mut actions = bus.handle(Event::Opened, now);
+    while now < until {
+        for action in actions {
+            match action {
+                Action::Send(frame) => {
+                    wire.extend(
+                        script.hear(&frame, now).into_iter().map(|(delay, bytes)| (now + delay, bytes)),
+                    );
+                }
+                Action::Done(_, outcome) => {
+                    let read = asked.take().expect("only what was asked ends");
+                    let said = schedule.done(&read, &outcome, now);
+                    samples.extend(said.into_iter().map(|sample| (now, sample.series.0, sample.value)));
+                }
+                Action::Late(_) => late += 1,
+                Action::Foreign | Action::Corrupt(_) | Action::Discarded(_) => {}
+            }
+        }
+        let mut wakeup = bus.wakeup();
+        if bus.ready() {
+            match schedule.next(now) {
+                Next::Ask(read) => {
+                    let request = read.request;
+                    asked = Some(read);
+                    actions = bus.handle(Event::Ask(request), now);
+                    continue;
+                }
+                Next::Wait(at) => wakeup = Some(at),
+                Next::Never => {}
+            }
+        }
+        wire.sort_by_key(|(at, _)| *at);
+        let arrives = wire.first().map(|(at, _)| *at);
+        let next = arrives.into_iter().chain(wakeup).min().unwrap_or(until);
+        now = now.max(next);
+        actions = if arrives == Some(next) {
+            let (_, bytes) = wire.remove(0);
+            bus.handle(Event::Bytes(&bytes), now)
+        } else {
+            bus.handle(Event::Wakeup, now)
+        };
+    }
+    (samples, late)
+}
+
+/// Wrong values, and how many right ones a unit gave.
+fn judge(samples: &[(Duration, u32, Value)]) -> (usize, impl Fn(u8) -> usize) {
+    let wrong = samples.iter().filter(|(_, series, value)| *value != Value::Number((*series).into())).count();
+    let whose: Vec<u32> = samples.iter().map(|(_, series, _)| series / 1000).collect();
+    (wrong, move |unit| whose.iter().filter(|whose| **whose == u32::from(unit)).count())
+}
+
+#[test]
+fn a_fault_of_one_slave_is_its_own_and_no_value_is_ever_somebody_elses() {
+    let settings = port(Path::new("/dev/null"), &[1, 2, 3], Duration::from_secs(1));
+    let minute = Duration::from_secs(60);
+    // What slave 2 does at every question, and whether values come from it.
+    for (fault, speaks) in [
+        (Fault::Dead, false),
+        (Fault::Late(TIMEOUT * 11 / 10), false),
+        (Fault::Late(TIMEOUT * 19 / 10), false),
+        (Fault::Late(TIMEOUT * 3), false),
+        (Fault::Late(TIMEOUT * 49 / 10), false),
+        (Fault::GarbageBefore(40), true),
+        (Fault::GarbageAfter(40), true),
+        (Fault::WrongCrc, false),
+        (Fault::WrongUnit, false),
+        (Fault::ForeignFirst, true),
+        (Fault::Short, false),
+        (Fault::Babble, false),
+        (Fault::Exception(2), false),
+        (Fault::Exception(6), false),
+        (Fault::Exception(11), false),
+    ] {
+        for echo in [false, true] {
+            let settings = PortSettings { echo, ..settings.clone() };
+            let slaves = vec![slave(1), slave(2).with(fault, 1), slave(3)];
+            let (samples, late) = play(&settings, slaves, echo, minute);
+            let (wrong, answers) = judge(&samples);
+            assert_eq!(wrong, 0, "{fault:?}");
+            assert_eq!(answers(2) > 0, speaks, "{fault:?}");
+            assert!(
+                answers(1) > 105 && answers(3) > 105,
+                "{fault:?}: {} and {} of 120",
+                answers(1),
+                answers(3)
+            );
+            let soon = matches!(fault, Fault::Late(delay) if delay < TIMEOUT * 2);
+            assert_eq!(late > 0, soon, "{fault:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_all_slaves_do_no_value_is_wrong(
+        faults in proptest::collection::vec((0..9u8, 1..5u32, 11..49u32, any::<u8>()), 1..5),
+        echo in any::<bool>(),
+        configured in any::<bool>(),
+    ) {
+        let slaves = faults.iter().zip(1..).map(|((kind, every, tenths, count), unit)| {
+            let fault = match kind {
+                0 => Fault::Dead,
+                1 => Fault::Late(TIMEOUT * *tenths / 10),
+                2 => Fault::GarbageBefore(*count),
+                3 => Fault::GarbageAfter(*count),
+                4 => Fault::WrongCrc,
+                5 => Fault::WrongUnit,
+                6 => Fault::ForeignFirst,
+                7 => Fault::Short,
+                _ => Fault::Babble,
+            };
+            slave(unit).with(fault, *every)
+        });
+        let units: Vec<u8> = (1..=faults.len() as u8).collect();
+        let settings = PortSettings { echo: configured, ..port(Path::new("/dev/null"), &units, Duration::from_millis(300)) };
+        let (samples, _) = play(&settings, slaves.collect(), echo, Duration::from_secs(60));
+        let (wrong, _) = judge(&samples);
+        prop_assert!(wrong == 0, "{wrong} of {}", samples.len());
+    }
+}
+
+/// The writer's end: answers every delivery at once.
+async fn delivery(writer: &mut mpsc::Receiver<ForWriter>) -> Delivery {
+    loop {
+        let request = timeout(Duration::from_secs(20), writer.recv()).await.expect("in time");
+        if let ForWriter::Deliver(delivery, stored) = request.expect("the port is alive") {
+            stored.send(()).expect("the port waits for its receipts");
+            return delivery;
+        }
+    }
+}
+
+async fn heard(writer: &mut mpsc::Receiver<ForWriter>, wanted: u32) {
+    loop {
+        for sample in delivery(writer).await.samples {
+            assert_eq!(sample.value, Value::Number(sample.series.0.into()));
+            if sample.series == SeriesKey(wanted) {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn reading_goes_on_after_the_adapter_was_unplugged_and_the_settings_changed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let link = directory.path().join("adapter");
+    let plug = |units: [u8; 2]| {
+        SimulatedBus::start(units.map(slave).to_vec(), false, Some(link.clone())).expect("a pty")
+    };
+    let period = Duration::from_millis(100);
+    let (change, settings) = watch::channel(Arc::new(port(&link, &[1], period)));
+    let (intake, mut writer) = Intake::channel(8);
+    let counters = Arc::new(Counters::new("roof"));
+    let stop = CancellationToken::new();
+    let clock = Arc::new(SystemClock::default());
+    let task = tokio::spawn(serve(settings, intake, clock, counters.clone(), stop.clone()));
+
+    // The adapter comes after the daemon.
+    tokio::task::yield_now().await;
+    let bus = plug([1, 2]);
+    heard(&mut writer, series(1, 100)).await;
+
+    bus.unplug().await;
+    assert!(!link.exists());
+    let bus = plug([1, 2]);
+    heard(&mut writer, series(1, 0)).await;
+    let gone = async {
+        while counters.line.reopened.get() == 0 {
+            heard(&mut writer, series(1, 0)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.expect("it is opened again");
+
+    change.send_replace(Arc::new(port(&link, &[1, 2], period)));
+    heard(&mut writer, series(2, 100)).await;
+
+    let all: Vec<_> = counters.iter().collect();
+    let value = |name: &str| all.iter().find(|(metric, _)| metric.starts_with(name)).map(|(_, value)| *value);
+    assert!(value("serial_answers_total") > Some(2) && value("serial_open") == Some(1), "{all:?}");
+
+    stop.cancel();
+    timeout(Duration::from_secs(5), task).await.expect("it stops").expect("it does not panic");
+    drop(bus);
+}
