@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
