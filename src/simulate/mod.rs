@@ -2,3 +2,5 @@
 
 pub mod bus;
 pub mod pty;
+pub mod devices;
+pub mod load;
