@@ -1,1 +1,4 @@
 //! cli
+
+pub mod pull;
+pub mod status;
