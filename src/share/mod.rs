@@ -1,11 +1,33 @@
-//! The gateway's gRPC side: what the city pulls.
+//! The gateway's gRPC side: what the city pulls, and the client that pulls it.
+//!
+//! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
+//! around them; [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
+//! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`].
 
+pub mod batch;
+pub mod client;
+pub mod counters;
+pub mod listen;
+pub mod local;
+pub mod position;
+pub mod refused;
+pub mod server;
+pub mod session;
+
+#[cfg(test)]
+mod fake;
+
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::model::Consumer;
+use tokio::sync::watch;
+
+use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
-use crate::wire::Gateway;
+use crate::store::reader::{LaneState, Raised, ReadError, Reader};
+use crate::store::{Heads, Page};
+use crate::wire::{self, Gateway, v1};
 
 /// What the share server needs to know. `lines` are swapped live, the rest holds for the life of the daemon.
 #[derive(Clone, Debug)]
@@ -46,4 +68,67 @@ pub enum Listener {
         /** PEM roots of clients. */
         client_ca: PathBuf,
     },
+}
+
+/// The reading side of the store, as far as the city's side needs it.
+pub trait Pages: Clone + Send + Sync + 'static {
+    /// The store's epoch.
+    fn epoch(&self) -> Epoch;
+    /// The newest positions; changes after every commit that sealed something.
+    fn heads(&self) -> watch::Receiver<Heads>;
+    /// The run after a cursor, as [`Reader::page`].
+    fn page(
+        &self,
+        lane: Lane,
+        after: Seq,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Page, ReadError>> + Send;
+    /// The state of every lane.
+    fn lanes(&self) -> impl Future<Output = Result<[LaneState; Lane::ALL.len()], ReadError>> + Send;
+    /// What a consumer has acknowledged.
+    fn acked(&self, consumer: &Consumer) -> impl Future<Output = Result<Heads, ReadError>> + Send;
+    /// Alarms that stand raised.
+    fn raised(&self) -> impl Future<Output = Result<Vec<Raised>, ReadError>> + Send;
+}
+
+impl Pages for Reader {
+    fn epoch(&self) -> Epoch {
+        Reader::epoch(self)
+    }
+    fn heads(&self) -> watch::Receiver<Heads> {
+        Reader::heads(self)
+    }
+    async fn page(
+        &self,
+        lane: Lane,
+        after: Seq,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, ReadError> {
+        Reader::page(self, lane, after, records_max, bytes_max).await
+    }
+    async fn lanes(&self) -> Result<[LaneState; Lane::ALL.len()], ReadError> {
+        Reader::lanes(self).await
+    }
+    async fn acked(&self, consumer: &Consumer) -> Result<Heads, ReadError> {
+        Reader::acked(self, consumer).await
+    }
+    async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
+        Reader::raised(self).await
+    }
+}
+
+/// A lane's state as the contract tells it. The age is that of the oldest record on disk, so at least that of the
+/// oldest one that is still owed.
+fn lane_status(lane: Lane, state: &LaneState, acked: Seq, now_ms: i64) -> v1::LaneStatus {
+    let age_ms = state.oldest_sealed_ms.filter(|_| acked < state.head).map(|sealed| (now_ms - sealed).max(0));
+    v1::LaneStatus {
+        lane: wire::lane_number(lane),
+        first_seq: state.first.0,
+        head_seq: state.head.0,
+        acked_seq: acked.0,
+        oldest_unacked_age: age_ms.map(|ms| prost_types::Duration { seconds: ms / 1000, nanos: 0 }),
+        gap_records: state.gap_records,
+    }
 }

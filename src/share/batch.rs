@@ -1,0 +1,189 @@
+//! From a page of the store to a batch for one consumer: what the share list permits it now, and what fits. Pure.
+//!
+//! Guarantees: every position of the batch's span is a record in it, inside one of its gaps, or counted as withheld.
+
+use bytes::Bytes;
+
+use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::privacy::release::ShareLine;
+use crate::store::{Page, StoredRecord};
+use crate::wire::{self, v1};
+
+/// At most this many records in a batch.
+pub const BATCH_RECORDS_MAX: usize = 10_000;
+/// At most this many bytes of bodies in a batch.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// What one consumer asked for; empty lists ask for everything.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Who asks.
+    pub consumer: Consumer,
+    /// Lines of the share list.
+    pub share_items: Vec<String>,
+    /// Schemas it can read.
+    pub schemas: Vec<String>,
+}
+
+impl Wanted {
+    /// The wanted lines that name the consumer and hold at `now_ms` (milliseconds since 1970 UTC).
+    #[must_use]
+    pub fn rights<'a>(&'a self, lines: &'a [ShareLine], now_ms: i64) -> Rights<'a> {
+        let holds = |line: &&ShareLine| {
+            line.consumers.contains(&self.consumer)
+                && line.until_ms.is_none_or(|until| now_ms < until)
+                && (self.share_items.is_empty() || self.share_items.iter().any(|id| id == line.id.as_str()))
+        };
+        Rights { lines: lines.iter().filter(holds).collect(), schemas: &self.schemas }
+    }
+}
+
+/// What a consumer may have at one moment.
+#[derive(Clone, Debug)]
+pub struct Rights<'a> {
+    lines: Vec<&'a ShareLine>,
+    schemas: &'a [String],
+}
+
+impl Rights<'_> {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether there is anything in this lane.
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> bool {
+        self.lines.iter().any(|line| line.lane == lane)
+    }
+
+    fn permits(&self, lane: Lane, record: &StoredRecord) -> bool {
+        self.lines.iter().any(|line| line.lane == lane && line.id == record.share_item)
+            && (self.schemas.is_empty() || self.schemas.iter().any(|schema| schema == record.schema))
+    }
+}
+
+/// A batch, and what it takes from the credit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// The batch; `through_seq` lies before `first_seq` when not one position could be told.
+    pub batch: v1::RecordBatch,
+    /// Bytes of its bodies.
+    pub bytes: u64,
+    /// Bytes of the record that did not fit any more.
+    pub next_bytes: Option<u64>,
+}
+
+/// The longest run of the page that fits in `records_max` records and `bytes_max` bytes of bodies, strictly.
+#[must_use]
+pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, bytes_max: u64) -> Cut {
+    let mut records: Vec<v1::Record> = Vec::with_capacity(page.records.len().min(records_max));
+    let (mut bytes, mut withheld, mut through, mut next_bytes) = (0, 0, page.through, None);
+    let mut last = None;
+    for record in &page.records {
+        if !rights.permits(page.lane, record) {
+            withheld += 1;
+            continue;
+        }
+        let length = record.body.len() as u64;
+        if records.len() == records_max || bytes + length > bytes_max {
+            through = Seq(record.seq.0 - 1);
+            next_bytes = Some(length);
+            break;
+        }
+        bytes += length;
+        let follows = last.is_some_and(|last: Seq| last.next() == record.seq);
+        last = Some(record.seq);
+        records.push(v1::Record {
+            seq: record.seq.0,
+            record_id: wire::record_id(epoch, page.lane, record.seq),
+            body: record.body.clone(),
+            prev_hash: if follows { Bytes::new() } else { Bytes::copy_from_slice(&record.prev_hash) },
+            record_hash: Bytes::copy_from_slice(&record.hash),
+            share_item: record.share_item.to_string(),
+            schema: record.schema.into(),
+        });
+    }
+    let gaps = page.gaps.iter().filter(|gap| gap.from <= through);
+    let gaps = gaps.map(|gap| v1::Gap {
+        from_seq: gap.from.0,
+        to_seq: gap.to.0,
+        reason: gap.reason.clone(),
+        lost_records: gap.to.0 + 1 - gap.from.0,
+    });
+    let batch = v1::RecordBatch {
+        stream_epoch: epoch.0.to_vec(),
+        lane: wire::lane_number(page.lane),
+        first_seq: page.after.next().0,
+        records,
+        head_seq: page.head.0,
+        through_seq: through.0,
+        gaps: gaps.collect(),
+        withheld,
+    };
+    Cut { batch, bytes, next_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::fake::{line, page};
+
+    /// (what, lines' ids, share_items, schemas, records_max, bytes_max) → (seqs, through, withheld, next_bytes)
+    type Case = (
+        &'static str,
+        Vec<ShareLine>,
+        &'static [&'static str],
+        &'static [&'static str],
+        usize,
+        u64,
+        (&'static [u64], u64, u64, Option<u64>),
+    );
+
+    #[test]
+    fn a_batch_speaks_for_its_whole_span() {
+        // Positions 1..=3 are a gap; 4 and 6 belong to line A, 5 and 7 to line B; 10 bytes each.
+        let page = page(Lane::Bulk, &[(4, "A"), (5, "B"), (6, "A"), (7, "B")], &[(1, 3)], 10);
+        let both = || vec![line("A", Lane::Bulk, &["c"]), line("B", Lane::Bulk, &["c"])];
+        let mut expired = both();
+        expired[1].until_ms = Some(1_000);
+        let cases: Vec<Case> = vec![
+            ("all", both(), &[], &[], 100, 1000, (&[4, 5, 6, 7], 7, 0, None)),
+            ("filter", both(), &["A"], &[], 100, 1000, (&[4, 6], 7, 2, None)),
+            ("schema", both(), &[], &["window/1"], 100, 1000, (&[], 7, 4, None)),
+            ("expired", expired, &[], &[], 100, 1000, (&[4, 6], 7, 2, None)),
+            ("other lane", vec![line("A", Lane::Alarm, &["c"])], &[], &[], 9, 99, (&[], 7, 4, None)),
+            ("other consumer", vec![line("A", Lane::Bulk, &["d"])], &[], &[], 9, 99, (&[], 7, 4, None)),
+            ("two records", both(), &[], &[], 2, 1000, (&[4, 5], 5, 0, Some(10))),
+            ("39 bytes", both(), &[], &[], 100, 39, (&[4, 5, 6], 6, 0, Some(10))),
+            ("no room but a gap", both(), &[], &[], 100, 9, (&[], 3, 0, Some(10))),
+            ("withheld before the cut", both(), &["B"], &[], 1, 1000, (&[5], 6, 2, Some(10))),
+        ];
+        for (what, lines, items, schemas, records_max, bytes_max, expected) in cases {
+            let wanted = Wanted {
+                consumer: "c".parse().expect("consumer"),
+                share_items: items.iter().map(|item| (*item).to_owned()).collect(),
+                schemas: schemas.iter().map(|schema| (*schema).to_owned()).collect(),
+            };
+            let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&lines, 1_000), records_max, bytes_max);
+            let seqs: Vec<u64> = cut.batch.records.iter().map(|record| record.seq).collect();
+            let told = (&seqs[..], cut.batch.through_seq, cut.batch.withheld, cut.next_bytes);
+            assert_eq!(told, expected, "{what}");
+            let gaps: u64 = cut.batch.gaps.iter().map(|gap| gap.lost_records).sum();
+            let span = cut.batch.through_seq + 1 - cut.batch.first_seq;
+            assert_eq!(span, seqs.len() as u64 + gaps + cut.batch.withheld, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_previous_hash_goes_along_where_it_does_not_stand_right_before() {
+        let page = page(Lane::Bulk, &[(1, "A"), (2, "A"), (3, "B"), (4, "A")], &[], 10);
+        let wanted =
+            Wanted { consumer: "c".parse().expect("consumer"), share_items: vec![], schemas: vec![] };
+        let lines = [line("A", Lane::Bulk, &["c"])];
+        let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&lines, 0), 100, 1000);
+        let lengths: Vec<usize> = cut.batch.records.iter().map(|record| record.prev_hash.len()).collect();
+        assert_eq!(lengths, [32, 0, 32]);
+    }
+}

@@ -1,0 +1,73 @@
+//! What the city's side did since the start. Relaxed atomics: each counter is exact, no two are a snapshot.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::refused::Refused;
+
+/// Counters of the share server.
+#[derive(Debug, Default)]
+pub struct Counters {
+    streams_open: AtomicU64,
+    streams: AtomicU64,
+    batches: AtomicU64,
+    records: AtomicU64,
+    withheld: AtomicU64,
+    bytes: AtomicU64,
+    acks: AtomicU64,
+    refused: [AtomicU64; Refused::REASONS.len()],
+}
+
+impl Counters {
+    /// One more stream; it counts as open until the guard goes.
+    pub(super) fn stream(self: &std::sync::Arc<Self>) -> StreamGuard {
+        self.streams.fetch_add(1, Relaxed);
+        self.streams_open.fetch_add(1, Relaxed);
+        StreamGuard(self.clone())
+    }
+
+    /// A batch on its way: its records, their bytes, and what it withheld.
+    pub(super) fn batch(&self, records: usize, bytes: u64, withheld: u64) {
+        self.batches.fetch_add(1, Relaxed);
+        self.records.fetch_add(records as u64, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.withheld.fetch_add(withheld, Relaxed);
+    }
+
+    /// A confirmed ack.
+    pub(super) fn ack(&self) {
+        self.acks.fetch_add(1, Relaxed);
+    }
+
+    /// A refusal.
+    pub(super) fn refused(&self, refused: &Refused) {
+        self.refused[refused.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Name and value of each; `share.streams_open` is the only one that goes down.
+    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        let plain = [
+            ("streams_open", &self.streams_open),
+            ("streams", &self.streams),
+            ("batches", &self.batches),
+            ("records", &self.records),
+            ("withheld", &self.withheld),
+            ("bytes", &self.bytes),
+            ("acks", &self.acks),
+        ];
+        let refused = Refused::REASONS.into_iter().zip(&self.refused);
+        plain
+            .into_iter()
+            .map(|(name, count)| (format!("share.{name}"), count.load(Relaxed)))
+            .chain(refused.map(|(name, count)| (format!("share.refused.{name}"), count.load(Relaxed))))
+    }
+}
+
+/// Keeps a stream counted as open.
+#[derive(Debug)]
+pub(super) struct StreamGuard(std::sync::Arc<Counters>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.streams_open.fetch_sub(1, Relaxed);
+    }
+}

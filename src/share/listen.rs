@@ -1,0 +1,203 @@
+//! Where the city's side listens. Binding is apart from serving, so that an address in use, a key that is none or a
+//! plain listener on an open address are told before the daemon says that it is ready.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_stream::Stream;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use super::Listener;
+use crate::model::Consumer;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Who may open the city's Unix socket: owner and group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A listener that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Plain text on an address that others can reach.
+    #[error("listen {0}: plain text is for loopback only; use a listener with certificates")]
+    NotLoopback(SocketAddr),
+    /// The address.
+    #[error("listen {0}: {1}")]
+    Tcp(SocketAddr, io::Error),
+    /// The socket's path.
+    #[error("socket {0}: {1}")]
+    Unix(PathBuf, io::Error),
+    /// Another process listens there.
+    #[error("socket {0}: another process listens there")]
+    InUse(PathBuf),
+    /// A file of the certificates.
+    #[error("certificate file {0}: {1}")]
+    File(PathBuf, io::Error),
+    /// What the files hold.
+    #[error("certificate {0}: {1}")]
+    Tls(PathBuf, String),
+}
+
+/// A listener with its address taken.
+#[derive(Debug)]
+pub enum Bound {
+    /// Plain text on loopback.
+    Loopback(Arc<TcpListener>, Consumer),
+    /// Plain text on a Unix socket.
+    Unix(UnixSocket, Consumer),
+    /// Mutual TLS.
+    Tls(Arc<TcpListener>, TlsFiles),
+}
+
+impl Bound {
+    /// The address, for those that have one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Bound::Loopback(listener, _) | Bound::Tls(listener, _) => listener.local_addr().ok(),
+            Bound::Unix(..) => None,
+        }
+    }
+}
+
+/// Takes the address, and reads the certificates where there are some.
+///
+/// # Errors
+/// [`BindError`].
+pub async fn bind(listener: &Listener) -> Result<Bound, BindError> {
+    match listener {
+        Listener::Loopback { address, .. } if !address.ip().is_loopback() => {
+            Err(BindError::NotLoopback(*address))
+        }
+        Listener::Loopback { address, consumer } => {
+            Ok(Bound::Loopback(tcp(*address).await?, consumer.clone()))
+        }
+        Listener::Unix { path, consumer } => Ok(Bound::Unix(unix(path, SOCKET_MODE)?, consumer.clone())),
+        Listener::Tls { address, certificate, key, client_ca } => {
+            let files =
+                TlsFiles { certificate: certificate.clone(), key: key.clone(), client_ca: client_ca.clone() };
+            files.load()?;
+            Ok(Bound::Tls(tcp(*address).await?, files))
+        }
+    }
+}
+
+async fn tcp(address: SocketAddr) -> Result<Arc<TcpListener>, BindError> {
+    let listener = TcpListener::bind(address).await.map_err(|error| BindError::Tcp(address, error))?;
+    Ok(Arc::new(listener))
+}
+
+/// Takes a socket's path; what a dead process left there is removed, anything else is not.
+///
+/// # Errors
+/// [`BindError`].
+pub fn unix(path: &Path, mode: u32) -> Result<UnixSocket, BindError> {
+    let wrong = |error| BindError::Unix(path.to_owned(), error);
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(wrong(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is there",
+            )));
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(BindError::InUse(path.to_owned()));
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(wrong)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(wrong)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(wrong)?;
+    Ok(UnixSocket { listener, path: path.to_owned() })
+}
+
+/// A listening Unix socket; its file goes with it.
+#[derive(Debug)]
+pub struct UnixSocket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Gone already is as good; a directory that became read-only is met at the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The files of a TLS listener. They may be renewed in place.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads and checks the files: the configuration, and a digest that changes when they do.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn load(&self) -> Result<(ServerTlsConfig, [u8; 32]), BindError> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| BindError::File(path.clone(), error));
+        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
+        let client_ca = read(&self.client_ca)?;
+        let mut digest = Sha256::new();
+        for part in [&certificate, &key, &client_ca] {
+            digest.update(Sha256::digest(part));
+        }
+        let config = ServerTlsConfig::new()
+            .identity(Identity::from_pem(certificate, key))
+            .client_ca_root(Certificate::from_pem(client_ca))
+            .timeout(HANDSHAKE);
+        Server::builder()
+            .tls_config(config.clone())
+            .map_err(|error| BindError::Tls(self.certificate.clone(), chain(&error)))?;
+        Ok((config, digest.finalize().into()))
+    }
+}
+
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Connections of a TCP listener, without delay of small frames.
+#[derive(Debug)]
+pub(super) struct TcpConnections(pub(super) Arc<TcpListener>);
+
+impl Stream for TcpConnections {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let accepted = ready!(self.0.poll_accept(context));
+        Poll::Ready(Some(accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream))))
+    }
+}
+
+/// Connections of a Unix socket.
+#[derive(Debug)]
+pub(super) struct UnixConnections(pub(super) UnixSocket);
+
+impl Stream for UnixConnections {
+    type Item = io::Result<tokio::net::UnixStream>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (stream, _) = ready!(self.0.listener.poll_accept(context))?;
+        Poll::Ready(Some(Ok(stream)))
+    }
+}

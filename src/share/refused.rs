@@ -1,0 +1,115 @@
+//! Why a consumer does not get what it asks for, with the gRPC status of each reason.
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::ingest::{AckRefused, Stopped};
+use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::store::reader::ReadError;
+
+/// A refusal. Its [`reason`](Refused::reason) travels in the trailer `smallbrain-reason` and counts in telemetry.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refused {
+    /// The certificate does not say who the caller is.
+    #[error("client certificate: {0}")]
+    Identity(&'static str),
+    /// No line of the share list that holds now names the consumer for what it asks.
+    #[error("no line of the share list gives {0} what it asks for now: ask the gateway's operator for one")]
+    NotListed(Consumer),
+    /// A frame or field that is not one.
+    #[error("request: {0}")]
+    Malformed(&'static str),
+    /// A lane that this gateway does not fill.
+    #[error("lane {0} is none of this gateway's: it has 1 (alarm), 3 (aggregate) and 6 (bulk)")]
+    Lane(i32),
+    /// A cursor of another epoch.
+    #[error(
+        "the cursor is of epoch {theirs}, the store is in epoch {ours}: pull again from position 0 of {ours}"
+    )]
+    Epoch {
+        /** Present epoch. */
+        ours: Epoch,
+        /** The cursor's. */
+        theirs: Epoch,
+    },
+    /// A cursor ahead of the lane's head.
+    #[error("lane {lane}: cursor {seq} is ahead of the head {head}")]
+    Ahead {
+        /** Lane. */
+        lane: Lane,
+        /** Asked. */
+        seq: Seq,
+        /** Newest. */
+        head: Seq,
+    },
+    /// An ack that moves nothing.
+    #[error(transparent)]
+    Ack(#[from] AckRefused),
+    /// A newer stream of the same consumer.
+    #[error("a newer instance of this consumer opened a stream: stop one of the two")]
+    Replaced,
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Refused {
+    /// All reasons, in the order of the counters.
+    pub const REASONS: [&'static str; 9] = [
+        "identity",
+        "not_listed",
+        "malformed",
+        "epoch_changed",
+        "ahead_of_head",
+        "hash_mismatch",
+        "stream_replaced",
+        "read",
+        "stopped",
+    ];
+
+    /// The reason's index in [`Refused::REASONS`].
+    #[must_use]
+    pub fn index(&self) -> usize {
+        match self {
+            Refused::Identity(_) => 0,
+            Refused::NotListed(_) => 1,
+            Refused::Malformed(_) | Refused::Lane(_) => 2,
+            Refused::Epoch { .. } | Refused::Ack(AckRefused::Epoch { .. }) => 3,
+            Refused::Ahead { .. } | Refused::Ack(AckRefused::Ahead { .. }) => 4,
+            Refused::Ack(AckRefused::Hash { .. }) => 5,
+            Refused::Replaced => 6,
+            Refused::Read(_) => 7,
+            Refused::Stopped(_) => 8,
+        }
+    }
+
+    /// The reason's name.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        Self::REASONS[self.index()]
+    }
+
+    fn code(&self) -> Code {
+        match self.reason() {
+            "identity" => Code::Unauthenticated,
+            "not_listed" => Code::PermissionDenied,
+            "malformed" => Code::InvalidArgument,
+            "epoch_changed" => Code::FailedPrecondition,
+            "ahead_of_head" => Code::OutOfRange,
+            "hash_mismatch" => Code::DataLoss,
+            "stream_replaced" => Code::Aborted,
+            _ => Code::Unavailable,
+        }
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Status {
+        let mut status = Status::new(refused.code(), refused.to_string());
+        status.metadata_mut().insert("smallbrain-reason", MetadataValue::from_static(refused.reason()));
+        status
+    }
+}

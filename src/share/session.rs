@@ -1,0 +1,431 @@
+//! One StreamingPull stream as a sans-IO machine: frames, pages, heads and time in; reads, acks and frames out.
+//!
+//! Guarantees: never more records or bytes than the consumer granted; every position told exactly once and in order;
+//! a sealed alarm waits for at most the one batch that is being read; a lane with credit and a backlog gets at least
+//! one batch in sixteen; what the share list does not permit at the moment of a batch is withheld, and a lane in which
+//! the consumer holds no line at that moment stands still, so that a renewed approval finds its records. At most one
+//! read and one ack are under way, and acks that overtake each other are answered once: nothing here grows.
+//!
+//! A caller feeds what happened and then calls [`Session::poll`] until it answers `None`. It does not look at a clock,
+//! and it does not know who else pulls.
+
+use prost_types::Duration as ProtoDuration;
+
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::refused::Refused;
+use crate::ingest::{Ack, AckRefused, Acked};
+use crate::model::{Consumer, Epoch, Lane, Seq, Stamp};
+use crate::privacy::release::ShareLine;
+use crate::store::{Heads, Page};
+use crate::wire::{self, v1};
+use v1::streaming_pull_request::Frame as Request;
+use v1::streaming_pull_response::Frame as Response;
+
+/// Silence before a heartbeat where the consumer names none, milliseconds.
+const HEARTBEAT_MS: u64 = 20_000;
+/// A consumer may ask for heartbeats between these, milliseconds.
+const HEARTBEAT_RANGE_MS: (u64, u64) = (100, 300_000);
+/// A lane passed over this often is next: two lanes that wait both get a batch in every sixteen.
+const PASSED_OVER_MAX: u8 = 14;
+/// A batch that took longer than this to leave halves the next reads, milliseconds.
+const SLOW_MS: u64 = 500;
+/// Reads never get smaller than this, bytes.
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// When a consumer shall come back after a stop, milliseconds.
+const RECONNECT_MS: u64 = 2_000;
+
+/// What the caller has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Read a page, and hand it to [`Session::page`].
+    Read {
+        /** The lane. */
+        lane: Lane,
+        /** After this position. */
+        after: Seq,
+        /** At most so many records. */
+        records_max: usize,
+        /** About so many bytes of bodies. */
+        bytes_max: usize,
+    },
+    /// Send a frame; only given when there was room for one.
+    Send(v1::StreamingPullResponse),
+    /// Store an ack, and hand the answer to [`Session::acked`].
+    Ack(Ack),
+    /// The stream is over: politely, or for a reason. Nothing comes after it.
+    End(Result<(), Refused>),
+}
+
+/// The stores' side when a stream opens.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand {
+    /// The store's epoch.
+    pub epoch: Epoch,
+    /// The newest positions.
+    pub heads: Heads,
+    /// What this consumer has acknowledged.
+    pub acked: Heads,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    cursor: Seq,
+    head: Seq,
+    messages: u64,
+    bytes: u64,
+    /// What the next record needs, where one did not fit.
+    needs: u64,
+    passed_over: u8,
+    ack: Option<(Seq, Option<[u8; 32]>)>,
+    confirm: Option<Acked>,
+}
+
+/// One stream of one consumer.
+#[derive(Debug)]
+pub struct Session {
+    wanted: Wanted,
+    epoch: Epoch,
+    flows: [Flow; Lane::ALL.len()],
+    reading: Option<Lane>,
+    acking: Option<Lane>,
+    batch: Option<v1::RecordBatch>,
+    read_bytes: usize,
+    batch_sent_ms: Option<u64>,
+    heartbeat_ms: u64,
+    silent_since_ms: u64,
+    leaving: Option<Leaving>,
+    ending: Option<Result<(), Refused>>,
+    ended: bool,
+}
+
+/// A polite end: no more reads, but the acks that came are answered first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// The consumer closes.
+    Close,
+    /// The gateway goes down and says so.
+    Drain,
+}
+
+impl Session {
+    /// Opens with the consumer's first frame.
+    ///
+    /// # Errors
+    /// [`Refused`]: no line for this consumer, a cursor of another epoch or ahead of the head, a field that is none.
+    pub fn open(
+        consumer: Consumer,
+        open: v1::PullOpen,
+        stand: Stand,
+        lines: &[ShareLine],
+        now: Stamp,
+    ) -> Result<Self, Refused> {
+        let wanted = Wanted { consumer, share_items: open.share_items, schemas: open.accept_schemas };
+        if wanted.rights(lines, now.wall_ms).is_empty() {
+            return Err(Refused::NotListed(wanted.consumer));
+        }
+        let mut session = Self {
+            wanted,
+            epoch: stand.epoch,
+            flows: Default::default(),
+            reading: None,
+            acking: None,
+            batch: None,
+            read_bytes: BATCH_BYTES_MAX,
+            batch_sent_ms: None,
+            heartbeat_ms: heartbeat_ms(open.idle_heartbeat)?,
+            silent_since_ms: now.mono_ms,
+            leaving: None,
+            ending: None,
+            ended: false,
+        };
+        for (index, flow) in session.flows.iter_mut().enumerate() {
+            flow.cursor = stand.acked[index];
+            flow.head = stand.heads[index];
+        }
+        let mut named = [false; Lane::ALL.len()];
+        for cursor in &open.resume {
+            let (lane, seq) = position(cursor, stand.epoch, &stand.heads)?;
+            if std::mem::replace(&mut named[lane.index()], true) {
+                return Err(Refused::Malformed("resume: one cursor a lane"));
+            }
+            session.flows[lane.index()].cursor = seq;
+        }
+        for credit in &open.initial_credit {
+            session.grant(credit)?;
+        }
+        Ok(session)
+    }
+
+    /// Takes a frame of the consumer.
+    pub fn frame(&mut self, frame: v1::StreamingPullRequest) {
+        let taken = match frame.frame {
+            Some(Request::Credit(credit)) => self.grant(&credit),
+            Some(Request::Ack(ack)) => self.ack(&ack),
+            Some(Request::Close(_)) => return self.close(),
+            Some(Request::Open(_)) => Err(Refused::Malformed("open comes first and once")),
+            None => Err(Refused::Malformed("a frame that this gateway does not know")),
+        };
+        if let Err(refused) = taken {
+            self.end(Err(refused));
+        }
+    }
+
+    /// Takes the newest positions.
+    pub fn heads(&mut self, heads: &Heads) {
+        for (flow, head) in self.flows.iter_mut().zip(heads) {
+            flow.head = *head;
+        }
+    }
+
+    /// Takes the page that the last [`Action::Read`] asked for. Rights are those of `lines` at `now`.
+    pub fn page(&mut self, page: &Page, lines: &[ShareLine], now: Stamp) {
+        self.reading = None;
+        let rights = self.wanted.rights(lines, now.wall_ms);
+        let flow = &mut self.flows[page.lane.index()];
+        if !rights.lane(page.lane) {
+            return;
+        }
+        if page.after != flow.cursor || page.through <= page.after {
+            // Nothing there: wait for the next change of the heads instead of asking again.
+            flow.head = flow.cursor;
+            return;
+        }
+        let records_max = usize::try_from(flow.messages).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
+        // A record larger than any batch travels alone, once its credit is there.
+        let bytes_max = flow.bytes.min(flow.needs.max(BATCH_BYTES_MAX as u64));
+        let cut = cut(self.epoch, page, &rights, records_max, bytes_max);
+        flow.needs = if cut.batch.records.is_empty() { cut.next_bytes.unwrap_or(0) } else { 0 };
+        let through = Seq(cut.batch.through_seq);
+        if through > flow.cursor {
+            flow.cursor = through;
+            flow.messages -= cut.batch.records.len() as u64;
+            flow.bytes -= cut.bytes;
+            self.batch = Some(cut.batch);
+        }
+    }
+
+    /// Takes the answer to the last [`Action::Ack`].
+    pub fn acked(&mut self, answer: Result<Acked, AckRefused>) {
+        let Some(lane) = self.acking.take() else { return };
+        match answer {
+            Ok(acked) => self.flows[lane.index()].confirm = Some(acked),
+            Err(refused) => self.end(Err(refused.into())),
+        }
+    }
+
+    /// Ends the stream at once for this reason; the first reason stays.
+    pub fn end(&mut self, why: Result<(), Refused>) {
+        self.ending.get_or_insert(why);
+    }
+
+    /// The consumer sends nothing more: answers its acks and ends.
+    pub fn close(&mut self) {
+        self.leaving.get_or_insert(Leaving::Close);
+    }
+
+    /// The gateway is going down: answers the acks that came, says goodbye and ends.
+    pub fn drain(&mut self) {
+        self.leaving = Some(Leaving::Drain);
+    }
+
+    /// What to do next; `None` until something happens again. `room` says whether a frame can be sent now.
+    pub fn poll(&mut self, room: bool, lines: &[ShareLine], now: Stamp) -> Option<Action> {
+        if self.ended {
+            return None;
+        }
+        if let Some(why) = self.ending.take() {
+            self.ended = true;
+            return Some(Action::End(why));
+        }
+        if room {
+            self.pace(now);
+            if let Some(frame) = self.next_frame(lines, now) {
+                self.silent_since_ms = now.mono_ms;
+                return Some(Action::Send(v1::StreamingPullResponse { frame: Some(frame) }));
+            }
+        }
+        if let Some(ack) = self.next_ack() {
+            return Some(Action::Ack(ack));
+        }
+        let rights = self.wanted.rights(lines, now.wall_ms);
+        if rights.is_empty() {
+            self.ended = true;
+            return Some(Action::End(Err(Refused::NotListed(self.wanted.consumer.clone()))));
+        }
+        if self.leaving == Some(Leaving::Close) && self.quiet() {
+            self.ended = true;
+            return Some(Action::End(Ok(())));
+        }
+        if !room || self.reading.is_some() || self.batch.is_some() || self.leaving.is_some() {
+            return None;
+        }
+        let lane = self.next_lane(Lane::ALL.map(|lane| rights.lane(lane)))?;
+        let flow = &self.flows[lane.index()];
+        self.reading = Some(lane);
+        Some(Action::Read {
+            lane,
+            after: flow.cursor,
+            records_max: usize::try_from(flow.messages).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX),
+            bytes_max: usize::try_from(flow.bytes).unwrap_or(usize::MAX).min(self.read_bytes),
+        })
+    }
+
+    /// When to poll again though nothing happened, milliseconds of the monotonic clock.
+    #[must_use]
+    pub fn wakeup_ms(&self) -> u64 {
+        self.silent_since_ms + self.heartbeat_ms
+    }
+
+    /// A lane with backlog, credit and rights: the most urgent one, or one that was passed over too often.
+    fn next_lane(&mut self, permitted: [bool; Lane::ALL.len()]) -> Option<Lane> {
+        let ready = |lane: &Lane| {
+            let flow = &self.flows[lane.index()];
+            permitted[lane.index()]
+                && flow.cursor < flow.head
+                && flow.messages > 0
+                && flow.bytes >= flow.needs.max(1)
+        };
+        let ready: Vec<Lane> = Lane::ALL.into_iter().filter(ready).collect();
+        let starved = ready.iter().find(|lane| self.flows[lane.index()].passed_over >= PASSED_OVER_MAX);
+        let chosen = *starved.or(ready.first())?;
+        for lane in ready {
+            let flow = &mut self.flows[lane.index()];
+            flow.passed_over = if lane == chosen { 0 } else { flow.passed_over.saturating_add(1) };
+        }
+        Some(chosen)
+    }
+
+    /// Confirmations first, then the batch, then signs of life.
+    fn next_frame(&mut self, lines: &[ShareLine], now: Stamp) -> Option<Response> {
+        for lane in Lane::ALL {
+            if let Some(acked) = self.flows[lane.index()].confirm.take() {
+                return Some(Response::AckConfirmation(v1::AckConfirmation {
+                    upto: Some(wire::cursor(self.epoch, lane, acked.upto)),
+                    hash_matched: acked.hash_matched,
+                }));
+            }
+        }
+        if let Some(batch) = self.batch.take() {
+            self.batch_sent_ms = Some(now.mono_ms);
+            return Some(Response::Batch(batch));
+        }
+        if self.leaving == Some(Leaving::Drain) && self.quiet() {
+            self.end(Ok(()));
+            return Some(Response::Draining(v1::Draining { reconnect_after: Some(duration(RECONNECT_MS)) }));
+        }
+        (now.mono_ms >= self.wakeup_ms()).then(|| {
+            let rights = self.wanted.rights(lines, now.wall_ms);
+            let open = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
+            Response::Heartbeat(v1::Heartbeat {
+                now: Some(wire::timestamp(now.wall_ms)),
+                heads: open
+                    .map(|lane| wire::cursor(self.epoch, lane, self.flows[lane.index()].head))
+                    .collect(),
+                audit: None,
+            })
+        })
+    }
+
+    /// Whether every ack is answered.
+    fn quiet(&self) -> bool {
+        self.acking.is_none() && self.flows.iter().all(|flow| flow.ack.is_none() && flow.confirm.is_none())
+    }
+
+    fn next_ack(&mut self) -> Option<Ack> {
+        if self.acking.is_some() {
+            return None;
+        }
+        let lane = Lane::ALL.into_iter().find(|lane| self.flows[lane.index()].ack.is_some())?;
+        let (upto, head_hash) = self.flows[lane.index()].ack.take()?;
+        self.acking = Some(lane);
+        Some(Ack { consumer: self.wanted.consumer.clone(), epoch: self.epoch, lane, upto, head_hash })
+    }
+
+    /// On a slow line reads get smaller, so that an alarm waits for little; on a fast one they grow again.
+    fn pace(&mut self, now: Stamp) {
+        let Some(sent_ms) = self.batch_sent_ms.take() else { return };
+        let took = now.mono_ms.saturating_sub(sent_ms);
+        self.read_bytes = if took > SLOW_MS {
+            (self.read_bytes / 2).max(READ_BYTES_MIN)
+        } else {
+            (self.read_bytes * 2).min(BATCH_BYTES_MAX)
+        };
+    }
+
+    fn grant(&mut self, credit: &v1::Credit) -> Result<(), Refused> {
+        let lane = wire::lane(credit.lane).ok_or(Refused::Lane(credit.lane))?;
+        let flow = &mut self.flows[lane.index()];
+        flow.messages = flow.messages.saturating_add(u64::from(credit.messages));
+        flow.bytes = flow.bytes.saturating_add(credit.bytes);
+        Ok(())
+    }
+
+    fn ack(&mut self, ack: &v1::CumulativeAck) -> Result<(), Refused> {
+        let asked = parse_ack(self.wanted.consumer.clone(), ack, self.epoch)?;
+        let flow = &mut self.flows[asked.lane.index()];
+        if flow.ack.is_none_or(|(upto, _)| upto <= asked.upto) {
+            flow.ack = Some((asked.upto, asked.head_hash));
+        }
+        Ok(())
+    }
+}
+
+/// An ack as the store takes it; an empty epoch means the present one.
+///
+/// # Errors
+/// [`Refused`] when it has no position, another epoch, or a hash that is not 32 bytes.
+pub fn parse_ack(consumer: Consumer, ack: &v1::CumulativeAck, epoch: Epoch) -> Result<Ack, Refused> {
+    let upto = ack.upto.as_ref().ok_or(Refused::Malformed("an ack needs a position"))?;
+    // Whether the position is ahead of the head is the store's to say: it knows the newest one.
+    let (lane, upto) = position(upto, epoch, &[Seq(u64::MAX); Lane::ALL.len()])?;
+    let head_hash = match ack.head_hash.len() {
+        0 => None,
+        _ => Some(
+            ack.head_hash.as_slice().try_into().map_err(|_| Refused::Malformed("head_hash has 32 bytes"))?,
+        ),
+    };
+    Ok(Ack { consumer, epoch, lane, upto, head_hash })
+}
+
+/// A cursor's lane and position; an empty epoch means the present one.
+///
+/// # Errors
+/// [`Refused`] when the lane is none, the epoch is another one, or the position is ahead of the head.
+pub fn position(cursor: &v1::Cursor, epoch: Epoch, heads: &Heads) -> Result<(Lane, Seq), Refused> {
+    let lane = wire::lane(cursor.lane).ok_or(Refused::Lane(cursor.lane))?;
+    if !cursor.stream_epoch.is_empty() {
+        let theirs: [u8; 16] = cursor
+            .stream_epoch
+            .as_slice()
+            .try_into()
+            .map_err(|_| Refused::Malformed("stream_epoch has 16 bytes or none"))?;
+        if theirs != epoch.0 {
+            return Err(Refused::Epoch { ours: epoch, theirs: Epoch(theirs) });
+        }
+    }
+    let (seq, head) = (Seq(cursor.seq), heads[lane.index()]);
+    if seq > head {
+        return Err(Refused::Ahead { lane, seq, head });
+    }
+    Ok((lane, seq))
+}
+
+fn heartbeat_ms(asked: Option<ProtoDuration>) -> Result<u64, Refused> {
+    let Some(asked) = asked.filter(|asked| *asked != ProtoDuration::default()) else {
+        return Ok(HEARTBEAT_MS);
+    };
+    let asked =
+        std::time::Duration::try_from(asked).map_err(|_| Refused::Malformed("idle_heartbeat is negative"))?;
+    let (least, most) = HEARTBEAT_RANGE_MS;
+    Ok(u64::try_from(asked.as_millis()).unwrap_or(most).clamp(least, most))
+}
+
+fn duration(ms: u64) -> ProtoDuration {
+    ProtoDuration {
+        seconds: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(ms % 1000 * 1_000_000).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests;
