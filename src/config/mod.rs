@@ -1,1 +1,174 @@
-//! config
+//! The configuration: TOML as written → every fault at once, each with its place → a complete [`Config`].
+//!
+//! Guarantees: a `Config` is whole and consistent, or there is none; unknown keys are faults; a point keeps its
+//! [`SeriesKey`] over reloads. Reads the files it is made of and the secrets it names, touches nothing else.
+
+mod check;
+mod fault;
+mod raw;
+mod read;
+mod source;
+pub mod watch;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub use fault::{Fault, Faults};
+
+use crate::device::{mqtt, serial};
+use crate::model::{DeviceId, LineId, Metric, SeriesKey};
+use crate::{ingest, share, store, telemetry, wire};
+
+/// Everything that one set of files says, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who and where the gateway is.
+    pub gateway: wire::Gateway,
+    /// The store.
+    pub store: store::Settings,
+    /// Deliveries that wait for the writer at most.
+    pub queue: usize,
+    /// The MQTT front; none without `[mqtt]`.
+    pub mqtt: Option<mqtt::Settings>,
+    /// The serial ports.
+    pub ports: Vec<serial::PortSettings>,
+    /// The lines of the collection list; the share list is in `share`.
+    pub collect: Vec<LineId>,
+    /// The spine.
+    pub plan: ingest::Plan,
+    /// The city's side; without `[share_server]` nobody listens.
+    pub share: share::Settings,
+    /// Logs and metrics.
+    pub telemetry: telemetry::Settings,
+    /// The local socket of the command line.
+    pub socket: PathBuf,
+    /// What was read, the named file first.
+    pub files: Vec<PathBuf>,
+    /// The series of every point, present and past.
+    pub names: Names,
+    /// What is allowed but may not be meant.
+    pub warnings: Vec<Fault>,
+    /// What a watch compares with.
+    pub(crate) version: Version,
+}
+
+/// What decides whether a reload could give something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// SHA-256 over the files.
+    pub(crate) digest: [u8; 32],
+    /// The gateway's offset from UTC, milliseconds.
+    pub(crate) zone_ms: i64,
+    /// The month of the pseudonyms' key.
+    pub(crate) month: Month,
+}
+
+/// A calendar month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Month {
+    year: i16,
+    month: i8,
+}
+
+impl Month {
+    /// The month in which a moment lies; what no calendar holds counts as 1970-01.
+    pub(crate) fn of(now_ms: i64, zone_ms: i64) -> Self {
+        let local = jiff::Timestamp::from_millisecond(now_ms.saturating_add(zone_ms)).unwrap_or_default();
+        let date = local.to_zoned(jiff::tz::TimeZone::UTC).date();
+        Self { year: date.year(), month: date.month() }
+    }
+}
+
+impl std::fmt::Display for Month {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+impl Config {
+    /// Reads and checks a file and what it includes. `now_ms` (milliseconds since 1970 UTC) decides the key epoch of
+    /// pseudonyms and which permissions have ended; `previous` are the names of the configuration this one replaces.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(path: &Path, now_ms: i64, previous: Option<&Names>) -> Result<Config, Faults> {
+        let mut report = fault::Report::default();
+        let sources = source::Sources::read(path, &mut report);
+        Self::of(&sources, report, now_ms, previous)
+    }
+
+    pub(crate) fn of(
+        sources: &source::Sources,
+        mut report: fault::Report,
+        now_ms: i64,
+        previous: Option<&Names>,
+    ) -> Result<Config, Faults> {
+        let root = raw::Root::read(sources, &mut report);
+        let names = previous.cloned().unwrap_or_default();
+        let places = check::Places::of(&sources.files[0].path);
+        let config = check::config(&root, &places, now_ms, names, &mut report);
+        let Faults { faults, warnings, more } = report.finish(sources);
+        match config {
+            Some(mut config) if faults.is_empty() => {
+                config.files = sources.files.iter().map(|file| file.path.clone()).collect();
+                config.version.digest = sources.digest();
+                config.plan.lists_digest = check::lists::digest(sources);
+                config.warnings = warnings;
+                Ok(config)
+            }
+            _ => Err(Faults { faults, warnings, more }),
+        }
+    }
+
+    /// The sections in which `new` differs and a live reload does not reach; empty when it reaches everything.
+    #[must_use]
+    pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
+        let listen = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.listen);
+        let limits = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.limits);
+        let differs = [
+            ("gateway", self.gateway != new.gateway || self.version.zone_ms != new.version.zone_ms),
+            ("gateway.socket", self.socket != new.socket),
+            ("store", self.store != new.store),
+            ("ingest.queue", self.queue != new.queue),
+            ("mqtt.listen", listen(self) != listen(new)),
+            ("mqtt limits", limits(self).zip(limits(new)).is_some_and(|(old, new)| old != new)),
+            ("share_server", self.share.listeners != new.share.listeners),
+            ("telemetry", self.telemetry != new.telemetry),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
+/// The registry of this process: (device, metric) → series. Grows only; a name that comes back gets its old number.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    devices: HashMap<DeviceId, HashMap<Metric, SeriesKey>>,
+    count: u32,
+}
+
+impl Names {
+    /// The number of a point, if it ever had one.
+    #[must_use]
+    pub fn get(&self, device: &str, metric: &str) -> Option<SeriesKey> {
+        self.devices.get(device)?.get(metric).copied()
+    }
+
+    /// How many points there have been.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there has been none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn intern(&mut self, device: &DeviceId, metric: &Metric) -> SeriesKey {
+        let next = SeriesKey(self.count);
+        let series = *self.devices.entry(device.clone()).or_default().entry(metric.clone()).or_insert(next);
+        self.count += u32::from(series == next);
+        series
+    }
+}

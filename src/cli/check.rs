@@ -1,0 +1,104 @@
+//! `smallbrain check`: everything that is wrong with a configuration, or what it says.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Fault, Faults};
+use crate::share::Listener;
+
+/// Exit code of a configuration that cannot be taken (`EX_CONFIG` of sysexits.h).
+const FAULTY: u8 = 78;
+/// Exit code when the output could not be written (`EX_SOFTWARE`).
+const INTERNAL: u8 = 70;
+
+/// Checks a file and tells the result: as text, or as a JSON array of faults and warnings. Gives the exit code: 0, 78
+/// with faults, 70 when `out` does not take it.
+pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
+    let now_ms = SystemClock::default().now().wall_ms;
+    let loaded = Config::load(config, now_ms, None);
+    let told = match (&loaded, json) {
+        (Ok(config), true) => array(&[], &config.warnings, out),
+        (Err(faults), true) => array(&faults.faults, &faults.warnings, out),
+        (Ok(config), false) => summary(config, out),
+        (Err(faults), false) => listing(faults, out),
+    };
+    match (told, loaded) {
+        (Err(_), _) => INTERNAL,
+        (Ok(()), Ok(_)) => 0,
+        (Ok(()), Err(_)) => FAULTY,
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'f> {
+    level: &'static str,
+    #[serde(flatten)]
+    fault: &'f Fault,
+}
+
+fn array(faults: &[Fault], warnings: &[Fault], out: &mut impl Write) -> io::Result<()> {
+    let errors = faults.iter().map(|fault| Line { level: "error", fault });
+    let warnings = warnings.iter().map(|fault| Line { level: "warning", fault });
+    let all: Vec<Line<'_>> = errors.chain(warnings).collect();
+    serde_json::to_writer_pretty(&mut *out, &all)?;
+    writeln!(out)
+}
+
+fn listing(faults: &Faults, out: &mut impl Write) -> io::Result<()> {
+    write!(out, "{faults}")?;
+    writeln!(out, "{}", count(faults.count(), "fault"))
+}
+
+fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    let warnings = Faults { warnings: config.warnings.clone(), ..Faults::default() };
+    write!(out, "{warnings}")?;
+    let points = || config.plan.points.iter().flatten();
+    let mut devices: Vec<_> = points().map(|point| &point.device).collect();
+    devices.dedup();
+    let collected = points().filter(|point| point.treatment.is_some()).count();
+    let slaves: usize = config.ports.iter().map(|port| port.slaves.len()).sum();
+    let files: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
+    writeln!(out, "files       {}", files.join(", "))?;
+    let gateway = &config.gateway;
+    writeln!(out, "gateway     {} in {} {}", gateway.id, gateway.division_code, gateway.compound_code)?;
+    let store = &config.store;
+    let (mib, hours) = (store.bytes_max >> 20, store.retention.as_secs() / 3600);
+    writeln!(out, "store       {}, {mib} MiB, readings for {hours} h", store.dir.display())?;
+    writeln!(
+        out,
+        "devices     {} with {}, {collected} collected",
+        devices.len(),
+        count(points().count(), "point")
+    )?;
+    writeln!(out, "ports       {} with {}", config.ports.len(), count(slaves, "device"))?;
+    let (alarms, aggregates) = (config.plan.alarms.len(), config.plan.aggregates.len());
+    writeln!(out, "rules       {}, {}", count(alarms, "alarm"), count(aggregates, "aggregate"))?;
+    let (collect, share) = (config.collect.len(), config.share.lines.len());
+    writeln!(out, "lists       {} in, {} out", count(collect, "line"), count(share, "line"))?;
+    for listener in listeners(config) {
+        writeln!(out, "listener    {listener}")?;
+    }
+    writeln!(out, "no faults, {}", count(config.warnings.len(), "warning"))
+}
+
+fn listeners(config: &Config) -> Vec<String> {
+    let mqtt = config.mqtt.iter().map(|mqtt| {
+        let users =
+            if mqtt.access.anonymous { "anybody".to_owned() } else { count(mqtt.access.users.len(), "user") };
+        format!("mqtt {}, {users}", mqtt.listen)
+    });
+    let share = config.share.listeners.iter().map(|listener| match listener {
+        Listener::Loopback { address, consumer } => format!("share {address} for {consumer}"),
+        Listener::Unix { path, consumer } => format!("share {} for {consumer}", path.display()),
+        Listener::Tls { address, .. } => format!("share {address} by client certificate"),
+    });
+    let metrics = config.telemetry.listen.iter().map(|address| format!("metrics {address}"));
+    mqtt.chain(share).chain(metrics).collect()
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

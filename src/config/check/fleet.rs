@@ -1,0 +1,403 @@
+//! Templates and the devices made from them: what there is to measure.
+//!
+//! Guarantees: a metric has one kind and one unit in the whole file; ids are unique; ranges are bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::{DAY, Names};
+use crate::codec::modbus::{Order, RegisterKind, Table};
+use crate::config::fault::{Report, Span};
+use crate::config::raw::{self, Do, Register, Root};
+use crate::config::read::{At, Key};
+use crate::config::source::fits;
+use crate::model::{DeviceId, LineId, Metric, SeriesKey};
+use crate::normalise::{Kind, Rule};
+use crate::privacy::intake::Treatment;
+
+/// Devices of one configuration; one more is a fault.
+const DEVICES_MAX: usize = 10_000;
+/// Points of one template; one more is a fault.
+const POINTS_MAX: usize = 256;
+/// Points there may have been since the start of the process; one more is a fault.
+const SERIES_MAX: usize = 100_000;
+
+/// A model of device.
+pub(super) struct Template<'r> {
+    pub(super) raw: &'r raw::Template,
+    pub(super) name: LineId,
+    pub(super) points: Vec<Point>,
+}
+
+/// What a model measures.
+pub(super) struct Point {
+    pub(super) metric: Metric,
+    pub(super) span: Span,
+    pub(super) unit: String,
+    pub(super) rule: Rule,
+    pub(super) json: Option<String>,
+    pub(super) modbus: Option<Modbus>,
+    /// Where the collection list names it, and with which word if that could be read.
+    pub(super) listed: Option<(Span, Option<Do>)>,
+    pub(super) treatment: Option<Treatment>,
+}
+
+/// Where a slave has a point.
+pub(super) struct Modbus {
+    pub(super) table: Table,
+    pub(super) address: u16,
+    pub(super) kind: RegisterKind,
+    pub(super) absent: Vec<u64>,
+    pub(super) period: Duration,
+}
+
+/// A device.
+pub(super) struct Device<'r> {
+    pub(super) raw: &'r raw::Device,
+    pub(super) id: DeviceId,
+    pub(super) template: usize,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Fleet<'r> {
+    pub(super) templates: Vec<Template<'r>>,
+    pub(super) devices: Vec<Device<'r>>,
+    /// Where each metric was first given, and of which kind it is.
+    pub(super) metrics: HashMap<Metric, (Span, Kind, String)>,
+}
+
+impl<'r> Fleet<'r> {
+    /// Checks `[[template]]` and `[[device]]`.
+    pub(super) fn of(root: &'r Root, report: &mut Report) -> Self {
+        let mut fleet = Self::default();
+        let mut seen = HashMap::new();
+        for raw in root.template.list() {
+            let Some(name) = report.need(&raw.name, raw.at, "name", "\"thermometer\"") else { continue };
+            report.once(&mut seen, name.value.clone(), name.span, "template");
+            let points = fleet.points(raw, report);
+            fleet.templates.push(Template { raw, name: name.value.clone(), points });
+        }
+        let mut seen = HashMap::new();
+        for raw in root.device.list() {
+            fleet.add(raw, &mut seen, report);
+        }
+        fleet
+    }
+
+    fn points(&mut self, raw: &raw::Template, report: &mut Report) -> Vec<Point> {
+        if raw.point.is_absent() || raw.point.value().is_some_and(Vec::is_empty) {
+            let help = "a [[template.point]] with metric, and json or modbus";
+            report.missing(raw.at, "template without points", help);
+        }
+        let mut seen = HashMap::new();
+        let mut points = Vec::new();
+        for raw in raw.point.list() {
+            let Some(metric) = report.need(&raw.metric, raw.at, "metric", "\"temperature\"") else {
+                continue;
+            };
+            report.once(&mut seen, metric.value.clone(), metric.span, "metric");
+            if let Some(point) = self.point(raw, metric, report) {
+                points.push(point);
+            }
+        }
+        if points.len() > POINTS_MAX {
+            let message = format!("{} points in one template", points.len());
+            report.fault(raw.at, message, format!("at most {POINTS_MAX}"));
+        }
+        points
+    }
+
+    fn point(&mut self, raw: &raw::Point, metric: &At<Metric>, report: &mut Report) -> Option<Point> {
+        if matches!(raw.kind, Key::Wrong) {
+            return None;
+        }
+        let kind = raw.kind.or(Kind::Number);
+        let unit = raw.unit.or(String::new());
+        if kind != Kind::Number {
+            numbers_only(raw, report);
+        }
+        let (first, known_kind, known_unit) =
+            self.metrics.entry(metric.value.clone()).or_insert((metric.span, kind, unit.clone()));
+        if (*known_kind, &*known_unit) != (kind, &unit) {
+            let message = format!("metric {} with another kind or unit", metric.value);
+            report.twice(
+                metric.span,
+                *first,
+                message,
+                "one kind and one unit for a metric, or another metric",
+            );
+        }
+        let json = raw.json.get();
+        if let Some(pointer) = json.filter(|pointer| !pointer.value.starts_with('/')) {
+            let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
+            report.fault(pointer.span, format!("pointer {:?} does not begin with /", pointer.value), help);
+        }
+        if raw.json.is_absent() && raw.modbus.is_absent() {
+            let help = "json = \"/temperature\" for MQTT devices or modbus = { … } for serial ones";
+            report.missing(raw.at, format!("nothing says where {} comes from", metric.value), help);
+        }
+        Some(Point {
+            metric: metric.value.clone(),
+            span: metric.span,
+            unit,
+            rule: rule(raw, kind, report),
+            json: json.map(|pointer| pointer.value.clone()),
+            modbus: raw.modbus.value().and_then(|modbus| self::modbus(modbus, kind, report)),
+            listed: None,
+            treatment: None,
+        })
+    }
+
+    fn add(&mut self, raw: &'r raw::Device, seen: &mut HashMap<DeviceId, Span>, report: &mut Report) {
+        let texts: Vec<At<String>> = match (raw.id.get(), raw.ids.get()) {
+            (Some(id), None) => vec![id.clone()],
+            (None, Some(ids)) if !ids.value.is_empty() => ids.value.clone(),
+            (None, _) if matches!(raw.id, Key::Wrong) || matches!(raw.ids, Key::Wrong) => Vec::new(),
+            (None, _) => {
+                report.missing(
+                    raw.at,
+                    "device without id",
+                    "id = \"door-1\" or ids = [\"door-1\", \"door-2\"]",
+                );
+                Vec::new()
+            }
+            (Some(_), Some(ids)) => {
+                report.fault(ids.span, "both id and ids", "one of them");
+                Vec::new()
+            }
+        };
+        let template = report.need(&raw.template, raw.at, "template", "\"thermometer\"").and_then(|name| {
+            let found = self.templates.iter().position(|template| template.name == name.value);
+            if found.is_none() {
+                let known = self.templates.iter().map(|template| template.name.as_str());
+                report.unknown(name.span, "template", name.value.as_str(), known);
+            }
+            found
+        });
+        for text in texts {
+            for id in expand(&text, report) {
+                report.once(seen, id.clone(), text.span, "device");
+                let Some(template) = template else { continue };
+                if self.devices.len() == DEVICES_MAX {
+                    let help = format!("at most {DEVICES_MAX} in one gateway");
+                    return report.fault(text.span, "too many devices", help);
+                }
+                self.devices.push(Device { raw, id, template });
+            }
+        }
+    }
+
+    /// The template of a device.
+    pub(super) fn template_of(&self, device: &Device<'_>) -> &Template<'r> {
+        &self.templates[device.template]
+    }
+
+    /// Which devices (by index) have a metric, with the number of its point.
+    pub(super) fn having(&self, metric: &Metric) -> Vec<(usize, usize)> {
+        let point =
+            |template: &Template<'_>| template.points.iter().position(|point| point.metric == *metric);
+        let points: Vec<Option<usize>> = self.templates.iter().map(point).collect();
+        let devices = self.devices.iter().enumerate();
+        devices.filter_map(|(index, device)| Some((index, points[device.template]?))).collect()
+    }
+
+    /// Those of `all` whose device fits one of the patterns; without patterns, all of them.
+    pub(super) fn chosen(
+        &self,
+        all: Vec<(usize, usize)>,
+        patterns: &Key<Vec<At<String>>>,
+        report: &mut Report,
+    ) -> Vec<(usize, usize)> {
+        let Some(patterns) = patterns.get() else { return all };
+        let fit =
+            |pattern: &At<String>, device: usize| fits(&pattern.value, self.devices[device].id.as_str());
+        for pattern in &patterns.value {
+            if !all.iter().any(|(device, _)| fit(pattern, *device)) {
+                let message = format!("no device {:?} has what is watched", pattern.value);
+                report.missing(
+                    pattern.span,
+                    message,
+                    "the id of a device, or a part of it with *: \"door-*\"",
+                );
+            }
+        }
+        let any = |device: usize| patterns.value.iter().any(|pattern| fit(pattern, device));
+        all.into_iter().filter(|(device, _)| any(*device)).collect()
+    }
+
+    /// Numbers every point: by device, then by point of its template.
+    pub(super) fn intern(&self, names: &mut Names, report: &mut Report) -> Vec<Arc<[SeriesKey]>> {
+        let mut series = Vec::with_capacity(self.devices.len());
+        for device in &self.devices {
+            if names.len() + POINTS_MAX > SERIES_MAX {
+                let help = "fewer devices, or a restart after many of them changed their names";
+                report.fault(device.raw.at, format!("more than {} points", SERIES_MAX - POINTS_MAX), help);
+                break;
+            }
+            let points = &self.template_of(device).points;
+            series.push(points.iter().map(|point| names.intern(&device.id, &point.metric)).collect());
+        }
+        series
+    }
+
+    /// Devices that are configured for nothing.
+    pub(super) fn warn(&self, root: &Root, report: &mut Report) {
+        let mut before = None;
+        for device in &self.devices {
+            if before.replace(device.raw.at) == Some(device.raw.at) {
+                continue;
+            }
+            let template = self.template_of(device);
+            if !template.points.is_empty() && template.points.iter().all(|point| point.listed.is_none()) {
+                let message =
+                    format!("device {}: no line of the collection list names its template", device.id);
+                let help = "everything it sends is dropped as unlisted; a [[collect]] line takes it in";
+                report.warn(device.raw.at, message, help);
+            }
+            let mapped = |mapping: &raw::Mapping| mapping.template.value() == Some(&template.name);
+            if device.raw.port.is_absent() && !root.mapping.list().iter().any(mapped) {
+                let message = format!("device {}: neither on a port nor in a mapping", device.id);
+                report.warn(
+                    device.raw.at,
+                    message,
+                    "nothing can come from it; port and unit, or a [[mapping]]",
+                );
+            }
+        }
+        let used = |template: usize| self.devices.iter().any(|device| device.template == template);
+        for (index, template) in self.templates.iter().enumerate() {
+            let listed = template.points.iter().any(|point| point.listed.is_some());
+            for point in template.points.iter().filter(|point| point.listed.is_none()) {
+                if listed && used(index) {
+                    let message =
+                        format!("{} of {} is in no line of the collection list", point.metric, template.name);
+                    report.warn(point.span, message, "dropped as unlisted; \"drop\" says that it is meant");
+                }
+            }
+        }
+    }
+}
+
+fn numbers_only(raw: &raw::Point, report: &mut Report) {
+    let keys = [("scale", &raw.scale), ("offset", &raw.offset), ("min", &raw.min), ("max", &raw.max)];
+    let spans = keys.into_iter().filter_map(|(name, key)| Some((name, key.get()?.span)));
+    for (name, span) in spans.chain(raw.unit.get().map(|unit| ("unit", unit.span))) {
+        report.fault(span, format!("{name} on a point that is no number"), "only kind = \"number\" has it");
+    }
+}
+
+fn rule(raw: &raw::Point, kind: Kind, report: &mut Report) -> Rule {
+    if let Some(scale) = raw.scale.get().filter(|scale| scale.value.is_zero()) {
+        report.fault(scale.span, "scale = 0", "a factor other than 0; the default is 1");
+    }
+    let (min, max) = (raw.min.or(Decimal::MIN), raw.max.or(Decimal::MAX));
+    if min > max {
+        let message = format!("min = {min} is above max = {max}");
+        report.fault(raw.min.span_or(raw.at), message, "min at or below max, both after scaling");
+    }
+    let bounded = raw.min.value().is_some() || raw.max.value().is_some();
+    Rule {
+        kind,
+        scale: raw.scale.or(Decimal::ONE),
+        offset: raw.offset.or(Decimal::ZERO),
+        range: bounded.then_some((min, max)),
+    }
+}
+
+fn modbus(raw: &raw::Modbus, kind: Kind, report: &mut Report) -> Option<Modbus> {
+    let table = report.need(&raw.table, raw.at, "table", "\"holding\"");
+    let address = report.need(&raw.address, raw.at, "address", "0");
+    let bits = table.is_some_and(|table| matches!(table.value, Table::Coil | Table::Discrete));
+    let register = match &raw.kind {
+        Key::Absent if bits => Some(Register::Bit),
+        key => report.need(key, raw.at, "type", "\"i16\"").map(|register| register.value),
+    };
+    let span = raw.kind.span_or(raw.at);
+    if let (Some(register), Some(_)) = (register, table) {
+        if bits != (register == Register::Bit) {
+            let help = "\"bit\" for coil and discrete; u16, i32, bit0 … for holding and input";
+            report.fault(span, "a type that the table does not hold", help);
+        }
+        let flag = matches!(register, Register::Bit | Register::BitOf(_));
+        if kind != (if flag { Kind::Flag } else { Kind::Number }) {
+            let help = "kind = \"flag\" for bits, kind = \"number\" for registers";
+            report.fault(span, "a type that gives another kind of value than the point's", help);
+        }
+    }
+    let width = register.map_or(1, Register::width);
+    if let Some(order) = raw.order.get().filter(|_| width == 1) {
+        report.fault(order.span, "an order of bytes in one register", "only 32 and 64 bit types have one");
+    }
+    if let Some(address) = address.filter(|address| address.value > u64::from(u16::MAX - width + 1)) {
+        let message = format!("address {} with {width} registers", address.value);
+        report.fault(address.span, message, format!("0 to {}, as on the wire", u16::MAX - width + 1));
+    }
+    let bits = 16 * u32::from(width);
+    for pattern in raw.absent.list() {
+        if bits < 64 && pattern.value.0 >> bits != 0 {
+            let message = format!("a pattern of more than {bits} bits");
+            report.fault(pattern.span, message, "as many bits as the type has");
+        }
+    }
+    let periods = Duration::from_millis(100)..=DAY;
+    let period = report.bounded(&raw.period, Duration::from_secs(10), periods, "period");
+    Some(Modbus {
+        table: table?.value,
+        address: u16::try_from(address?.value).ok()?,
+        kind: register?.ordered(raw.order.or(Order::Abcd)),
+        absent: raw.absent.list().iter().map(|pattern| pattern.value.0).collect(),
+        period,
+    })
+}
+
+/// `load-{1..50}` → load-1 … load-50; anything else is one id.
+fn expand(text: &At<String>, report: &mut Report) -> Vec<DeviceId> {
+    let range = || {
+        let (head, rest) = text.value.split_once('{')?;
+        let (range, tail) = rest.split_once('}')?;
+        let (from, to) = range.split_once("..")?;
+        let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
+        (from <= to && to - from < DEVICES_MAX).then_some((head, from..=to, tail))
+    };
+    let ids: Result<Vec<DeviceId>, _> = match range() {
+        Some((head, numbers, tail)) => {
+            numbers.map(|number| format!("{head}{number}{tail}").parse()).collect()
+        }
+        None => text.value.parse().map(|id| vec![id]),
+    };
+    ids.unwrap_or_else(|error| {
+        let help = format!("\"door-1\", or a range of at most {DEVICES_MAX}: \"door-{{1..20}}\"");
+        report.fault(text.span, error.to_string(), help);
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_ids() {
+        for (text, count, last) in [
+            ("door-1", 1, "door-1"),
+            ("load-{1..50}", 50, "load-50"),
+            ("门-{9..10}-b", 2, "门-10-b"),
+            ("a{3..3}", 1, "a3"),
+            ("a{3..2}", 0, ""),
+            ("a{1..10001}", 0, ""),
+            ("a{1..}", 0, ""),
+            ("a/{1..2}", 0, ""),
+            ("a{1..2}{1..2}", 0, ""),
+        ] {
+            let mut report = Report::default();
+            let ids = expand(&At { value: text.to_owned(), span: Span::default() }, &mut report);
+            assert_eq!(ids.len(), count, "{text}");
+            assert_eq!(ids.last().map_or("", DeviceId::as_str), last, "{text}");
+            assert_eq!(report.faults.is_empty(), count > 0, "{text}");
+        }
+    }
+}

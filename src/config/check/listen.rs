@@ -1,0 +1,286 @@
+//! Everything that listens: the MQTT front, the city's side, telemetry.
+//!
+//! Guarantees: nothing in plain text and nothing without credentials listens beyond the machine; no two listeners share
+//! an address. Does not bind anything.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
+
+use super::{Fleet, MINUTE, Places, socket_path};
+use crate::codec::json;
+use crate::config::fault::{Report, Span};
+use crate::config::raw::{self, Root};
+use crate::config::read::{At, Key, Size, Zone};
+use crate::device::mqtt::{self, topic};
+use crate::model::{Consumer, SeriesKey};
+use crate::{share, telemetry};
+
+/// KiB that checking one password may take.
+const HASH_KIB_MAX: u32 = 65_536;
+
+/// Checks `[mqtt]` and `[[mapping]]`.
+pub(super) fn mqtt(
+    root: &Root,
+    fleet: &Fleet<'_>,
+    series: &[Arc<[SeriesKey]>],
+    zone: Zone,
+    report: &mut Report,
+) -> Option<mqtt::Settings> {
+    let mappings = mappings(root, fleet, series, zone, report);
+    let raw = root.mqtt.value()?;
+    let listen = raw.listen.or(SocketAddr::from(([127, 0, 0, 1], 1883)));
+    let anonymous = raw.anonymous.or(false);
+    if anonymous && !listen.ip().is_loopback() {
+        let help = "listen = \"127.0.0.1:1883\", or anonymous = false and a [[mqtt.user]] for each device";
+        report.fault(raw.anonymous.span_or(raw.at), format!("anybody may connect to {listen}"), help);
+    }
+    let kib = |count: u64| Size(count << 10);
+    let seconds = Duration::from_secs;
+    let packet = report.bounded(&raw.packet_max, kib(64), kib(1)..=kib(1024), "packet_max");
+    let limits = mqtt::Limits {
+        connections_max: report.bounded(&raw.connections_max, 1000, 1..=10_000, "connections_max") as usize,
+        packet_bytes_max: packet.0 as usize,
+        inflight_max: report.bounded(&raw.inflight_max, 64, 1..=1000, "inflight_max") as usize,
+        connect_timeout: report.bounded(
+            &raw.connect_timeout,
+            seconds(10),
+            seconds(1)..=MINUTE,
+            "connect_timeout",
+        ),
+        subscriptions_max: report.bounded(&raw.subscriptions_max, 16, 0..=1000, "subscriptions_max") as usize,
+    };
+    let users = users(raw, report);
+    if users.is_empty() && !anonymous && raw.user.is_absent() {
+        let help = "anonymous = true on a loopback address, or a [[mqtt.user]] for each device";
+        report.warn(raw.at, "nobody may connect to the MQTT front", help);
+    }
+    Some(mqtt::Settings { listen, limits, access: mqtt::Access { anonymous, users }, mappings })
+}
+
+fn users(raw: &raw::Mqtt, report: &mut Report) -> HashMap<String, mqtt::User> {
+    let mut users = HashMap::new();
+    let mut seen = HashMap::new();
+    for raw in raw.user.list() {
+        let name = report.need(&raw.name, raw.at, "name", "\"door-1\"");
+        if let Some(name) = name {
+            report.once(&mut seen, name.value.clone(), name.span, "user");
+        }
+        let hash = report.need(&raw.password_hash, raw.at, "password_hash", "\"$argon2id$v=19$…\"");
+        if let Some(hash) = hash.filter(|hash| !is_hash(&hash.value)) {
+            let help = format!(
+                "a PHC string with salt and hash: $argon2id$v=19$m=19456,t=2,p=1$…$…, m at most {HASH_KIB_MAX}"
+            );
+            report.fault(hash.span, "no argon2id password hash", help);
+        }
+        if let (Some(name), Some(hash)) = (name, hash) {
+            users.insert(name.value.clone(), mqtt::User { password_hash: hash.value.clone() });
+        }
+    }
+    users
+}
+
+fn is_hash(text: &str) -> bool {
+    PasswordHash::new(text).is_ok_and(|hash| {
+        let params = Params::try_from(&hash);
+        hash.algorithm == ARGON2ID_IDENT
+            && hash.salt.is_some()
+            && hash.hash.is_some()
+            && params.is_ok_and(|params| params.m_cost() <= HASH_KIB_MAX)
+    })
+}
+
+fn mappings(
+    root: &Root,
+    fleet: &Fleet<'_>,
+    series: &[Arc<[SeriesKey]>],
+    zone: Zone,
+    report: &mut Report,
+) -> Vec<mqtt::Mapping> {
+    let mut seen = HashMap::new();
+    let mut mappings = Vec::new();
+    for raw in root.mapping.list() {
+        if root.mqtt.is_absent() {
+            report.missing(raw.at, "a mapping without [mqtt]", "a section [mqtt]");
+        }
+        let topic = report.need(&raw.topic, raw.at, "topic", "\"compound/{device}/up\"");
+        let pattern = topic.and_then(|topic| {
+            let help = "levels of plain text, + for any one, and {device} once: \"compound/{device}/up\"";
+            topic::Pattern::parse(&topic.value).map_err(|why| report.fault(topic.span, why, help)).ok()
+        });
+        let time = time(raw, zone, report);
+        let Some(name) = report.need(&raw.template, raw.at, "template", "\"thermometer\"") else { continue };
+        if let Some(topic) = topic {
+            report.once(
+                &mut seen,
+                format!("{:?} of template {}", topic.value, name.value),
+                topic.span,
+                "topic",
+            );
+        }
+        let Some(index) = fleet.templates.iter().position(|template| template.name == name.value) else {
+            let known = fleet.templates.iter().map(|template| template.name.as_str());
+            report.unknown(name.span, "template", name.value.as_str(), known);
+            continue;
+        };
+        let template = &fleet.templates[index];
+        if template.raw.point.list().iter().all(|point| point.json.is_absent()) && !template.points.is_empty()
+        {
+            let message = format!("template {} has no JSON point", template.name);
+            report.missing(name.span, message, "json = \"/temperature\" at a point");
+        }
+        let pointers = template.points.iter().map(|point| point.json.clone().unwrap_or_default()).collect();
+        let plan = json::Plan::new(pointers, time).map_err(|why| {
+            report.fault(
+                name.span,
+                why,
+                "JSON pointers (RFC 6901) at the points of the template and in time",
+            );
+        });
+        let speakers = fleet.devices.iter().zip(series);
+        let speakers = speakers.filter(|(device, _)| device.template == index && device.raw.port.is_absent());
+        if let (Some(topic), Ok(plan)) = (pattern, plan) {
+            let devices = speakers.map(|(device, series)| (device.id.clone(), series.clone())).collect();
+            mappings.push(mqtt::Mapping { topic, plan: Arc::new(plan), devices });
+        }
+    }
+    mappings
+}
+
+fn time(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<(String, json::TimeForm)> {
+    let time = raw.time.value()?;
+    let pointer = report.need(&time.pointer, time.at, "pointer", "\"/ts\"");
+    let form = report.need(&time.form, time.at, "form", "\"millis\"");
+    if let Some(pointer) = pointer.filter(|pointer| !pointer.value.starts_with('/')) {
+        let message = format!("pointer {:?} does not begin with /", pointer.value);
+        report.fault(pointer.span, message, "a JSON pointer (RFC 6901): \"/ts\"");
+    }
+    Some((pointer?.value.clone(), form?.value.form(zone)))
+}
+
+/// Checks `[share_server]`.
+pub(super) fn listeners(root: &Root, places: &Places, report: &mut Report) -> Vec<share::Listener> {
+    let mut listeners = Vec::new();
+    let Some(server) = root.share_server.value() else { return listeners };
+    if let Some(raw) = server.loopback.value() {
+        let address = report.need(&raw.listen, raw.at, "listen", "\"127.0.0.1:50051\"");
+        loopback_only(address, "tls = { … } to be reached from elsewhere", report);
+        let consumer = consumer(&raw.consumer, raw.at, report);
+        listeners.extend(
+            address
+                .zip(consumer)
+                .map(|(address, consumer)| share::Listener::Loopback { address: address.value, consumer }),
+        );
+    }
+    if let Some(raw) = server.unix.value() {
+        let path = report.need(&raw.path, raw.at, "path", "\"/run/smallbrain/share.sock\"").map(|path| {
+            let full = places.path(&path.value);
+            socket_path(&full, path.span, report);
+            full
+        });
+        let consumer = consumer(&raw.consumer, raw.at, report);
+        listeners.extend(path.zip(consumer).map(|(path, consumer)| share::Listener::Unix { path, consumer }));
+    }
+    if let Some(raw) = server.tls.value() {
+        let address = report.need(&raw.listen, raw.at, "listen", "\"0.0.0.0:50052\"");
+        let mut file = |key: &Key<String>, name: &str| {
+            let at = report.need(key, raw.at, name, &format!("\"{name}.pem\""))?;
+            let path = places.secret(&at.value);
+            if !path.is_file() {
+                let help = "a PEM file beside this one, or the name of a systemd credential";
+                report.fault(at.span, format!("{}: no such file", path.display()), help);
+            }
+            Some(path)
+        };
+        let files: [Option<PathBuf>; 3] =
+            [file(&raw.certificate, "certificate"), file(&raw.key, "key"), file(&raw.client_ca, "client_ca")];
+        if let (Some(address), [Some(certificate), Some(key), Some(client_ca)]) = (address, files) {
+            let address = address.value;
+            listeners.push(share::Listener::Tls { address, certificate, key, client_ca });
+        }
+    }
+    listeners
+}
+
+fn consumer(key: &Key<Consumer>, table: Span, report: &mut Report) -> Option<Consumer> {
+    let example = "\"spiffe://brain.example/city/310115/brain/traffic\"";
+    report.need(key, table, "consumer", example).map(|consumer| consumer.value.clone())
+}
+
+fn loopback_only(address: Option<&At<SocketAddr>>, help: &str, report: &mut Report) {
+    if let Some(address) = address.filter(|address| !address.value.ip().is_loopback()) {
+        let message = format!("plain text on {}, which is no loopback address", address.value);
+        report.fault(address.span, message, format!("127.0.0.1:{}; {help}", address.value.port()));
+    }
+}
+
+/// Checks `[telemetry]`.
+pub(super) fn telemetry(root: &Root, report: &mut Report) -> telemetry::Settings {
+    let default = raw::Telemetry::default();
+    let raw = root.telemetry.value().unwrap_or(&default);
+    loopback_only(raw.listen.get(), "a collector on this machine reads it", report);
+    let log = raw.log.or("info".to_owned());
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log) {
+        let help = "a level (error, warn, info, debug, trace) or \"smallbrain=debug,info\"";
+        report.fault(raw.log.span_or(raw.at), error.to_string(), help);
+    }
+    telemetry::Settings { listen: raw.listen.value().copied(), log }
+}
+
+/// No two listeners on one address.
+pub(super) fn clashes(root: &Root, report: &mut Report) {
+    let server = root.share_server.value();
+    let addresses = [
+        root.mqtt.value().and_then(|raw| raw.listen.get()),
+        server.and_then(|raw| raw.loopback.value()?.listen.get()),
+        server.and_then(|raw| raw.tls.value()?.listen.get()),
+        root.telemetry.value().and_then(|raw| raw.listen.get()),
+    ];
+    let mut seen: Vec<&At<SocketAddr>> = Vec::new();
+    // Port 0 is any free port.
+    for at in addresses.into_iter().flatten().filter(|at| at.value.port() != 0) {
+        let (ip, port) = (at.value.ip(), at.value.port());
+        let taken = |other: &&&At<SocketAddr>| {
+            let (other, its_port) = (other.value.ip(), other.value.port());
+            port == its_port && (ip == other || ip.is_unspecified() || other.is_unspecified())
+        };
+        if let Some(first) = seen.iter().find(taken) {
+            report.twice(at.span, first.span, format!("{} is taken", at.value), "a port for each listener");
+        }
+        seen.push(at);
+    }
+}
+
+/// Who may come and finds nothing, and who is to come and finds no door.
+pub(super) fn warn(root: &Root, report: &mut Report) {
+    let Some(server) = root.share_server.value() else { return };
+    let named = |consumer: &Consumer| {
+        root.share.list().iter().any(|line| line.consumers.list().iter().any(|at| at.value == *consumer))
+    };
+    let doors = [
+        server.loopback.value().and_then(|raw| raw.consumer.get()),
+        server.unix.value().and_then(|raw| raw.consumer.get()),
+    ];
+    for door in doors.iter().flatten().filter(|door| !named(&door.value)) {
+        report.warn(
+            door.span,
+            "no share line names this consumer",
+            "it may connect and is refused: a [[share]] line",
+        );
+    }
+    if server.tls.is_absent() {
+        let open = |consumer: &Consumer| doors.iter().flatten().any(|door| door.value == *consumer);
+        let consumers = root.share.list().iter().flat_map(|line| line.consumers.list());
+        for consumer in consumers.filter(|consumer| !open(&consumer.value)) {
+            report.warn(
+                consumer.span,
+                "no listener lets this consumer in",
+                "tls, or a loopback or unix listener that is its",
+            );
+        }
+    }
+}

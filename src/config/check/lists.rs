@@ -1,0 +1,424 @@
+//! The collection list (归集清单) and the share list (共享清单): what may come in, what may go out.
+//!
+//! Guarantees: a field is named once; nothing is shared that is not collected, or that was collected to be taken out.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use toml::de::{DeTable, DeValue};
+
+use super::Places;
+use super::fleet::Fleet;
+use crate::config::Month;
+use crate::config::fault::Report;
+use crate::config::raw::{self, By, Do, Field, Root};
+use crate::config::read::{At, Until, Zone};
+use crate::config::source::Sources;
+use crate::model::{Lane, LineId, Metric};
+use crate::normalise::Kind;
+use crate::privacy::generalise::Bands;
+use crate::privacy::intake::Treatment;
+use crate::privacy::pseudonym::{MasterKey, Pseudonymiser};
+use crate::privacy::release::ShareLine;
+use crate::wire::Gateway;
+
+/// Biometrics: refused at the door, whatever a line says (GOVERNANCE: never masked later, never stored).
+const NEVER: [&str; 6] = ["face", "fingerprint", "voiceprint", "palmprint", "iris", "gait"];
+
+/// What pseudonyms are made with.
+struct Keys<'k> {
+    master: Option<MasterKey>,
+    /// Whether a section says so at all.
+    given: bool,
+    gateway: Option<&'k Gateway>,
+    month: Month,
+}
+
+/// Checks `[[collect]]` and gives the points of the templates their treatments.
+pub(super) fn collect(
+    root: &Root,
+    fleet: &mut Fleet<'_>,
+    places: &Places,
+    gateway: Option<&Gateway>,
+    month: Month,
+    report: &mut Report,
+) {
+    let keys =
+        Keys { master: master(root, places, report), given: !root.pseudonym.is_absent(), gateway, month };
+    let mut seen = HashMap::new();
+    for raw in root.collect.list() {
+        if let Some(id) = report.need(&raw.id, raw.at, "id", "\"C-001\"") {
+            report.once(&mut seen, id.value.clone(), id.span, "collect line");
+        }
+        let purpose = report.need(&raw.purpose, raw.at, "purpose", "\"safety.door\"");
+        let templates = report.need(&raw.templates, raw.at, "templates", "[\"thermometer\"]");
+        let indices: Vec<Option<usize>> = templates
+            .map_or(&[][..], |templates| &templates.value[..])
+            .iter()
+            .map(|name| {
+                let found = fleet.templates.iter().position(|template| template.name == name.value);
+                if found.is_none() {
+                    let known = fleet.templates.iter().map(|template| template.name.as_str());
+                    report.unknown(name.span, "template", name.value.as_str(), known);
+                }
+                found
+            })
+            .collect();
+        let whole = templates.is_some() && indices.iter().all(Option::is_some);
+        let indices: Vec<usize> = indices.into_iter().flatten().collect();
+        let Some(fields) = report.need(&raw.fields, raw.at, "fields", "{ temperature = \"keep\" }") else {
+            continue;
+        };
+        for (metric, field) in &fields.value {
+            let purpose = purpose.map_or("", |purpose| &purpose.value);
+            let treatment = field.value.as_ref().and_then(|said| {
+                let said = At { value: said, span: field.span };
+                treatment(metric, &said, fleet, &keys, purpose, report)
+            });
+            let mut found = false;
+            for index in &indices {
+                let points = &mut fleet.templates[*index].points;
+                let Some(point) = points.iter_mut().find(|point| point.metric == *metric) else { continue };
+                found = true;
+                if let Some((first, _)) = point.listed {
+                    let message = format!("{metric} of this template is collected twice");
+                    report.twice(field.span, first, message, "one line for each field of a template");
+                }
+                point.listed = Some((field.span, field.value.as_ref().and_then(Field::what)));
+                point.treatment = treatment.clone();
+            }
+            if !found && whole {
+                let points = indices.iter().flat_map(|index| &fleet.templates[*index].points);
+                let known: Vec<&str> = points.map(|point| point.metric.as_str()).collect();
+                report.unknown(field.span, "point", metric.as_str(), known);
+            }
+        }
+    }
+}
+
+fn master(root: &Root, places: &Places, report: &mut Report) -> Option<MasterKey> {
+    let raw = root.pseudonym.value()?;
+    let key = report.need(&raw.key, raw.at, "key", "\"pseudonym.key\"")?;
+    let path = places.secret(&key.value);
+    match MasterKey::from_file(&path) {
+        Ok(master) => Some(master),
+        Err(error) => {
+            let help = "a file of its owner alone (mode 0600) with the key, beside this file or a systemd credential";
+            report.fault(key.span, error.to_string(), help);
+            None
+        }
+    }
+}
+
+fn treatment(
+    metric: &Metric,
+    field: &At<&Field>,
+    fleet: &Fleet<'_>,
+    keys: &Keys<'_>,
+    purpose: &str,
+    report: &mut Report,
+) -> Option<Treatment> {
+    let kind = fleet.metrics.get(metric).map(|(_, kind, _)| *kind);
+    let empty = raw::Operator { at: field.span, ..Default::default() };
+    let table = match field.value {
+        Field::Word(_) => &empty,
+        Field::Table(table) => table,
+    };
+    if let (Field::Table(table), None) = (field.value, field.value.what()) {
+        report.need(&table.what, table.at, "do", "\"pseudonym\"");
+    }
+    let what = field.value.what()?;
+    let never = metric.as_str().split('.').any(|part| NEVER.contains(&part));
+    if never && !matches!(what, Do::Refuse | Do::Drop) {
+        let message = format!("{metric} is biometric");
+        report.fault(field.span, message, "\"refuse\": biometrics are never taken, in no form");
+    }
+    let strays = [
+        ("subject", table.subject.get().map(|at| at.span), Do::Pseudonym),
+        ("bands", table.bands.get().map(|at| at.span), Do::Generalise),
+    ];
+    for (name, span, of) in strays {
+        if let Some(span) = span.filter(|_| what != of) {
+            report.fault(
+                span,
+                format!("{name} with another treatment"),
+                "subject for \"pseudonym\", bands for \"generalise\"",
+            );
+        }
+    }
+    match what {
+        Do::Keep => Some(Treatment::Keep),
+        Do::Drop => Some(Treatment::Drop),
+        Do::Refuse => Some(Treatment::Refuse),
+        Do::Generalise => {
+            if kind.is_some_and(|kind| kind != Kind::Number) {
+                report.fault(field.span, format!("{metric} is no number"), "bands are of numbers");
+            }
+            let bands = report.need(&table.bands, table.at, "bands", "[0, 18, 60]")?;
+            let bounds = bands.value.iter().map(|bound| bound.value).collect();
+            let bands = Bands::new(bounds)
+                .map_err(|why| report.fault(bands.span, why, "ascending bounds: [0, 18, 60]"));
+            bands.ok().map(Treatment::Generalise)
+        }
+        Do::Pseudonym => {
+            if kind == Some(Kind::Flag) {
+                report.fault(
+                    field.span,
+                    format!("{metric} is a flag"),
+                    "pseudonyms are of texts and numbers",
+                );
+            }
+            if !keys.given {
+                report.missing(
+                    field.span,
+                    "a pseudonym without a key",
+                    "[pseudonym] with key = \"pseudonym.key\"",
+                );
+            }
+            let subject = report.need(&table.subject, table.at, "subject", "\"code\"")?;
+            // The gateway subscribes itself: a token of one purpose here means nothing to another gateway.
+            let (subscriber, epoch) = (&keys.gateway?.id, keys.month.to_string());
+            let master = keys.master.as_ref()?;
+            Some(Treatment::Pseudonym(Pseudonymiser::new(master, purpose, subscriber, &epoch, subject.value)))
+        }
+    }
+}
+
+/// Checks `[[share]]`.
+pub(super) fn share(
+    root: &Root,
+    fleet: &Fleet<'_>,
+    zone: Zone,
+    now_ms: i64,
+    report: &mut Report,
+) -> Vec<ShareLine> {
+    let offers = offers(root);
+    let mut seen = HashMap::new();
+    let mut lines = Vec::new();
+    for raw in root.share.list() {
+        if let Some(id) = raw.id.get() {
+            report.once(&mut seen, id.value.clone(), id.span, "share line");
+        }
+        shared(raw, fleet, report);
+        carried(raw, &offers, report);
+        lines.extend(line(raw, zone, now_ms, report));
+    }
+    lines
+}
+
+fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Option<ShareLine> {
+    let id = report.need(&raw.id, raw.at, "id", "\"S-001\"");
+    let purpose = report.need(&raw.purpose, raw.at, "purpose", "\"traffic.peak\"");
+    let lane = report.need(&raw.lane, raw.at, "lane", "\"aggregate\"");
+    let approval = report.need(&raw.approval, raw.at, "approval", "\"2026-014\"");
+    let example = "[\"spiffe://brain.example/city/310115/brain/traffic\"]";
+    let consumers = report.need(&raw.consumers, raw.at, "consumers", example);
+    if let Some(consumers) = consumers.filter(|consumers| consumers.value.is_empty()) {
+        report.fault(consumers.span, "shared with nobody", "one or more consumers, or no line");
+    }
+    let mut seen = HashMap::new();
+    for consumer in raw.consumers.list() {
+        report.once(&mut seen, consumer.value.clone(), consumer.span, "consumer");
+    }
+    let devices = raw.devices.or(false);
+    if lane.is_some_and(|lane| lane.value == Lane::Bulk) && !devices {
+        let help = "devices = true if that is approved, or lane = \"aggregate\"";
+        report.fault(raw.devices.span_or(raw.at), "single readings without their devices", help);
+    }
+    let until_ms = raw.until.value().map(|until| until_ms(*until, zone));
+    if until_ms.is_some_and(|until| until <= now_ms) {
+        // Not a fault: a gateway has to start on the day after, and with a clock that is wrong.
+        let help = "it lets nothing out any more: a new approval and date, or no line";
+        report.warn(raw.until.span_or(raw.at), "the line has ended", help);
+    }
+    Some(ShareLine {
+        id: id?.value.clone(),
+        purpose: purpose?.value.clone(),
+        lane: lane?.value,
+        consumers: consumers?.value.iter().map(|at| at.value.clone()).collect(),
+        metrics: raw.metrics.list().iter().map(|at| at.value.clone()).collect(),
+        devices,
+        carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
+        approval: approval?.value.clone(),
+        until_ms,
+    })
+}
+
+fn until_ms(until: Until, zone: Zone) -> i64 {
+    match until {
+        Until::Moment(ms) => ms,
+        Until::Day(day) => {
+            let end = day.tomorrow().ok().and_then(|next| next.to_zoned(jiff::tz::TimeZone::UTC).ok());
+            end.map_or(i64::MAX, |end| end.timestamp().as_millisecond() - zone.0)
+        }
+    }
+}
+
+/// The metrics of a share line: known, collected, and not collected to be taken out.
+fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
+    let metrics = report.need(&raw.metrics, raw.at, "metrics", "[\"temperature\"]");
+    if let Some(metrics) = metrics.filter(|metrics| metrics.value.is_empty()) {
+        report.fault(metrics.span, "a share line of nothing", "one or more metrics");
+    }
+    let mut seen = HashMap::new();
+    for metric in raw.metrics.list() {
+        report.once(&mut seen, metric.value.clone(), metric.span, "metric");
+        if !fleet.metrics.contains_key(&metric.value) {
+            let known = fleet.metrics.keys().map(Metric::as_str);
+            report.unknown(metric.span, "metric", metric.value.as_str(), known);
+            continue;
+        }
+        let points = fleet.templates.iter().flat_map(|template| &template.points);
+        let listed: Vec<_> =
+            points.filter(|point| point.metric == metric.value).filter_map(|point| point.listed).collect();
+        if listed.is_empty() {
+            let message = format!("{} is shared but not collected", metric.value);
+            report.missing(metric.span, message, "a [[collect]] line with it as \"keep\" or \"generalise\"");
+        }
+        let out = listed.iter().find_map(|(span, what)| {
+            let word = match (*what)? {
+                Do::Keep | Do::Generalise => return None,
+                Do::Pseudonym => "pseudonymised",
+                Do::Drop => "dropped",
+                Do::Refuse => "refused",
+            };
+            Some((*span, word))
+        });
+        if let Some((span, word)) = out {
+            let message = format!("{} is shared, but its collect line has it {word}", metric.value);
+            report.twice(metric.span, span, message, "leave it out of the share line");
+        }
+    }
+}
+
+/// What a share line may carry: an alarm or an aggregate.
+struct Offer<'r> {
+    id: &'r LineId,
+    lane: Lane,
+    about: Vec<&'r Metric>,
+    by_device: bool,
+}
+
+fn offers(root: &Root) -> Vec<Offer<'_>> {
+    let alarms = root.alarm.list().iter().filter_map(|raw| {
+        let about = raw.metric.value().into_iter().collect();
+        Some(Offer { id: raw.id.value()?, lane: Lane::Alarm, about, by_device: false })
+    });
+    let aggregates = root.aggregate.list().iter().filter_map(|raw| {
+        let about = raw.metrics.list().iter().map(|metric| &metric.value).collect();
+        let by_device = raw.by.or(By::Device) == By::Device;
+        Some(Offer { id: raw.id.value()?, lane: Lane::Aggregate, about, by_device })
+    });
+    alarms.chain(aggregates).collect()
+}
+
+/// What a share line carries: there, of the line's lane, and about one of its metrics.
+fn carried(raw: &raw::Share, offers: &[Offer<'_>], report: &mut Report) {
+    let Some(lane) = raw.lane.value().copied() else { return };
+    if lane == Lane::Bulk {
+        if let Some(carries) = raw.carries.get().filter(|carries| !carries.value.is_empty()) {
+            report.fault(carries.span, "carries on lane bulk", "single readings need none");
+        }
+        return;
+    }
+    let carries = report.need(&raw.carries, raw.at, "carries", "[\"A-15m\"]");
+    if let Some(carries) = carries.filter(|carries| carries.value.is_empty()) {
+        report.fault(carries.span, "a share line that carries nothing", "ids of aggregates or alarms");
+    }
+    let listed = |metric: &&Metric| raw.metrics.list().iter().any(|at| at.value == **metric);
+    let mut seen = HashMap::new();
+    for carry in raw.carries.list() {
+        report.once(&mut seen, carry.value.clone(), carry.span, "carried");
+        let named = || offers.iter().filter(|offer| *offer.id == carry.value);
+        if let Some(offer) = named().find(|offer| offer.lane == lane) {
+            if !offer.about.is_empty() && !offer.about.iter().any(listed) {
+                let message = format!("{lane} {} is about none of the line's metrics", carry.value);
+                report.fault(
+                    carry.span,
+                    message,
+                    "nothing of it would leave: list its metric, or do not carry it",
+                );
+            }
+            if offer.by_device && !raw.devices.or(false) {
+                let message = format!("{} is by device, the line leaves devices out", carry.value);
+                let help = "nothing of it would leave: devices = true, or an aggregate by = \"compound\"";
+                report.fault(carry.span, message, help);
+            }
+        } else if let Some(offer) = named().next() {
+            let message = format!("{} is an {}, the lane is {lane}", carry.value, offer.lane);
+            report.fault(carry.span, message, format!("a line of its own with lane = \"{}\"", offer.lane));
+        } else {
+            let known = offers.iter().filter(|offer| offer.lane == lane).map(|offer| offer.id.as_str());
+            report.unknown(carry.span, lane.as_str(), carry.value.as_str(), known);
+        }
+    }
+}
+
+/// Lines that come to nothing.
+pub(super) fn warn(root: &Root, report: &mut Report) {
+    let shared = root.share.list().iter().flat_map(|raw| raw.metrics.list()).map(|at| &at.value);
+    let used: Vec<&Metric> =
+        shared.chain(root.alarm.list().iter().filter_map(|raw| raw.metric.value())).collect();
+    for raw in root.collect.list() {
+        let Some(fields) = raw.fields.value() else { continue };
+        let taken = |field: &At<Option<Field>>| {
+            let what = field.value.as_ref().and_then(Field::what);
+            what.is_some_and(|what| !matches!(what, Do::Drop | Do::Refuse))
+        };
+        let mut taken = fields.iter().filter(|(_, field)| taken(field)).peekable();
+        if taken.peek().is_some() && !taken.any(|(metric, _)| used.contains(&metric)) {
+            let id = raw.id.value().map_or("", LineId::as_str);
+            let help = "data is taken for a use: a [[share]] or [[alarm]] with one of its fields, or no line";
+            report.warn(
+                raw.id.span_or(raw.at),
+                format!("nothing shares or alarms on what {id} collects"),
+                help,
+            );
+        }
+    }
+    if let Some(line) = root.share.list().first().filter(|_| root.share_server.is_absent()) {
+        report.warn(line.at, "a share list without [share_server]", "nobody can pull: a listener");
+    }
+}
+
+/// SHA-256 over both lists as written, comments and layout aside.
+pub(crate) fn digest(sources: &Sources) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for list in ["collect", "share"] {
+        hash.update(list);
+        for file in &sources.files {
+            let (table, _) = DeTable::parse_recoverable(&file.text);
+            if let Some(DeValue::Array(lines)) = table.get_ref().get(list).map(|value| value.get_ref()) {
+                lines.iter().for_each(|line| absorb(line.get_ref(), &mut hash));
+            }
+        }
+    }
+    hash.finalize().into()
+}
+
+/// A value with its kind and length before it, so that no two values give the same bytes.
+fn absorb(value: &DeValue<'_>, hash: &mut Sha256) {
+    let mut text = |kind: u8, text: &str| {
+        hash.update([kind]);
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    };
+    match value {
+        DeValue::String(value) => text(b's', value),
+        DeValue::Integer(value) => text(b'i', &value.to_string()),
+        DeValue::Float(value) => text(b'f', value.as_str()),
+        DeValue::Boolean(value) => text(b'b', &value.to_string()),
+        DeValue::Datetime(value) => text(b'd', &value.to_string()),
+        DeValue::Array(items) => {
+            text(b'a', &items.len().to_string());
+            items.iter().for_each(|item| absorb(item.get_ref(), hash));
+        }
+        DeValue::Table(table) => {
+            text(b't', &table.len().to_string());
+            for (key, value) in table {
+                absorb(&DeValue::String(key.get_ref().clone()), hash);
+                absorb(value.get_ref(), hash);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Raw → [`Config`]: references, bounds and the sense of the whole. Goes on after every fault.
+//!
+//! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
+
+mod fleet;
+mod listen;
+pub(super) mod lists;
+mod ports;
+mod rules;
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::fault::{Report, Span};
+use super::raw::{self, Root};
+use super::read::{Key, Size, Zone};
+use super::source::directory;
+use super::{Config, Month, Names, Version};
+use crate::aggregate::blocks::Bounds;
+use crate::rules::rate::Rate;
+use crate::{ingest, share, store, wire};
+use fleet::Fleet;
+
+/// Where nothing else is said.
+const ZONE: Zone = Zone(8 * 3_600_000);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Bytes of a socket's path, with its end: `sun_path` of Linux.
+const SOCKET_BYTES_MAX: usize = 108;
+
+/// Where relative paths start.
+#[derive(Debug)]
+pub(crate) struct Places {
+    base: PathBuf,
+    credentials: Option<PathBuf>,
+}
+
+impl Places {
+    /// Beside the named file; secrets first where systemd puts credentials.
+    pub(crate) fn of(file: &Path) -> Self {
+        let base = directory(file);
+        let base = if base == Path::new(".") { PathBuf::new() } else { base };
+        Self { base, credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) }
+    }
+
+    fn path(&self, text: &str) -> PathBuf {
+        self.base.join(text)
+    }
+
+    fn secret(&self, text: &str) -> PathBuf {
+        let credential = self.credentials.as_ref().map(|dir| dir.join(text)).filter(|path| path.exists());
+        credential.unwrap_or_else(|| self.path(text))
+    }
+}
+
+/// Checks everything; `None` when something is missing without which there is no configuration.
+pub(crate) fn config(
+    root: &Root,
+    places: &Places,
+    now_ms: i64,
+    mut names: Names,
+    report: &mut Report,
+) -> Option<Config> {
+    let raw_gateway = report.need_table(&root.gateway, "[gateway]");
+    let raw_store = report.need_table(&root.store, "[store]");
+    let zone = raw_gateway.map_or(ZONE, |raw| raw.zone.or(ZONE));
+    let month = Month::of(now_ms, zone.0);
+
+    let gateway = raw_gateway.and_then(|raw| gateway(raw, report));
+    let store = raw_store.and_then(|raw| store(raw, places, report));
+    let mut fleet = Fleet::of(root, report);
+    let ports = ports::ports(root, &fleet, report);
+    lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
+    let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
+    let shares = lists::share(root, &fleet, zone, now_ms, report);
+    let listeners = listen::listeners(root, places, report);
+    let telemetry = listen::telemetry(root, report);
+    listen::clashes(root, report);
+    fleet.warn(root, report);
+    lists::warn(root, report);
+    listen::warn(root, report);
+
+    let series = fleet.intern(&mut names, report);
+    let mqtt = listen::mqtt(root, &fleet, &series, zone, report);
+    let default_ingest = raw::Ingest::default();
+    let spine = root.ingest.value().unwrap_or(&default_ingest);
+    let (rate, block, queue) = ingest(spine, &fleet, report);
+    let (gateway, store) = (gateway?, store?);
+    let socket = socket(raw_gateway?, &store, report);
+
+    let plan = ingest::Plan {
+        gateway: gateway.clone(),
+        lists_digest: [0; 32],
+        points: rules.points(&fleet, &series, names.len()),
+        alarms: rules.alarms,
+        aggregates: rules.aggregates,
+        shares: shares.clone(),
+        rate,
+        block,
+    };
+    Some(Config {
+        share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
+        gateway,
+        store,
+        queue,
+        mqtt,
+        ports: ports::settings(ports, &fleet, &series),
+        collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
+        plan,
+        telemetry,
+        socket,
+        files: Vec::new(),
+        names,
+        warnings: Vec::new(),
+        version: Version { digest: [0; 32], zone_ms: zone.0, month },
+    })
+}
+
+fn gateway(raw: &raw::Gateway, report: &mut Report) -> Option<wire::Gateway> {
+    let id = report.need(&raw.id, raw.at, "id", "\"gw-001\"");
+    let division = report.need(&raw.division_code, raw.at, "division_code", "\"310115013007\"");
+    let compound = report.need(&raw.compound_code, raw.at, "compound_code", "\"C0012\"");
+    if let Some(code) = division
+        && !(code.value.len() == 12 && code.value.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let help = "the 12-digit statistical division code of the neighbourhood committee: \"310115013007\"";
+        report.fault(code.span, format!("division code {:?}", code.value), help);
+    }
+    Some(wire::Gateway {
+        id: id?.value.to_string(),
+        division_code: division?.value.clone(),
+        compound_code: compound?.value.to_string(),
+    })
+}
+
+fn store(raw: &raw::Store, places: &Places, report: &mut Report) -> Option<store::Settings> {
+    let mib = |count: u64| Size(count << 20);
+    let dir = report.need(&raw.dir, raw.at, "dir", "\"/var/lib/smallbrain\"");
+    let size = report.bounded(&raw.size_max, mib(2048), mib(16)..=mib(1 << 20), "size_max");
+    let reserve = report.bounded(&raw.reserve, mib(16), mib(1)..=mib(1024), "reserve");
+    if reserve.0 > size.0 / 2 {
+        let span = raw.reserve.span_or(raw.size_max.span_or(raw.at));
+        let message = format!("a reserve of {reserve} in a store of {size}");
+        report.fault(span, message, "at most half of size_max");
+    }
+    let window = Duration::ZERO..=Duration::from_secs(1);
+    let group_window = report.bounded(&raw.group_window, Duration::from_millis(2), window, "group_window");
+    let retention = report.bounded(&raw.retention, 7 * DAY, HOUR..=3660 * DAY, "retention");
+    Some(store::Settings {
+        dir: places.path(&dir?.value),
+        bytes_max: size.0,
+        reserve_bytes: reserve.0,
+        group_window,
+        retention,
+    })
+}
+
+fn socket(raw: &raw::Gateway, store: &store::Settings, report: &mut Report) -> PathBuf {
+    let path = store.dir.join(raw.socket.or("smallbrain.sock".to_owned()));
+    socket_path(&path, raw.socket.span_or(raw.at), report);
+    path
+}
+
+fn socket_path(path: &Path, span: Span, report: &mut Report) {
+    let bytes = path.as_os_str().len();
+    if bytes >= SOCKET_BYTES_MAX {
+        let help = format!("a path shorter than {SOCKET_BYTES_MAX} bytes, as Linux has it for sockets");
+        report.fault(span, format!("a socket's path of {bytes} bytes"), help);
+    }
+}
+
+fn ingest(raw: &raw::Ingest, fleet: &Fleet<'_>, report: &mut Report) -> (Rate, Bounds, usize) {
+    let rate = Rate {
+        per_second: report.bounded(&raw.device_rate, 200, 1..=100_000, "device_rate") as u32,
+        burst: report.bounded(&raw.device_burst, 400, 1..=100_000, "device_burst") as u32,
+    };
+    let largest = fleet.templates.iter().max_by_key(|template| template.points.len());
+    if let Some(template) = largest.filter(|template| template.points.len() > rate.burst as usize) {
+        let points = template.points.len();
+        let message = format!("device_burst = {}, but a message may carry {points} points", rate.burst);
+        let help = format!("at least {points}, for template {}", template.name);
+        report.fault(raw.device_burst.span_or(raw.at), message, help);
+    }
+    let age = Duration::from_millis(100)..=HOUR;
+    let block = Bounds {
+        rows_max: report.bounded(&raw.bulk_rows_max, 1000, 1..=10_000, "bulk_rows_max") as usize,
+        age_max_ms: millis(report.bounded(&raw.bulk_age_max, Duration::from_secs(5), age, "bulk_age_max")),
+    };
+    (rate, block, report.bounded(&raw.queue, 256, 1..=65_536, "queue") as usize)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// As it would be written in the file.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for u64 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for Size {
+    fn shown(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        let ms = millis(*self);
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        match units.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit)) {
+            Some((unit, name)) => format!("\"{}{name}\"", ms / unit),
+            None => format!("\"{ms}ms\""),
+        }
+    }
+}
+
+impl Report {
+    /// The value of a key within bounds, or its default.
+    fn bounded<T: Copy + PartialOrd + Shown>(
+        &mut self,
+        key: &Key<T>,
+        default: T,
+        range: RangeInclusive<T>,
+        name: &str,
+    ) -> T {
+        let Some(at) = key.get() else { return default };
+        if range.contains(&at.value) {
+            return at.value;
+        }
+        let (least, most) = (range.start().shown(), range.end().shown());
+        let help = format!("{least} to {most}; the default is {}", default.shown());
+        self.fault(at.span, format!("{name} = {} is out of range", at.value.shown()), help);
+        default
+    }
+
+    fn need_table<'k, T>(&mut self, key: &'k Key<T>, header: &str) -> Option<&'k T> {
+        if key.is_absent() {
+            self.missing(Span::default(), format!("missing section {header}"), "see config.example.toml");
+        }
+        key.value()
+    }
+
+    /// Holds that a name stands once.
+    fn once<K: Hash + Eq + Display>(&mut self, seen: &mut HashMap<K, Span>, key: K, span: Span, what: &str) {
+        match seen.get(&key) {
+            Some(first) => {
+                self.twice(span, *first, format!("{what} {key} stands twice"), "each of them once")
+            }
+            None => drop(seen.insert(key, span)),
+        }
+    }
+
+    /// Says that a name is nobody's.
+    fn unknown<'w>(&mut self, span: Span, what: &str, name: &str, known: impl IntoIterator<Item = &'w str>) {
+        let known: Vec<&str> = known.into_iter().collect();
+        let help = match super::fault::nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if known.is_empty() => format!("there is no {what} yet"),
+            None => {
+                let some: Vec<&str> = known.iter().copied().take(8).collect();
+                let more = if known.len() > some.len() { ", …" } else { "" };
+                format!("known: {}{more}", some.join(", "))
+            }
+        };
+        self.missing(span, format!("unknown {what} {name:?}"), help);
+    }
+}

@@ -1,0 +1,280 @@
+//! Alarms and aggregates, and the points they watch.
+//!
+//! Guarantees: what they watch exists, is of a kind that can be compared or summed, and may be kept: a value that the
+//! collection list takes out never raises an alarm that carries it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::fleet::{Fleet, Point};
+use super::{DAY, millis};
+use crate::aggregate::windows::Aggregate;
+use crate::config::fault::Report;
+use crate::config::raw::{self, By, Do, Root};
+use crate::config::read::{At, Key, Zone};
+use crate::model::{Metric, SeriesKey};
+use crate::normalise::Kind;
+use crate::rules::alarm::{Alarm, Condition};
+use crate::{ingest, store};
+
+/// Alarms and aggregates, each with the points (device, number of the point) it watches.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) alarms: Vec<Alarm>,
+    pub(super) aggregates: Vec<Aggregate>,
+    alarmed: Vec<Vec<(usize, usize)>>,
+    aggregated: Vec<Vec<(usize, usize)>>,
+}
+
+/// Checks `[[alarm]]` and `[[aggregate]]`.
+pub(super) fn rules(
+    root: &Root,
+    fleet: &Fleet<'_>,
+    zone: Zone,
+    store: Option<&store::Settings>,
+    report: &mut Report,
+) -> Rules {
+    let mut rules = Rules::default();
+    let mut seen = HashMap::new();
+    for raw in root.alarm.list() {
+        if let Some(id) = raw.id.get() {
+            report.once(&mut seen, id.value.clone(), id.span, "alarm");
+        }
+        let covered = alarmed(raw, fleet, report);
+        if let Some(alarm) = alarm(raw, fleet, report) {
+            rules.alarms.push(alarm);
+            rules.alarmed.push(covered);
+        }
+    }
+    let mut seen = HashMap::new();
+    for raw in root.aggregate.list() {
+        if let Some(id) = raw.id.get() {
+            report.once(&mut seen, id.value.clone(), id.span, "aggregate");
+        }
+        let covered = aggregated(raw, fleet, report);
+        if let Some(aggregate) = aggregate(raw, zone, store, report) {
+            rules.aggregates.push(aggregate);
+            rules.aggregated.push(covered);
+        }
+    }
+    rules
+}
+
+impl Rules {
+    /// Every point by its series, with the alarms and aggregates that watch it.
+    pub(super) fn points(
+        &self,
+        fleet: &Fleet<'_>,
+        series: &[Arc<[SeriesKey]>],
+        count: usize,
+    ) -> Vec<Option<ingest::Point>> {
+        let mut points: Vec<Option<ingest::Point>> = vec![None; count];
+        for (device, numbers) in fleet.devices.iter().zip(series) {
+            let template = fleet.template_of(device);
+            for (point, series) in template.points.iter().zip(numbers.iter()) {
+                points[series.index()] = Some(ingest::Point {
+                    device: device.id.clone(),
+                    class: template.name.to_string(),
+                    metric: point.metric.clone(),
+                    unit: point.unit.clone(),
+                    rule: point.rule.clone(),
+                    treatment: point.treatment.clone(),
+                    alarms: Vec::new(),
+                    aggregates: Vec::new(),
+                });
+            }
+        }
+        let mut watched = |rule: usize, covered: &[(usize, usize)], alarm: bool| {
+            for (device, point) in covered {
+                let Some(key) = series.get(*device).map(|numbers| numbers[*point]) else { continue };
+                let Some(point) = &mut points[key.index()] else { continue };
+                (if alarm { &mut point.alarms } else { &mut point.aggregates }).push(rule);
+            }
+        };
+        self.alarmed.iter().enumerate().for_each(|(rule, covered)| watched(rule, covered, true));
+        self.aggregated.iter().enumerate().for_each(|(rule, covered)| watched(rule, covered, false));
+        points
+    }
+}
+
+fn known(metric: &At<Metric>, fleet: &Fleet<'_>, report: &mut Report) -> Option<Kind> {
+    let kind = fleet.metrics.get(&metric.value).map(|(_, kind, _)| *kind);
+    if kind.is_none() {
+        report.unknown(
+            metric.span,
+            "metric",
+            metric.value.as_str(),
+            fleet.metrics.keys().map(Metric::as_str),
+        );
+    }
+    kind
+}
+
+fn alarm(raw: &raw::Alarm, fleet: &Fleet<'_>, report: &mut Report) -> Option<Alarm> {
+    let id = report.need(&raw.id, raw.at, "id", "\"fire\"");
+    let metric = report.need(&raw.metric, raw.at, "metric", "\"temperature\"");
+    let severity = report.need(&raw.severity, raw.at, "severity", "\"major\"");
+    let kind = metric.and_then(|metric| known(metric, fleet, report));
+    let condition = condition(raw, kind, report);
+    let hold = report.bounded(&raw.hold, Duration::ZERO, Duration::ZERO..=DAY, "hold");
+    Some(Alarm {
+        id: id?.value.clone(),
+        condition: condition?,
+        hold_ms: millis(hold),
+        severity: severity?.value,
+    })
+}
+
+fn condition(raw: &raw::Alarm, kind: Option<Kind>, report: &mut Report) -> Option<Condition> {
+    let (condition, span, wanted) = match (raw.above.get(), raw.below.get(), raw.is.get()) {
+        (Some(limit), None, None) => {
+            let clear = clear(raw, limit.value, |clear| clear <= limit.value, "at or below", report);
+            (Condition::Above { limit: limit.value, clear }, limit.span, Kind::Number)
+        }
+        (None, Some(limit), None) => {
+            let clear = clear(raw, limit.value, |clear| clear >= limit.value, "at or above", report);
+            (Condition::Below { limit: limit.value, clear }, limit.span, Kind::Number)
+        }
+        (None, None, Some(flag)) => {
+            if let Some(clear) = raw.clear.get() {
+                report.fault(clear.span, "clear with a flag", "only above and below have it");
+            }
+            (Condition::Is(flag.value), flag.span, Kind::Flag)
+        }
+        (None, None, None) => {
+            let wrong = [&raw.above, &raw.below].into_iter().any(|key| matches!(key, Key::Wrong));
+            if !wrong && raw.is.is_absent() {
+                let help = "one of above = \"60\", below = \"5\", is = true";
+                report.missing(raw.at, "alarm without a condition", help);
+            }
+            return None;
+        }
+        _ => {
+            report.fault(raw.at, "alarm with several conditions", "one of above, below, is");
+            return None;
+        }
+    };
+    if kind.is_some_and(|kind| kind != wanted) {
+        let help = "above and below for kind = \"number\", is for kind = \"flag\"";
+        report.fault(span, "a condition for another kind of metric", help);
+    }
+    Some(condition)
+}
+
+fn clear(
+    raw: &raw::Alarm,
+    limit: Decimal,
+    good: impl Fn(Decimal) -> bool,
+    where_to: &str,
+    report: &mut Report,
+) -> Decimal {
+    let Some(clear) = raw.clear.get() else { return limit };
+    if !good(clear.value) {
+        let message = format!("clear = {} with a limit of {limit}", clear.value);
+        report.fault(clear.span, message, format!("{where_to} the limit, or it would clear while it holds"));
+    }
+    clear.value
+}
+
+fn alarmed(raw: &raw::Alarm, fleet: &Fleet<'_>, report: &mut Report) -> Vec<(usize, usize)> {
+    let Some(metric) = raw.metric.get().filter(|metric| fleet.metrics.contains_key(&metric.value)) else {
+        return Vec::new();
+    };
+    let covered = fleet.chosen(fleet.having(&metric.value), &raw.devices, report);
+    if covered.is_empty() && raw.devices.is_absent() {
+        let message = format!("no device has {}", metric.value);
+        report.warn(metric.span, message, "a [[device]] of a template with it; until then it never rises");
+    }
+    let templates: BTreeSet<_> = covered.iter().map(|(device, _)| fleet.devices[*device].template).collect();
+    for template in templates.into_iter().map(|index| &fleet.templates[index]) {
+        let point = template.points.iter().find(|point| point.metric == metric.value);
+        let why = match point.and_then(|point| point.listed) {
+            None => "in no line of the collection list",
+            Some((_, Some(Do::Keep) | None)) => continue,
+            Some(_) => "not kept as it is by the collection list",
+        };
+        let message = format!("{} of template {} is {why}", metric.value, template.name);
+        let help = "alarms read what a [[collect]] line keeps: \"keep\", or devices = […] without them";
+        report.missing(metric.span, message, help);
+    }
+    covered
+}
+
+fn aggregate(
+    raw: &raw::Aggregate,
+    zone: Zone,
+    store: Option<&store::Settings>,
+    report: &mut Report,
+) -> Option<Aggregate> {
+    let id = report.need(&raw.id, raw.at, "id", "\"A-15m\"");
+    let size = report.need(&raw.size, raw.at, "size", "\"15m\"");
+    let lateness = report.bounded(&raw.lateness, Duration::from_secs(30), Duration::ZERO..=DAY, "lateness");
+    let (id, size) = (id?, size?);
+    let size_ms = millis(size.value);
+    if size_ms < 1000 || !millis(DAY).is_multiple_of(size_ms) {
+        let help = "a size that divides a day, from 1s to 1d: \"1m\", \"5m\", \"15m\", \"1h\", \"1d\"";
+        report.fault(size.span, format!("windows of {:?} do not end with a day", size.value), help);
+    }
+    if let Some(retention) = store.map(|store| store.retention)
+        && size.value + lateness > retention
+    {
+        let message = format!("windows of {:?} over readings of {retention:?}", size.value);
+        report.fault(size.span, message, "a window and its lateness within retention of [store]");
+    }
+    Some(Aggregate {
+        id: id.value.clone(),
+        size_ms: i64::try_from(size_ms).unwrap_or(i64::MAX),
+        lateness_ms: i64::try_from(millis(lateness)).unwrap_or(i64::MAX),
+        zone_ms: zone.0,
+        by_device: raw.by.or(By::Device) == By::Device,
+    })
+}
+
+fn aggregated(raw: &raw::Aggregate, fleet: &Fleet<'_>, report: &mut Report) -> Vec<(usize, usize)> {
+    let metrics = report.need(&raw.metrics, raw.at, "metrics", "[\"temperature\"]");
+    if let Some(metrics) = metrics.filter(|metrics| metrics.value.is_empty()) {
+        report.fault(metrics.span, "aggregate of nothing", "one or more metrics");
+    }
+    let mut seen = HashMap::new();
+    let mut covered = Vec::new();
+    for metric in raw.metrics.list() {
+        report.once(&mut seen, metric.value.clone(), metric.span, "metric");
+        let Some(kind) = known(metric, fleet, report) else { continue };
+        if kind == Kind::Text {
+            report.fault(metric.span, format!("{} is a text", metric.value), "numbers and flags");
+            continue;
+        }
+        let kept = |point: &Point| matches!(point.listed, Some((_, Some(Do::Keep) | None)));
+        let point =
+            |(device, point): &(usize, usize)| &fleet.template_of(&fleet.devices[*device]).points[*point];
+        let all = fleet.having(&metric.value);
+        if !all.is_empty() && !all.iter().any(|at| kept(point(at))) {
+            let message = format!("{} is not kept as it is by the collection list", metric.value);
+            report.missing(metric.span, message, "a [[collect]] line with it as \"keep\"");
+        }
+        covered.extend(all.into_iter().filter(|at| kept(point(at))));
+    }
+    let covered = fleet.chosen(covered, &raw.devices, report);
+    periods(raw, &covered, fleet, report);
+    covered
+}
+
+/// A window shorter than the time between two readings would be empty more often than not.
+fn periods(raw: &raw::Aggregate, covered: &[(usize, usize)], fleet: &Fleet<'_>, report: &mut Report) {
+    let polled = covered.iter().map(|(device, point)| (&fleet.devices[*device], *point));
+    let longest = polled
+        .filter(|(device, _)| !device.raw.port.is_absent())
+        .filter_map(|(device, point)| {
+            Some((fleet.template_of(device).points[point].modbus.as_ref()?.period, device))
+        })
+        .max_by_key(|(period, _)| *period);
+    if let (Some((period, device)), Some(size)) = (longest, raw.size.get())
+        && size.value < period
+    {
+        let message = format!("windows of {:?}, but {} is read every {period:?}", size.value, device.id);
+        report.fault(size.span, message, "a size of at least the period");
+    }
+}

@@ -1,0 +1,327 @@
+//! What is wrong with a configuration: where, what, and what would be right.
+//!
+//! Guarantees: every fault names file, line and column; a line that speaks of a password is never shown. Does not
+//! decide what a fault is.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::read::{At, Key};
+use super::source::Sources;
+
+/// Faults told in one run; beyond it they are only counted. Warnings are few by nature: one or two an element.
+pub(crate) const FAULTS_MAX: usize = 200;
+/// Characters of a line that are shown.
+const SHOWN_MAX: usize = 160;
+
+/// A range of bytes in one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Span {
+    file: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// In the file of this number.
+    pub(crate) fn of(file: usize, range: Range<usize>) -> Self {
+        Self { file, start: range.start, end: range.end }
+    }
+
+    /// The file's number.
+    pub(crate) fn file(self) -> usize {
+        self.file
+    }
+}
+
+/// Something that keeps a configuration from being taken, or (as a warning) from doing what it seems to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: String,
+    /// The line as written, without its end; the value of a password is left out.
+    pub text: String,
+    /// How many characters of the line are meant; at least 1.
+    pub width: usize,
+}
+
+impl Fault {
+    fn show(&self, level: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gutter = self.line.to_string().len();
+        writeln!(f, "{level}: {}", self.message)?;
+        writeln!(f, "{:gutter$}--> {}:{}:{}", "", self.file.display(), self.line, self.column)?;
+        if !self.text.is_empty() {
+            let cells =
+                |text: &str| text.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect::<String>();
+            let before: String = self.text.chars().take(self.column - 1).collect();
+            let meant: String = self.text.chars().skip(self.column - 1).take(self.width).collect();
+            writeln!(f, "{:gutter$} |", "")?;
+            writeln!(f, "{} | {}", self.line, self.text)?;
+            // A full-width character takes two cells of a terminal.
+            let wide = |text: &str| text.chars().filter(|c| u32::from(*c) >= 0x2e80).count();
+            let pad = cells(&before) + &" ".repeat(wide(&before));
+            let carets = "^".repeat((meant.chars().count() + wide(&meant)).max(1));
+            writeln!(f, "{:gutter$} | {pad}{carets}", "")?;
+        }
+        writeln!(f, "{:gutter$} = {}", "", self.help)
+    }
+}
+
+/// Everything that is wrong with one configuration, in the order of files and lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// What keeps it from being taken; never empty in an error.
+    pub faults: Vec<Fault>,
+    /// What may not be meant.
+    pub warnings: Vec<Fault>,
+    /// Faults beyond the first 200.
+    pub more: usize,
+}
+
+impl Faults {
+    /// How many faults there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.faults.len() + self.more
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let levels = [("error", &self.faults), ("warning", &self.warnings)];
+        for (level, faults) in levels {
+            for fault in faults {
+                fault.show(level, f)?;
+                writeln!(f)?;
+            }
+        }
+        if self.more > 0 {
+            writeln!(f, "… and {} more faults\n", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A fault that does not know its line yet.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    span: Span,
+    first: Option<Span>,
+    message: String,
+    help: String,
+}
+
+/// Collects faults while a configuration is read and checked.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// What keeps the configuration from being taken.
+    pub(crate) faults: Vec<Mark>,
+    warnings: Vec<Mark>,
+    more: usize,
+    /// Whether some text could not be understood: then what is missing may only be unreadable, and is not told.
+    broken: bool,
+}
+
+impl Report {
+    /// Notes a fault.
+    pub(crate) fn fault(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Mark { span, first: None, message: message.into(), help: help.into() });
+    }
+
+    /// Notes a text that is no TOML; from here on nothing is told to be missing.
+    pub(crate) fn syntax(&mut self, span: Span, message: &str) {
+        self.broken = true;
+        self.fault(span, message, "valid TOML: https://toml.io");
+    }
+
+    /// Notes a fault that another place explains: the first of two, say.
+    pub(crate) fn twice(
+        &mut self,
+        span: Span,
+        first: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(Mark { span, first: Some(first), message: message.into(), help: help.into() });
+    }
+
+    /// Notes that something else is needed which is not there.
+    pub(crate) fn missing(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        if !self.broken {
+            self.fault(span, message, help);
+        }
+    }
+
+    /// Notes something that may not be meant.
+    pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.warnings.push(Mark { span, first: None, message: message.into(), help: help.into() });
+    }
+
+    /// The value of a key that has to be there.
+    pub(crate) fn need<'k, T>(
+        &mut self,
+        key: &'k Key<T>,
+        table: Span,
+        name: &str,
+        example: &str,
+    ) -> Option<&'k At<T>> {
+        if key.is_absent() {
+            self.missing(table, format!("missing key `{name}`"), format!("for example {name} = {example}"));
+        }
+        key.get()
+    }
+
+    fn push(&mut self, mark: Mark) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(mark);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Gives every mark its line.
+    pub(crate) fn finish(self, sources: &Sources) -> Faults {
+        let place = |mut marks: Vec<Mark>| {
+            marks.sort_by_key(|mark| mark.span);
+            let mut faults: Vec<Fault> = marks.into_iter().map(|mark| mark.place(sources)).collect();
+            faults.dedup();
+            faults
+        };
+        Faults { faults: place(self.faults), warnings: place(self.warnings), more: self.more }
+    }
+}
+
+impl Mark {
+    fn place(self, sources: &Sources) -> Fault {
+        let (file, line, column, text, width) = locate(sources, self.span);
+        let message = match self.first {
+            None => self.message,
+            Some(first) => {
+                let (file, line, column, ..) = locate(sources, first);
+                format!("{} (see {}:{line}:{column})", self.message, file.display())
+            }
+        };
+        Fault { file, line, column, message, help: self.help, text, width }
+    }
+}
+
+fn locate(sources: &Sources, span: Span) -> (PathBuf, usize, usize, String, usize) {
+    let Some(source) = sources.files.get(span.file) else { return Default::default() };
+    let text = &source.text;
+    let start = text.floor_char_boundary(span.start);
+    let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let line = text[..begin].matches('\n').count() + 1;
+    let column = text[begin..start].chars().count() + 1;
+    let meant = &text[start..text.floor_char_boundary(span.end.clamp(start, end))];
+    let shown = text[begin..end].trim_end_matches('\r');
+    let (shown, width) = match shown.find("passw") {
+        Some(at) => {
+            let value = shown[at..].find('=').map_or(at, |equals| at + equals + 1);
+            (format!("{} …", &shown[..value]), 1)
+        }
+        None => (shown.chars().take(SHOWN_MAX).collect(), meant.trim_end().chars().count().max(1)),
+    };
+    (source.path.clone(), line, column, shown, width)
+}
+
+/// "did you mean", if there is a word near enough.
+pub(crate) fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    let limit = (word.chars().count() / 3).clamp(1, 3);
+    let near = words.into_iter().map(|other| (distance(word, other), other));
+    near.filter(|(steps, _)| *steps <= limit).min().map(|(_, other)| other)
+}
+
+/// Insertions, removals, replacements and swaps of neighbours from one word to another (optimal string alignment).
+fn distance(from: &str, to: &str) -> usize {
+    // Longer words are no slips of a finger, and the work grows with the square.
+    if from.len().max(to.len()) > 64 {
+        return usize::MAX;
+    }
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];
+    for i in 1..=from.len() {
+        let mut row = vec![i];
+        for j in 1..=to.len() {
+            let above = &rows[i - 1];
+            let mut best =
+                (above[j] + 1).min(row[j - 1] + 1).min(above[j - 1] + usize::from(from[i - 1] != to[j - 1]));
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::Source;
+    use super::*;
+
+    fn sources(text: &str) -> Sources {
+        Sources { files: vec![Source { path: "a.toml".into(), text: text.to_owned() }], ..Sources::default() }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        let words = ["title", "templates", "purpose", "fields", "id"];
+        for (word, near) in [
+            ("titel", Some("title")),
+            ("purposes", Some("purpose")),
+            ("template", Some("templates")),
+            ("di", Some("id")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(word, words), near, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_fault_points_into_its_line() {
+        let text = "a = 1\ntitle = \"门禁\" x\n";
+        let mut report = Report::default();
+        report.fault(Span::of(0, text.find('x').map_or(0..0, |at| at..at + 1)), "stray x", "no x");
+        let faults = report.finish(&sources(text));
+        assert_eq!((faults.faults[0].line, faults.faults[0].column), (2, 14));
+        let shown = faults.to_string();
+        assert_eq!(
+            shown,
+            "error: stray x\n --> a.toml:2:14\n  |\n2 | title = \"门禁\" x\n  |                ^\n  = no x\n\n"
+        );
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let text = "password_hash = \"secret\"";
+        let mut report = Report::default();
+        report.fault(Span::of(0, 16..24), "no hash", "a hash");
+        let shown = report.finish(&sources(text)).to_string();
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn faults_are_bounded_and_counted() {
+        let mut report = Report::default();
+        for at in 0..FAULTS_MAX + 5 {
+            report.fault(Span::of(0, at..at), "x", "y");
+        }
+        let faults = report.finish(&sources(&"\n".repeat(FAULTS_MAX)));
+        assert_eq!((faults.more, faults.count()), (5, FAULTS_MAX + 5));
+    }
+}

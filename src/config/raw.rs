@@ -1,0 +1,551 @@
+//! The configuration as written: every section and key there is, typed, with nothing checked against anything else.
+//!
+//! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Report, Span};
+use super::read::{At, Node, Read, Section, Size, Until, Zone, parsed, section, words};
+use super::source::Sources;
+use crate::codec::json::TimeForm;
+use crate::codec::modbus::{Order, RegisterKind, Table};
+use crate::device::serial::Parity;
+use crate::model::{Consumer, Lane, LineId, Metric, Severity};
+use crate::normalise::Kind;
+use crate::privacy::pseudonym::Subject;
+
+section! {
+    /// Everything.
+    Root, "the file", {
+        include: Vec<At<String>>,
+        gateway: Gateway,
+        store: Store,
+        ingest: Ingest,
+        mqtt: Mqtt,
+        mapping: Vec<Mapping>,
+        port: Vec<Port>,
+        template: Vec<Template>,
+        device: Vec<Device>,
+        alarm: Vec<Alarm>,
+        aggregate: Vec<Aggregate>,
+        collect: Vec<Collect>,
+        share: Vec<Share>,
+        pseudonym: Pseudonym,
+        share_server: ShareServer,
+        telemetry: Telemetry,
+    }
+}
+
+impl Root {
+    /// Reads all files into one; arrays of tables go on from file to file, a single table stands in one of them.
+    pub(crate) fn read(sources: &Sources, report: &mut Report) -> Self {
+        let mut root = Self::default();
+        for (file, source) in sources.files.iter().enumerate() {
+            let (table, errors) = DeTable::parse_recoverable(&source.text);
+            let mut lines = Vec::new();
+            for error in errors {
+                let span = error.span().unwrap_or_default();
+                let line = source.text[..source.text.floor_char_boundary(span.start)].matches('\n').count();
+                // One broken line gives several errors, of which the first is the cause.
+                if !lines.contains(&line) {
+                    lines.push(line);
+                    report.syntax(Span::of(file, span), error.message());
+                }
+            }
+            if file > 0 && table.get_ref().contains_key("include") {
+                let span = table.get_ref().get("include").map_or(0..0, toml::Spanned::span);
+                report.fault(
+                    Span::of(file, span),
+                    "`include` in an included file",
+                    "only the first file includes",
+                );
+            }
+            root.fill(table.get_ref(), file, report);
+        }
+        root
+    }
+}
+
+section! {
+    /// Who and where the gateway is.
+    Gateway, "[gateway]", {
+        id: LineId,
+        division_code: String,
+        compound_code: LineId,
+        zone: Zone,
+        socket: String,
+    }
+}
+
+section! {
+    /// The database.
+    Store, "[store]", {
+        dir: String,
+        size_max: Size,
+        reserve: Size,
+        group_window: Duration,
+        retention: Duration,
+    }
+}
+
+section! {
+    /// The spine.
+    Ingest, "[ingest]", {
+        device_rate: u64,
+        device_burst: u64,
+        queue: u64,
+        bulk_rows_max: u64,
+        bulk_age_max: Duration,
+    }
+}
+
+section! {
+    /// The MQTT front.
+    Mqtt, "[mqtt]", {
+        listen: SocketAddr,
+        anonymous: bool,
+        connections_max: u64,
+        packet_max: Size,
+        inflight_max: u64,
+        connect_timeout: Duration,
+        subscriptions_max: u64,
+        user: Vec<User>,
+    }
+}
+
+section! {
+    /// Credentials.
+    User, "[[mqtt.user]]", {
+        name: String,
+        password_hash: String,
+    }
+}
+
+section! {
+    /// A topic and what it carries.
+    Mapping, "[[mapping]]", {
+        topic: String,
+        template: LineId,
+        time: DeviceTime,
+    }
+}
+
+section! {
+    /// Where a payload has its time.
+    DeviceTime, "mapping.time", {
+        pointer: String,
+        form: TimeWord,
+    }
+}
+
+/// [`TimeForm`] before the zone is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimeWord {
+    /// RFC 3339, or the same without a zone.
+    Text,
+    /// Since 1970 UTC.
+    Seconds,
+    /// Since 1970 UTC.
+    Millis,
+}
+
+impl TimeWord {
+    /// With the gateway's zone for texts that have none.
+    pub(crate) fn form(self, zone: Zone) -> TimeForm {
+        match self {
+            TimeWord::Text => TimeForm::Text { zone_ms: zone.0 },
+            TimeWord::Seconds => TimeForm::Seconds,
+            TimeWord::Millis => TimeForm::Millis,
+        }
+    }
+}
+
+words!(TimeWord, "text" => TimeWord::Text, "seconds" => TimeWord::Seconds, "millis" => TimeWord::Millis);
+
+section! {
+    /// A serial port.
+    Port, "[[port]]", {
+        name: LineId,
+        path: String,
+        baud: u64,
+        parity: Parity,
+        stop_bits: u64,
+        response_timeout: Duration,
+        silence: Duration,
+        echo: bool,
+    }
+}
+
+words!(Parity, "none" => Parity::None, "even" => Parity::Even, "odd" => Parity::Odd);
+
+section! {
+    /// A model of device.
+    Template, "[[template]]", {
+        name: LineId,
+        title: String,
+        point: Vec<Point>,
+    }
+}
+
+section! {
+    /// Something that devices of a model measure.
+    Point, "[[template.point]]", {
+        metric: Metric,
+        kind: Kind,
+        unit: String,
+        scale: Decimal,
+        offset: Decimal,
+        min: Decimal,
+        max: Decimal,
+        json: String,
+        modbus: Modbus,
+    }
+}
+
+words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
+
+section! {
+    /// Where a Modbus slave has a point.
+    Modbus, "point.modbus", {
+        table: Table,
+        address: u64,
+        kind as "type": Register,
+        order: Order,
+        absent: Vec<At<Pattern>>,
+        period: Duration,
+    }
+}
+
+words!(
+    Table,
+    "holding" => Table::Holding,
+    "input" => Table::Input,
+    "coil" => Table::Coil,
+    "discrete" => Table::Discrete,
+);
+words!(Order, "ABCD" => Order::Abcd, "CDAB" => Order::Cdab, "BADC" => Order::Badc, "DCBA" => Order::Dcba);
+
+/// [`RegisterKind`] before the order is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Register {
+    /// A coil or discrete input.
+    Bit,
+    /// A bit of a register.
+    BitOf(u8),
+    /// One register.
+    U16,
+    /// One register.
+    I16,
+    /// Two registers.
+    U32,
+    /// Two registers.
+    I32,
+    /// Two registers.
+    F32,
+    /// Four registers.
+    U64,
+    /// Four registers.
+    I64,
+    /// Four registers.
+    F64,
+}
+
+impl Register {
+    /// How many registers it takes.
+    pub(crate) fn width(self) -> u16 {
+        match self {
+            Register::Bit | Register::BitOf(_) | Register::U16 | Register::I16 => 1,
+            Register::U32 | Register::I32 | Register::F32 => 2,
+            Register::U64 | Register::I64 | Register::F64 => 4,
+        }
+    }
+
+    /// With the order of its bytes.
+    pub(crate) fn ordered(self, order: Order) -> RegisterKind {
+        match self {
+            Register::Bit => RegisterKind::Bit,
+            Register::BitOf(bit) => RegisterKind::BitOf(bit),
+            Register::U16 => RegisterKind::U16,
+            Register::I16 => RegisterKind::I16,
+            Register::U32 => RegisterKind::U32(order),
+            Register::I32 => RegisterKind::I32(order),
+            Register::F32 => RegisterKind::F32(order),
+            Register::U64 => RegisterKind::U64(order),
+            Register::I64 => RegisterKind::I64(order),
+            Register::F64 => RegisterKind::F64(order),
+        }
+    }
+}
+
+impl Read for Register {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        let expected = "one of u16, i16, u32, i32, f32, u64, i64, f64, bit, bit0 to bit15";
+        parsed(node, expected, report, |text| {
+            let register = match text {
+                "bit" => Register::Bit,
+                "u16" => Register::U16,
+                "i16" => Register::I16,
+                "u32" => Register::U32,
+                "i32" => Register::I32,
+                "f32" => Register::F32,
+                "u64" => Register::U64,
+                "i64" => Register::I64,
+                "f64" => Register::F64,
+                other => {
+                    let bit = other.strip_prefix("bit").and_then(|bit| bit.parse().ok());
+                    return bit
+                        .filter(|bit| *bit < 16)
+                        .map(Register::BitOf)
+                        .ok_or(format!("unknown type {other:?}"));
+                }
+            };
+            Ok(register)
+        })
+    }
+}
+
+/// A raw register pattern, an integer or a hexadecimal text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern(pub(crate) u64);
+
+impl Read for Pattern {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        if matches!(node.value, DeValue::Integer(_)) {
+            return u64::read(node, report).map(Pattern);
+        }
+        parsed(node, "a register pattern: 0x7fff or \"0x7fff\"", report, |text| {
+            let digits =
+                text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            digits
+                .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+                .map(Pattern)
+                .ok_or(format!("{text:?} is no pattern"))
+        })
+    }
+}
+
+section! {
+    /// A device, or several of one kind.
+    Device, "[[device]]", {
+        id: String,
+        ids: Vec<At<String>>,
+        template: LineId,
+        port: LineId,
+        unit: u64,
+    }
+}
+
+section! {
+    /// A threshold.
+    Alarm, "[[alarm]]", {
+        id: LineId,
+        title: String,
+        metric: Metric,
+        devices: Vec<At<String>>,
+        above: Decimal,
+        below: Decimal,
+        is: bool,
+        clear: Decimal,
+        hold: Duration,
+        severity: Severity,
+    }
+}
+
+words!(
+    Severity,
+    "info" => Severity::Info,
+    "minor" => Severity::Minor,
+    "major" => Severity::Major,
+    "critical" => Severity::Critical,
+);
+
+section! {
+    /// A window.
+    Aggregate, "[[aggregate]]", {
+        id: LineId,
+        metrics: Vec<At<Metric>>,
+        devices: Vec<At<String>>,
+        size: Duration,
+        lateness: Duration,
+        by: By,
+    }
+}
+
+/// What a cell of a window covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// One device.
+    Device,
+    /// All of them.
+    Compound,
+}
+
+words!(By, "device" => By::Device, "compound" => By::Compound);
+
+section! {
+    /// A line of the collection list.
+    Collect, "[[collect]]", {
+        id: LineId,
+        title: String,
+        templates: Vec<At<LineId>>,
+        purpose: String,
+        fields: BTreeMap<Metric, At<Option<Field>>>,
+    }
+}
+
+/// What a line of the collection list says about a field.
+#[derive(Debug)]
+pub(crate) enum Field {
+    /// A word that needs nothing else.
+    Word(Do),
+    /// A table.
+    Table(Operator),
+}
+
+section! {
+    /// What is done to a field, with its parameters.
+    Operator, "the field's treatment", {
+        what as "do": Do,
+        subject: Subject,
+        bands: Vec<At<Decimal>>,
+    }
+}
+
+/// What is done to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Do {
+    /// As it is.
+    Keep,
+    /// Into bands.
+    Generalise,
+    /// A keyed token.
+    Pseudonym,
+    /// Left out.
+    Drop,
+    /// Never taken.
+    Refuse,
+}
+
+words!(
+    Do,
+    "keep" => Do::Keep,
+    "generalise" => Do::Generalise,
+    "pseudonym" => Do::Pseudonym,
+    "drop" => Do::Drop,
+    "refuse" => Do::Refuse,
+);
+words!(
+    Subject,
+    "code" => Subject::Code,
+    "mobile" => Subject::Mobile,
+    "id18" => Subject::Id18,
+    "plate" => Subject::Plate,
+);
+
+impl Field {
+    /// What is done.
+    pub(crate) fn what(&self) -> Option<Do> {
+        match self {
+            Field::Word(word) => Some(*word),
+            Field::Table(table) => table.what.value().copied(),
+        }
+    }
+}
+
+impl Read for Field {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        match node.value {
+            DeValue::Table(_) => Operator::read(node, report).map(Field::Table),
+            _ => Do::read(node, report).map(Field::Word),
+        }
+    }
+
+    #[cfg(test)]
+
+    fn keys(path: &str, all: &mut Vec<String>) {
+        Operator::paths(path, all);
+    }
+}
+
+section! {
+    /// A line of the share list.
+    Share, "[[share]]", {
+        id: LineId,
+        title: String,
+        purpose: String,
+        lane: Lane,
+        consumers: Vec<At<Consumer>>,
+        metrics: Vec<At<Metric>>,
+        devices: bool,
+        carries: Vec<At<LineId>>,
+        approval: String,
+        until: Until,
+    }
+}
+
+words!(Lane, "alarm" => Lane::Alarm, "aggregate" => Lane::Aggregate, "bulk" => Lane::Bulk);
+
+section! {
+    /// The key of pseudonyms.
+    Pseudonym, "[pseudonym]", {
+        key: String,
+        epoch: KeyEpoch,
+    }
+}
+
+/// For how long a pseudonym stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyEpoch {
+    /// A calendar month in the gateway's zone.
+    Month,
+}
+
+words!(KeyEpoch, "month" => KeyEpoch::Month);
+
+section! {
+    /// Where the city pulls.
+    ShareServer, "[share_server]", {
+        loopback: Loopback,
+        unix: Unix,
+        tls: Tls,
+    }
+}
+
+section! {
+    /// Plain text on a loopback address.
+    Loopback, "share_server.loopback", {
+        listen: SocketAddr,
+        consumer: Consumer,
+    }
+}
+
+section! {
+    /// Plain text on a Unix socket.
+    Unix, "share_server.unix", {
+        path: String,
+        consumer: Consumer,
+    }
+}
+
+section! {
+    /// Mutual TLS.
+    Tls, "share_server.tls", {
+        listen: SocketAddr,
+        certificate: String,
+        key: String,
+        client_ca: String,
+    }
+}
+
+section! {
+    /// Logs and metrics.
+    Telemetry, "[telemetry]", {
+        listen: SocketAddr,
+        log: String,
+    }
+}
