@@ -1,7 +1,20 @@
 //! The MQTT front: our own sessions speak to the devices, rumqttd behind them only fans out. A QoS 1 or 2 publish on an
 //! ingest topic is acknowledged when its receipt comes, that is after the commit that holds it.
 
+pub mod auth;
+mod connection;
+mod counters;
+mod front;
+mod outbox;
+mod packet;
+mod registry;
+mod router;
+mod samples;
+mod session;
 pub mod topic;
+
+pub use counters::Counters;
+pub use front::{CommandError, Commands, Front, FrontError, serve};
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Topic patterns with captures.
+//! Topic names, topic filters (MQTT 3.1.1 §4.7) and topic patterns with captures. Pure.
 
 /// A topic with exactly one `{device}` level: `compound/{device}/up`. `+` matches any one level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +53,88 @@ impl Pattern {
     }
 }
 
+/// Whether a text may be published to: not empty, no wildcard, no U+0000 (MQTT 3.1.1 §4.7.3).
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0))
+}
+
+/// Whether a text may be subscribed to: `+` fills a level, `#` the last one (MQTT 3.1.1 §4.7.1).
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
+    let mut levels = text.split('/').rev();
+    let good = |level: &str| level == "+" || !level.contains(['+', '#', '\0']);
+    let last = levels.next().is_some_and(|level| level == "#" || good(level));
+    !text.is_empty() && last && levels.all(good)
+}
+
+/// Whether a filter covers a topic. Neither is checked; a topic that begins with `$` is covered by no wildcard at the
+/// front (MQTT 3.1.1 §4.7.2).
+#[must_use]
+pub fn covers(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_filters_are_told_apart() {
+        for (text, name, filter) in [
+            ("a/b", true, true),
+            ("/", true, true),
+            ("温度/1", true, true),
+            ("", false, false),
+            ("a\0", false, false),
+            ("a/+/b", false, true),
+            ("#", false, true),
+            ("+", false, true),
+            ("a/#", false, true),
+            ("#/a", false, false),
+            ("a/#/b", false, false),
+            ("a#", false, false),
+            ("a/b+", false, false),
+            ("++", false, false),
+        ] {
+            assert_eq!((is_name(text), is_filter(text)), (name, filter), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn filters_cover_topics() {
+        for (filter, topic, expected) in [
+            ("#", "a/b", true),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "ab", false),
+            ("+/b", "a/b", true),
+            ("+", "a/b", false),
+            ("+/+", "/a", true),
+            ("a/+", "a/", true),
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/b/c", "a/b", false),
+            ("温度/+", "温度/1", true),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+        ] {
+            assert_eq!(covers(filter, topic), expected, "{filter} {topic}");
+        }
+    }
 
     #[test]
     fn patterns_match_whole_topics() {

@@ -1,0 +1,564 @@
+//! MQTT 3.1.1 and 5.0 packets: bytes in any split → packets, and the packets of a server → bytes. Sans-IO.
+//!
+//! Guarantees: a packet longer than the bound is refused by its header alone; every fault of one packet is a [`Fault`],
+//! never a panic; a PUBLISH is read in place, without a copy. Everything else a client sends goes through the codec of
+//! `rumqttc`, after the checks that it leaves out (flags, packet id 0, U+0000). 5.0 properties that change nothing here
+//! are read and dropped.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::v5;
+
+use super::topic;
+
+/// The version a client speaks: its protocol level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// 3.1.1.
+    V4,
+    /// 5.0.
+    V5,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("malformed packet: {0}")]
+    Malformed(&'static str),
+    #[error("protocol error: {0}")]
+    Protocol(&'static str),
+    #[error("protocol level {0}: 4 (3.1.1) and 5 (5.0) are spoken here")]
+    Level(u8),
+    #[error("packet of {0} bytes: longer than packet_bytes_max")]
+    TooLong(usize),
+    #[error("topic name is empty or has a wildcard")]
+    TopicName,
+    #[error("topic alias: none was granted")]
+    TopicAlias,
+    #[error("more QoS 2 publishes unreleased than fit")]
+    ReceiveMaximum,
+    #[error("nothing heard for 1.5 times the keep-alive")]
+    KeepAlive,
+    #[error("another connection took the client id")]
+    TakenOver,
+    #[error("its credentials are not valid any more")]
+    Withdrawn,
+    #[error("the gateway is stopping")]
+    Stopping,
+    #[error("the store has stopped")]
+    Store,
+    #[error("the router dropped its link")]
+    Router,
+}
+
+impl Fault {
+    /// Reason code of a 5.0 DISCONNECT (§3.14.2.1).
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Fault::Malformed(_) => 0x81,
+            Fault::Protocol(_) => 0x82,
+            Fault::Level(_) => 0x84,
+            Fault::TooLong(_) => 0x95,
+            Fault::TopicName => 0x90,
+            Fault::TopicAlias => 0x94,
+            Fault::ReceiveMaximum => 0x93,
+            Fault::KeepAlive => 0x8D,
+            Fault::TakenOver => 0x8E,
+            Fault::Withdrawn => 0x98,
+            Fault::Stopping => 0x8B,
+            Fault::Store | Fault::Router => 0x83,
+        }
+    }
+
+    /// Whether the client did it.
+    pub(super) fn is_clients(self) -> bool {
+        use Fault::{Level, Malformed, Protocol, ReceiveMaximum, TooLong, TopicAlias, TopicName};
+        matches!(
+            self,
+            Malformed(_) | Protocol(_) | Level(_) | TooLong(_) | TopicName | TopicAlias | ReceiveMaximum
+        )
+    }
+}
+
+/// What a client sends.
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Packet<'b> {
+    Publish(Publish<'b>),
+    PubAck(u16),
+    PubRel(u16),
+    Subscribe {
+        pkid: u16,
+        wishes: Vec<Wish>,
+    },
+    Unsubscribe {
+        pkid: u16,
+        filters: Vec<String>,
+    },
+    PingReq,
+    /// The will is dropped only by a normal one.
+    Disconnect {
+        normal: bool,
+    },
+}
+
+/// A publish, in place.
+#[derive(Clone, Copy, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Publish<'b> {
+    /// 0, 1 or 2.
+    pub qos: u8,
+    pub dup: bool,
+    pub retain: bool,
+    /// 0 with QoS 0, else not 0.
+    pub pkid: u16,
+    pub topic: &'b str,
+    pub payload: &'b [u8],
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wish {
+    pub filter: String,
+    pub qos: u8,
+    /// Asks for something that is not offered: no-local or a subscription id. The reason code that says so.
+    pub refused: Option<u8>,
+}
+
+/// A client that knocks.
+#[derive(Clone, PartialEq)]
+pub(super) struct Connect {
+    pub level: Level,
+    pub client_id: String,
+    pub clean: bool,
+    /// Seconds; 0 is for ever.
+    pub keep_alive: u16,
+    pub will: Option<Message>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    /// Unacknowledged publishes it takes.
+    pub receive_max: u16,
+    /// Longest packet it takes, bytes.
+    pub packet_max: usize,
+    /// It wants 5.0's enhanced authentication, which is not offered.
+    pub enhanced_auth: bool,
+}
+
+/// Something to be fanned out or delivered.
+#[derive(Clone, PartialEq)]
+pub(super) struct Message {
+    pub topic: Bytes,
+    pub payload: Bytes,
+    pub retain: bool,
+}
+
+/// The bytes of one packet.
+#[derive(Clone, Copy, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Frame<'b> {
+    first: u8,
+    body: &'b [u8],
+    /// The whole of it.
+    bytes: &'b [u8],
+}
+
+impl<'b> Frame<'b> {
+    /// First byte of a CONNECT.
+    pub(super) const CONNECT: u8 = 0x10;
+
+    /// The first packet of `bytes`, if it is complete.
+    pub(super) fn cut(bytes: &'b [u8], packet_bytes_max: usize) -> Result<Option<Self>, Fault> {
+        let [first, rest @ ..] = bytes else { return Ok(None) };
+        let Some((length, header)) = variable(rest)? else { return Ok(None) };
+        let end = 1 + header + length;
+        if end > packet_bytes_max {
+            return Err(Fault::TooLong(end));
+        }
+        Ok(bytes.get(..end).map(|bytes| Frame { first: *first, body: &bytes[1 + header..], bytes }))
+    }
+
+    /// Bytes of the packet.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The first packet of a connection.
+    pub(super) fn connect(&self) -> Result<Connect, Fault> {
+        const WRONG: Fault = Fault::Malformed("CONNECT");
+        if self.first != Self::CONNECT {
+            return Err(Fault::Protocol("the first packet is no CONNECT"));
+        }
+        let (level, flags) = match self.body {
+            [0, 4, b'M', b'Q', b'T', b'T', level, flags, ..] => (*level, *flags),
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => return Err(Fault::Level(*level)),
+            _ => return Err(WRONG),
+        };
+        let connect = match level {
+            4 if flags & 0xC0 == 0x40 => return Err(Fault::Malformed("a password without a user name")),
+            4 => match v4::Packet::read(&mut BytesMut::from(self.bytes), self.bytes.len()) {
+                Ok(v4::Packet::Connect(connect)) => from_v4(connect),
+                _ => return Err(WRONG),
+            },
+            5 => match self.v5()? {
+                v5::Packet::Connect(connect, will, login) => from_v5(connect, will, login)?,
+                _ => return Err(WRONG),
+            },
+            other => return Err(Fault::Level(other)),
+        };
+        let will = connect.will.as_ref().map(|will| std::str::from_utf8(&will.topic));
+        let login = connect.login.iter().flat_map(|(user, password)| [user, password]);
+        if flags & 1 != 0 || login.chain([&connect.client_id]).any(|text| text.contains('\0')) {
+            return Err(WRONG);
+        }
+        match will {
+            Some(Ok(name)) if !topic::is_name(name) => Err(Fault::TopicName),
+            Some(Err(_)) => Err(Fault::Malformed("will topic")),
+            _ => Ok(connect),
+        }
+    }
+
+    /// Any later packet.
+    pub(super) fn decode(&self, level: Level) -> Result<Packet<'b>, Fault> {
+        let kind = self.first >> 4;
+        if kind == 3 {
+            return self.publish(level).map(Packet::Publish);
+        }
+        let flags = if matches!(kind, 6 | 8 | 10) { 2 } else { 0 };
+        if self.first & 0x0F != flags {
+            return Err(Fault::Malformed("flags"));
+        }
+        match kind {
+            1 => Err(Fault::Protocol("a second CONNECT")),
+            4 => self.id(level).map(Packet::PubAck),
+            5 | 7 => Err(Fault::Protocol("an answer to a QoS 2 delivery, and there is none")),
+            6 => self.id(level).map(Packet::PubRel),
+            8 => self.subscribe(level),
+            10 => self.unsubscribe(level),
+            12 if self.body.is_empty() => Ok(Packet::PingReq),
+            14 => match (level, self.body) {
+                (_, []) => Ok(Packet::Disconnect { normal: true }),
+                (Level::V5, [code]) => Ok(Packet::Disconnect { normal: *code == 0 }),
+                (Level::V5, [code, ..]) => self.v5().map(|_| Packet::Disconnect { normal: *code == 0 }),
+                (Level::V4, _) => Err(Fault::Malformed("DISCONNECT")),
+            },
+            2 | 9 | 11 | 13 => Err(Fault::Protocol("a packet that only a server sends")),
+            _ => Err(Fault::Malformed("packet type")),
+        }
+    }
+
+    fn publish(&self, level: Level) -> Result<Publish<'b>, Fault> {
+        const WRONG: Fault = Fault::Malformed("PUBLISH");
+        let (qos, dup, retain) = (self.first >> 1 & 3, self.first & 8 != 0, self.first & 1 != 0);
+        if qos == 3 || (qos == 0 && dup) {
+            return Err(Fault::Malformed("flags"));
+        }
+        let (length, rest) = self.body.split_first_chunk::<2>().ok_or(WRONG)?;
+        let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or(WRONG)?;
+        let (pkid, mut payload) = match qos {
+            0 => (0, rest),
+            _ => {
+                let (id, rest) = rest.split_first_chunk::<2>().ok_or(WRONG)?;
+                (u16::from_be_bytes(*id), rest)
+            }
+        };
+        if qos > 0 && pkid == 0 {
+            return Err(Fault::Malformed("packet id 0"));
+        }
+        if level == Level::V5 {
+            let (length, header) = variable(payload)?.ok_or(WRONG)?;
+            let (properties, rest) = payload.split_at_checked(header + length).ok_or(WRONG)?;
+            payload = rest;
+            if length > 0 {
+                let properties = v5::PublishProperties::read(&mut Bytes::copy_from_slice(properties));
+                let properties = properties.map_err(|_| WRONG)?.unwrap_or_default();
+                if properties.topic_alias.is_some() {
+                    return Err(Fault::TopicAlias);
+                }
+                if !properties.subscription_identifiers.is_empty() {
+                    return Err(Fault::Protocol("a subscription id from a client"));
+                }
+            }
+        }
+        let topic = std::str::from_utf8(name).map_err(|_| Fault::Malformed("topic is not utf-8"))?;
+        if !topic::is_name(topic) {
+            return Err(Fault::TopicName);
+        }
+        Ok(Publish { qos, dup, retain, pkid, topic, payload })
+    }
+
+    /// The packet id of an acknowledgement.
+    fn id(&self, level: Level) -> Result<u16, Fault> {
+        let (id, rest) = self.body.split_first_chunk::<2>().ok_or(Fault::Malformed("packet id"))?;
+        match (level, rest.len()) {
+            (_, 0) | (Level::V5, 1) => {}
+            (Level::V4, _) => return Err(Fault::Malformed("acknowledgement")),
+            (Level::V5, _) => drop(self.v5()?),
+        }
+        some_id(u16::from_be_bytes(*id))
+    }
+
+    fn subscribe(&self, level: Level) -> Result<Packet<'b>, Fault> {
+        let (pkid, wishes) = match level {
+            Level::V4 => match v4::Packet::read(&mut BytesMut::from(self.bytes), self.bytes.len()) {
+                Ok(v4::Packet::Subscribe(subscribe)) => {
+                    let wish =
+                        |f: v4::SubscribeFilter| Wish { filter: f.path, qos: f.qos as u8, refused: None };
+                    (subscribe.pkid, subscribe.filters.into_iter().map(wish).collect())
+                }
+                _ => return Err(Fault::Malformed("SUBSCRIBE")),
+            },
+            Level::V5 => match self.v5()? {
+                v5::Packet::Subscribe(subscribe) => {
+                    let id = subscribe.properties.is_some_and(|properties| properties.id.is_some());
+                    let wish = |f: v5::Filter| {
+                        let refused = if id { Some(0xA1) } else { f.nolocal.then_some(0x83) };
+                        Wish { filter: f.path, qos: f.qos as u8, refused }
+                    };
+                    (subscribe.pkid, subscribe.filters.into_iter().map(wish).collect())
+                }
+                _ => return Err(Fault::Malformed("SUBSCRIBE")),
+            },
+        };
+        Ok(Packet::Subscribe { pkid: some_id(pkid)?, wishes })
+    }
+
+    fn unsubscribe(&self, level: Level) -> Result<Packet<'b>, Fault> {
+        let (pkid, filters) = match level {
+            Level::V4 => match v4::Packet::read(&mut BytesMut::from(self.bytes), self.bytes.len()) {
+                Ok(v4::Packet::Unsubscribe(unsubscribe)) => (unsubscribe.pkid, unsubscribe.topics),
+                _ => return Err(Fault::Malformed("UNSUBSCRIBE")),
+            },
+            Level::V5 => match self.v5()? {
+                v5::Packet::Unsubscribe(unsubscribe) => (unsubscribe.pkid, unsubscribe.filters),
+                _ => return Err(Fault::Malformed("UNSUBSCRIBE")),
+            },
+        };
+        if filters.is_empty() {
+            return Err(Fault::Protocol("UNSUBSCRIBE without a filter"));
+        }
+        Ok(Packet::Unsubscribe { pkid: some_id(pkid)?, filters })
+    }
+
+    fn v5(&self) -> Result<v5::Packet, Fault> {
+        v5::Packet::read(&mut BytesMut::from(self.bytes), None).map_err(|_| Fault::Malformed("5.0 packet"))
+    }
+}
+
+fn some_id(pkid: u16) -> Result<u16, Fault> {
+    if pkid == 0 { Err(Fault::Malformed("packet id 0")) } else { Ok(pkid) }
+}
+
+/// A variable byte integer (§2.2.3) and the bytes it takes; none when it is not complete.
+fn variable(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, at + 1)));
+        }
+    }
+    if bytes.len() < 4 { Ok(None) } else { Err(Fault::Malformed("length")) }
+}
+
+fn from_v4(connect: v4::Connect) -> Connect {
+    Connect {
+        level: Level::V4,
+        client_id: connect.client_id,
+        clean: connect.clean_session,
+        keep_alive: connect.keep_alive,
+        will: connect.last_will.map(|will| Message {
+            topic: will.topic.into(),
+            payload: Bytes::copy_from_slice(&will.message),
+            retain: will.retain,
+        }),
+        login: connect.login.map(|login| (login.username, login.password)),
+        receive_max: u16::MAX,
+        packet_max: usize::MAX,
+        enhanced_auth: false,
+    }
+}
+
+fn from_v5(
+    connect: v5::Connect,
+    will: Option<v5::LastWill>,
+    login: Option<v5::Login>,
+) -> Result<Connect, Fault> {
+    let properties = connect.properties.unwrap_or_default();
+    let (receive_max, packet_max) = (properties.receive_maximum, properties.max_packet_size);
+    if receive_max == Some(0) || packet_max == Some(0) {
+        return Err(Fault::Protocol("a maximum of 0"));
+    }
+    Ok(Connect {
+        level: Level::V5,
+        client_id: connect.client_id,
+        // The session expiry granted is 0: nothing is left to resume.
+        clean: true,
+        keep_alive: connect.keep_alive,
+        will: will.map(|will| Message {
+            topic: Bytes::copy_from_slice(&will.topic),
+            payload: Bytes::copy_from_slice(&will.message),
+            retain: will.retain,
+        }),
+        login: login.map(|login| (login.username, login.password)),
+        receive_max: receive_max.unwrap_or(u16::MAX),
+        packet_max: packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+        enhanced_auth: properties.authentication_method.is_some(),
+    })
+}
+
+/// What an accepted 5.0 client is told.
+pub(super) struct Terms<'a> {
+    pub receive_max: u16,
+    pub packet_bytes_max: usize,
+    pub assigned_id: Option<&'a str>,
+}
+
+/// CONNACK of an accepted client.
+pub(super) fn accept(level: Level, session_present: bool, terms: &Terms<'_>, out: &mut BytesMut) {
+    let present = u8::from(session_present);
+    if level == Level::V4 {
+        return out.put_slice(&[0x20, 2, present, 0]);
+    }
+    let mut properties = BytesMut::with_capacity(64);
+    properties.put_u8(0x11); // session expiry interval
+    properties.put_u32(0);
+    properties.put_u8(0x21); // receive maximum
+    properties.put_u16(terms.receive_max);
+    properties.put_u8(0x27); // maximum packet size
+    properties.put_u32(u32::try_from(terms.packet_bytes_max).unwrap_or(u32::MAX));
+    properties.put_u8(0x22); // topic alias maximum
+    properties.put_u16(0);
+    properties.put_slice(&[0x29, 0, 0x2A, 0]); // no subscription identifiers, no shared subscriptions
+    if let Some(id) = terms.assigned_id {
+        properties.put_u8(0x12);
+        put_text(id.as_bytes(), &mut properties);
+    }
+    out.put_u8(0x20);
+    put_length(2 + variable_len(properties.len()) + properties.len(), out);
+    out.put_slice(&[present, 0]);
+    put_length(properties.len(), out);
+    out.put_slice(&properties);
+}
+
+/// Why a client is not accepted: return code of 3.1.1 (§3.2.2.3), reason code of 5.0 (§3.2.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Level,
+    ClientId,
+    Busy,
+    Password,
+    NotAuthorised,
+    AuthMethod,
+}
+
+/// CONNACK of a refused client.
+pub(super) fn refuse(level: Level, refusal: Refusal, out: &mut BytesMut) {
+    let (v4, v5) = match refusal {
+        Refusal::Level => (1, 0x84),
+        Refusal::ClientId => (2, 0x85),
+        Refusal::Busy => (3, 0x89),
+        Refusal::Password => (4, 0x86),
+        Refusal::NotAuthorised => (5, 0x87),
+        Refusal::AuthMethod => (5, 0x8C),
+    };
+    match level {
+        Level::V4 => out.put_slice(&[0x20, 2, 0, v4]),
+        Level::V5 => out.put_slice(&[0x20, 3, 0, v5, 0]),
+    }
+}
+
+/// First byte of the acknowledgements of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ack {
+    PubAck = 0x40,
+    PubRec = 0x50,
+    PubComp = 0x70,
+}
+
+/// PUBACK, PUBREC or PUBCOMP; 3.1.1 knows no reason.
+pub(super) fn acknowledge(level: Level, ack: Ack, pkid: u16, reason: u8, out: &mut BytesMut) {
+    let [high, low] = pkid.to_be_bytes();
+    match (level, reason) {
+        (Level::V5, 1..) => out.put_slice(&[ack as u8, 3, high, low, reason]),
+        _ => out.put_slice(&[ack as u8, 2, high, low]),
+    }
+}
+
+/// SUBACK.
+pub(super) fn suback(level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
+    listed(0x90, level, pkid, codes, out);
+}
+
+/// UNSUBACK; 3.1.1 knows no codes.
+pub(super) fn unsuback(level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
+    listed(0xB0, level, pkid, if level == Level::V4 { &[] } else { codes }, out);
+}
+
+fn listed(first: u8, level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
+    let properties: &[u8] = if level == Level::V4 { &[] } else { &[0] };
+    out.put_u8(first);
+    put_length(2 + properties.len() + codes.len(), out);
+    out.put_u16(pkid);
+    out.put_slice(properties);
+    out.put_slice(codes);
+}
+
+/// PINGRESP.
+pub(super) fn pingresp(out: &mut BytesMut) {
+    out.put_slice(&[0xD0, 0]);
+}
+
+/// The reason of a closing, which only 5.0 can be told.
+pub(super) fn disconnect(level: Level, fault: Fault, out: &mut BytesMut) {
+    if level == Level::V5 {
+        out.put_slice(&[0xE0, 1, fault.code()]);
+    }
+}
+
+/// Bytes of a delivery.
+pub(super) fn publish_len(level: Level, message: &Message) -> usize {
+    // Packet id and empty properties are counted whether or not they are sent.
+    let body = 2 + message.topic.len() + 3 + message.payload.len() - usize::from(level == Level::V4);
+    1 + variable_len(body) + body
+}
+
+/// A delivery: QoS 1 with a packet id, QoS 0 without.
+pub(super) fn publish(level: Level, message: &Message, pkid: Option<u16>, dup: bool, out: &mut BytesMut) {
+    let qos = u8::from(pkid.is_some());
+    let properties = usize::from(level == Level::V5);
+    out.put_u8(0x30 | u8::from(dup) << 3 | qos << 1 | u8::from(message.retain));
+    put_length(2 + message.topic.len() + usize::from(qos) * 2 + properties + message.payload.len(), out);
+    put_text(&message.topic, out);
+    if let Some(pkid) = pkid {
+        out.put_u16(pkid);
+    }
+    if level == Level::V5 {
+        out.put_u8(0);
+    }
+    out.put_slice(&message.payload);
+}
+
+fn put_text(text: &[u8], out: &mut BytesMut) {
+    out.put_u16(
+        u16::try_from(text.len()).expect("topics and client ids come from packets and are that short"),
+    );
+    out.put_slice(text);
+}
+
+fn put_length(mut length: usize, out: &mut BytesMut) {
+    while length > 0x7F {
+        out.put_u8(0x80 | (length & 0x7F) as u8);
+        length >>= 7;
+    }
+    out.put_u8(length as u8);
+}
+
+fn variable_len(length: usize) -> usize {
+    match length {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
