@@ -30,7 +30,7 @@ use crate::model::Severity;
 use crate::privacy::release::ShareLine;
 use crate::share::{self, local};
 use crate::store::reader::Reader;
-use crate::store::{Store, StoreError};
+use crate::store::{Heads, Store, StoreError};
 use crate::telemetry::metrics;
 
 /// Waits of a source that keeps ending.
@@ -73,7 +73,11 @@ impl DaemonError {
         let permission = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
         match self {
             DaemonError::Config(_) => 78,
-            DaemonError::Store(StoreError::File { error, .. }) | DaemonError::Listen(_, error) if permission(error) => 77,
+            DaemonError::Store(StoreError::File { error, .. }) | DaemonError::Listen(_, error)
+                if permission(error) =>
+            {
+                77
+            }
             _ => 70,
         }
     }
@@ -125,8 +129,12 @@ impl local::Inside for Inside {
 
     fn devices(&self) -> Vec<local::DeviceState> {
         let seen = self.writer.devices().into_iter();
-        seen.map(|seen| local::DeviceState { device: seen.device, last_seen_ms: seen.seen_ms, readings: seen.readings })
-            .collect()
+        seen.map(|seen| local::DeviceState {
+            device: seen.device,
+            last_seen_ms: seen.seen_ms,
+            readings: seen.readings,
+        })
+        .collect()
     }
 
     fn degraded(&self) -> Vec<String> {
@@ -167,6 +175,7 @@ pub struct Daemon {
     ended: mpsc::Sender<DaemonError>,
     endings: mpsc::Receiver<DaemonError>,
     writer: writer::Handle,
+    heads: watch::Receiver<Heads>,
 }
 
 impl Daemon {
@@ -193,8 +202,10 @@ impl Daemon {
             let epoch = store.epoch();
             Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch))
         });
-        let (writer, epoch) = writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
-        let reader = Reader::open(&config.store.dir, epoch, writer.heads())?;
+        let (writer, epoch) =
+            writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
+        let heads = writer.heads();
+        let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let mut daemon = Self {
             addresses: Addresses::default(),
@@ -209,6 +220,7 @@ impl Daemon {
             ended,
             endings,
             writer: writer.spawn()?,
+            heads,
             config,
         };
         daemon.start_share(&reader).await?;
@@ -229,7 +241,8 @@ impl Daemon {
         self.tasks.spawn(async move {
             let end = task.await;
             if !stop.is_cancelled() {
-                let cause = end.err().map_or_else(|| "without an error".to_owned(), |error| error.to_string());
+                let cause =
+                    end.err().map_or_else(|| "without an error".to_owned(), |error| error.to_string());
                 // Somebody ended before it, and the process ends for that.
                 let _ = ended.try_send(DaemonError::Ended(name, cause));
             }
@@ -327,7 +340,13 @@ impl Daemon {
             let (receiver, intake, clock, ends) =
                 (settings.subscribe(), self.intake.clone(), self.clock.clone(), stop.clone());
             self.tasks.spawn(keep(name.clone(), stop.clone(), move || {
-                serial::port::serve(receiver.clone(), intake.clone(), clock.clone(), counters.clone(), ends.clone())
+                serial::port::serve(
+                    receiver.clone(),
+                    intake.clone(),
+                    clock.clone(),
+                    counters.clone(),
+                    ends.clone(),
+                )
             }));
             self.ports.insert(name, Port { settings, stop });
         }
@@ -370,6 +389,12 @@ impl Daemon {
         self.inside.writer.turns()
     }
 
+    /// The newest position of each lane.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        *self.heads.borrow()
+    }
+
     /// The writer's ledger.
     #[must_use]
     pub fn ledger(&self) -> crate::ingest::spine::Ledger {
@@ -391,7 +416,9 @@ impl Daemon {
         match tokio::time::timeout(STOP_MAX, stored).await {
             Ok(Ok(end)) => Ok(end?),
             Ok(Err(_)) => Err(DaemonError::Ended("writer", "it panicked".into())),
-            Err(_) => Err(DaemonError::Ended("stop", format!("not everything was stored within {STOP_MAX:?}"))),
+            Err(_) => {
+                Err(DaemonError::Ended("stop", format!("not everything was stored within {STOP_MAX:?}")))
+            }
         }
     }
 
@@ -480,7 +507,9 @@ async fn swap(daemon: &mut Daemon, change: Result<Config, Faults>) -> Result<(),
         Ok(config) => {
             let stopped = |Stopped| DaemonError::Ended("writer", "before the new configuration".into());
             let restart = daemon.apply(config).await.map_err(stopped)?;
-            daemon.degrade(restart.iter().map(|what| format!("configuration: {what} needs a restart")).collect());
+            daemon.degrade(
+                restart.iter().map(|what| format!("configuration: {what} needs a restart")).collect(),
+            );
             tracing::info!(needs_restart = ?restart, "new configuration in force");
         }
         Err(faults) => {

@@ -103,6 +103,26 @@ impl FromStr for ReadAs {
     }
 }
 
+/// Arguments of `decode`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: smallbrain decode modbus --direction response 0104020222d1bb")]
+pub struct Args {
+    /// modbus
+    protocol: String,
+    /// Frames as hex digits; without any, lines of hex digits on stdin
+    hex: Vec<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// The verb.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn main(args: &Args, input: impl BufRead, output: impl Write) -> Result<(), DecodeError> {
+    run_with(&args.protocol, &args.options, &args.hex, input, output)
+}
+
 /// How to look at the bytes.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {

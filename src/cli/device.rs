@@ -31,7 +31,10 @@ enum What {
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let What::Add { device } = &args.what;
     let (password, hash) = auth::generate()?;
-    writeln!(out, "# password of {device}: {password} (shown once: put it into the device, then delete this line)")?;
+    writeln!(
+        out,
+        "# password of {device}: {password} (shown once: put it into the device, then delete this line)"
+    )?;
     writeln!(out, "[[mqtt.user]]\nname = \"{device}\"\npassword_hash = \"{hash}\"")?;
     Ok(())
 }

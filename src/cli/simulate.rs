@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::simulate::{devices, load};
+use crate::simulate::{bus, devices, load};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub enum Simulation {
     /// A few doors, thermometers, smoke detectors and water meters over MQTT
     #[command(after_help = MQTT_EXAMPLES)]
     Mqtt(MqttArgs),
+    /// Modbus slaves on a pseudo-terminal; the path to open is the first line
+    #[command(after_help = BUS_EXAMPLES)]
+    Bus(BusArgs),
 }
 
 const LOAD_EXAMPLES: &str = "\
@@ -49,6 +52,45 @@ Examples:
   smallbrain simulate mqtt --doors 4 --thermometers 0 --user '{device}' --password-file devices.key
 
 Device door-1 publishes on compound/door-1/up; cards, names and telephone numbers are made up, and listed at the end.";
+
+const BUS_EXAMPLES: &str = "\
+Examples:
+  smallbrain simulate bus --link /tmp/bus --slave 1 --slave 2:garbage:4
+      unit 1 is healthy, unit 2 has noise before every fourth answer
+
+Each slave has a temperature in register 0 (tenths of a degree), a counter in registers 2 and 3, and bits 0 to 7.";
+
+/// Arguments of `simulate bus`.
+#[derive(Debug, Args)]
+pub struct BusArgs {
+    /// UNIT, or UNIT:FAULT, or UNIT:FAULT:EVERY; FAULT is one of dead, late, garbage, crc, foreign, short, babble, busy
+    #[arg(long = "slave", required = true, value_parser = slave)]
+    slaves: Vec<bus::SimulatedSlave>,
+    /// A stable path to the pseudo-terminal
+    #[arg(long)]
+    link: Option<PathBuf>,
+}
+
+fn slave(text: &str) -> Result<bus::SimulatedSlave, String> {
+    let mut parts = text.splitn(3, ':');
+    let unit = parts.next().unwrap_or_default();
+    let unit = unit.parse().ok().filter(|unit| (1..=247).contains(unit)).ok_or("a unit is 1 to 247")?;
+    let slave = bus::SimulatedSlave::new(unit, u64::from(unit));
+    let fault = match parts.next() {
+        None => return Ok(slave),
+        Some("dead") => bus::Fault::Dead,
+        Some("late") => bus::Fault::Late(Duration::from_millis(1500)),
+        Some("garbage") => bus::Fault::GarbageBefore(3),
+        Some("crc") => bus::Fault::WrongCrc,
+        Some("foreign") => bus::Fault::ForeignFirst,
+        Some("short") => bus::Fault::Short,
+        Some("babble") => bus::Fault::Babble,
+        Some("busy") => bus::Fault::Exception(6),
+        Some(_) => return Err("a fault is dead, late, garbage, crc, foreign, short, babble or busy".into()),
+    };
+    let every = parts.next().map_or(Ok(1), str::parse).map_err(|_| "EVERY is a number")?;
+    Ok(slave.with(fault, every))
+}
 
 /// Arguments of `simulate load`.
 #[derive(Debug, Args)]
@@ -173,6 +215,12 @@ pub async fn run(args: SimulateArgs, out: &mut impl Write) -> anyhow::Result<()>
         match args.what {
             Simulation::Load(args) => run_load(args, out, stop.clone()).await,
             Simulation::Mqtt(args) => run_mqtt(args, out, stop.clone()).await,
+            Simulation::Bus(args) => {
+                tokio::select! {
+                    played = bus::run(args.slaves, args.link) => Ok(played?),
+                    () = stop.cancelled() => Ok(()),
+                }
+            }
         }
     };
     let signals = async {

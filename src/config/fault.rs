@@ -95,6 +95,15 @@ impl Faults {
     pub fn count(&self) -> usize {
         self.faults.len() + self.more
     }
+
+    /// The first of them in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let first = self.faults.first();
+        first.map_or_else(String::new, |fault| {
+            format!("{}:{}:{}: {}", fault.file.display(), fault.line, fault.column, fault.message)
+        })
+    }
 }
 
 impl fmt::Display for Faults {

@@ -60,7 +60,7 @@ impl Rights<'_> {
 
     fn permits(&self, lane: Lane, record: &StoredRecord) -> bool {
         self.lines.iter().any(|line| line.lane == lane && line.id == record.share_item)
-            && (self.schemas.is_empty() || self.schemas.iter().any(|schema| schema == record.schema))
+            && (self.schemas.is_empty() || self.schemas.iter().any(|schema| **schema == *record.schema))
     }
 }
 
@@ -102,7 +102,7 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
             prev_hash: if follows { Bytes::new() } else { Bytes::copy_from_slice(&record.prev_hash) },
             record_hash: Bytes::copy_from_slice(&record.hash),
             share_item: record.share_item.to_string(),
-            schema: record.schema.into(),
+            schema: record.schema.to_string(),
         });
     }
     let gaps = page.gaps.iter().filter(|gap| gap.from <= through);

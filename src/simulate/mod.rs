@@ -1,6 +1,6 @@
 //! Devices that are not there: for the demo, for tests, and to try a configuration without hardware.
 
 pub mod bus;
-pub mod pty;
 pub mod devices;
 pub mod load;
+pub mod pty;

@@ -37,7 +37,8 @@ pub(super) struct Knowledge {
     pub(super) latencies_ms: Vec<u64>,
     /// Every body, to look for raw values in.
     pub(super) bodies: Vec<u8>,
-    pub(super) catching_up: bool,
+    /// When the line came back, milliseconds since 1970 UTC; alarms from then on are timed.
+    pub(super) back_since_ms: Option<i64>,
 }
 
 impl Knowledge {
@@ -62,8 +63,11 @@ impl Knowledge {
         match &body.content {
             Some(Content::Event(event)) => {
                 self.metrics.extend(event.attributes.get("metric").cloned());
-                let observed = body.observed_at.as_ref().map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
-                if let (true, Some(at_ms)) = (self.catching_up, observed) {
+                let observed =
+                    body.observed_at.as_ref().map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
+                if let (Some(since_ms), Some(at_ms)) = (self.back_since_ms, observed)
+                    && at_ms >= since_ms
+                {
                     self.latencies_ms.push(u64::try_from(now_ms - at_ms).unwrap_or(0));
                 }
             }
@@ -91,6 +95,13 @@ pub(super) struct City {
 impl City {
     pub(super) fn new(gateway: String, clock: Arc<dyn Clock>) -> Self {
         Self { knowledge: Arc::default(), gateway, clock, line: None }
+    }
+
+    /// Connects, and goes on where it was; from now on alarms are timed.
+    pub(super) fn reconnect(&mut self) {
+        let now_ms = self.clock.now().wall_ms;
+        self.with(|city| city.back_since_ms = Some(now_ms));
+        self.connect();
     }
 
     /// Connects, and goes on where it was.

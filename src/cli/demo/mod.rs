@@ -99,13 +99,15 @@ impl Play {
             bail!("{}: holds a store already; name an empty directory", dir.display());
         }
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        let slaves = vec![SimulatedSlave::new(1, 1), SimulatedSlave::new(2, 2).with(Fault::GarbageBefore(3), 4)];
+        let slaves =
+            vec![SimulatedSlave::new(1, 1), SimulatedSlave::new(2, 2).with(Fault::GarbageBefore(3), 4)];
         let bus = SimulatedBus::start(slaves, false, None).context("simulated serial bus")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let config = configure(dir, bus.path(), clock.now().wall_ms)?;
         let daemon = Daemon::start(config, clock.clone()).await?;
         let mqtt = daemon.addresses.mqtt.context("the demo's configuration has an MQTT listener")?;
-        let gateway = daemon.addresses.share.first().context("the demo's configuration has a share listener")?;
+        let gateway =
+            daemon.addresses.share.first().context("the demo's configuration has a share listener")?;
         let stop = CancellationToken::new();
         let friendly = Arc::new(devices::Counters::default());
         let heavy = Arc::new(load::Counters::default());
@@ -144,8 +146,7 @@ impl Play {
         self.act("the city pulls", third, out).await?;
         self.city.cut().await.map_err(anyhow::Error::msg)?;
         self.act("the city is cut off", third, out).await?;
-        self.city.with(|city| city.catching_up = true);
-        self.city.connect();
+        self.city.reconnect();
         self.act("the city catches up", third, out).await?;
         self.finish(out).await
     }
@@ -163,7 +164,8 @@ impl Play {
     }
 
     fn progress(&self, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        let published = self.friendly.published.load(Ordering::Relaxed) + self.heavy.sent.load(Ordering::Relaxed);
+        let published =
+            self.friendly.published.load(Ordering::Relaxed) + self.heavy.sent.load(Ordering::Relaxed);
         let acked = self.friendly.acked.load(Ordering::Relaxed) + self.heavy.acked.load(Ordering::Relaxed);
         let stored = self.daemon.ledger().stored;
         let delivered: [u64; 3] = self.city.with(|city| city.delivered);
@@ -197,7 +199,8 @@ async fn quiet(daemon: &mut Daemon, city: &City) -> anyhow::Result<[u64; Lane::A
     let settled = Instant::now() + Duration::from_secs(7);
     loop {
         let heads = daemon.heads().map(|seq| seq.0);
-        let taken = city.with(|city| Lane::ALL.map(|lane| city.position.lanes.get(&lane).map_or(0, |mark| mark.seq)));
+        let taken =
+            city.with(|city| Lane::ALL.map(|lane| city.position.lanes.get(&lane).map_or(0, |mark| mark.seq)));
         if (Instant::now() > settled && heads == taken) || Instant::now() > give_up {
             return Ok(heads);
         }

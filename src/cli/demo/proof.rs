@@ -53,7 +53,8 @@ impl Proof {
         let raw = raw_values(&dir.join("store"), &friendly.personal, &city.bodies)?;
         city.latencies_ms.sort_unstable();
         let p99 = percentile(&city.latencies_ms, 99);
-        let unlisted: Vec<_> = city.metrics.iter().filter(|metric| !LISTED.contains(&metric.as_str())).collect();
+        let unlisted: Vec<_> =
+            city.metrics.iter().filter(|metric| !LISTED.contains(&metric.as_str())).collect();
         let delivered: u64 = city.delivered.iter().sum();
         let (sealed, gaps) = (heads.iter().sum::<u64>(), city.gaps.iter().sum::<u64>());
         let owed = sealed - delivered.min(sealed) - gaps.min(sealed - delivered.min(sealed));
@@ -86,14 +87,19 @@ impl Proof {
             Promise {
                 name: "P2 exactly-once effect",
                 holds: city.conflicts == 0 && city.duplicates == 0 && delivered > 0 && owed == 0,
-                evidence: format!("{delivered} record ids, {} twice, {} with other bytes", city.duplicates, city.conflicts),
+                evidence: format!(
+                    "{delivered} record ids, {} twice, {} with other bytes",
+                    city.duplicates, city.conflicts
+                ),
             },
             Promise {
                 name: "P3 no silent loss",
                 holds: ledger.holds() && sealed == delivered + owed + gaps,
                 evidence: format!(
                     "received {} = stored {} + lost {}; sealed {sealed} = delivered {delivered} + owed {owed} + gaps {gaps}",
-                    ledger.received, ledger.stored, ledger.lost.total()
+                    ledger.received,
+                    ledger.stored,
+                    ledger.lost.total()
                 ),
             },
             Promise {
@@ -109,7 +115,10 @@ impl Proof {
             Promise {
                 name: "P6 no raw personal data at rest",
                 holds: raw == 0 && !friendly.personal.is_empty(),
-                evidence: format!("{} raw values sent, found in files and records: {raw}", friendly.personal.len()),
+                evidence: format!(
+                    "{} raw values sent, found in files and records: {raw}",
+                    friendly.personal.len()
+                ),
             },
         ];
         Ok(Self { rows, promises })
