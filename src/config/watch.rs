@@ -94,7 +94,9 @@ impl Watch {
     fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Option<Result<Config, Faults>>) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
+        // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
         let dirs = std::mem::take(&mut sources.dirs);
+        let dirs = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
         let month = Month::of(now_ms, self.version.zone_ms);
         let version = Version { digest: sources.digest(), month, ..self.version };
         if version == self.version && !forced {
@@ -133,8 +135,7 @@ fn watch_all(dirs: &BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Option<Recomme
     let mut watcher = notify::recommended_watcher(told)
         .inspect_err(|error| tracing::warn!(%error, "configuration is not watched, it is read every minute"))
         .ok()?;
-    // A directory of `include` may not be there yet.
-    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
+    for dir in dirs {
         if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
             tracing::warn!(dir = %dir.display(), %error, "directory is not watched, it is read every minute");
         }
