@@ -180,7 +180,6 @@ mod tests {
         fn start(look: Duration) -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().join("smallbrain.toml");
-            std::fs::create_dir(dir.path().join("conf.d")).expect("a directory");
             std::fs::write(&path, text("first")).expect("a file");
             let clock = Arc::new(HandClock(AtomicI64::new(NOVEMBER)));
             let config = Config::load(&path, NOVEMBER, None).expect("a good configuration");
@@ -216,6 +215,7 @@ mod tests {
         assert!(rig.next().await.expect_err("a bad file").count() > 0);
         rig.swap("smallbrain.toml", &text("third"));
         assert_eq!(rig.next().await.expect("a good file").gateway.id, "third");
+        std::fs::create_dir(rig.dir.path().join("conf.d")).expect("a directory");
         rig.swap("conf.d/more.toml", "[ingest]\nqueue = 7");
         assert_eq!(rig.next().await.expect("one more file").queue, 7);
     }
