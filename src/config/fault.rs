@@ -3,6 +3,7 @@
 //! Guarantees: every fault names file, line and column; a line that speaks of a password is never shown. Does not
 //! decide what a fault is.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -140,8 +141,8 @@ pub(crate) struct Report {
     pub(crate) faults: Vec<Mark>,
     warnings: Vec<Mark>,
     more: usize,
-    /// Whether some text could not be understood: then what is missing may only be unreadable, and is not told.
-    broken: bool,
+    /// Where text could not be understood.
+    unreadable: Vec<Span>,
 }
 
 impl Report {
@@ -150,10 +151,10 @@ impl Report {
         self.push(Mark { span, first: None, message: message.into(), help: help.into() });
     }
 
-    /// Notes a text that is no TOML; from here on nothing is told to be missing.
-    pub(crate) fn syntax(&mut self, span: Span, message: &str) {
-        self.broken = true;
-        self.fault(span, message, "valid TOML: https://toml.io");
+    /// Notes a text that cannot be understood. What would be told as missing may then only stand there, and is not told.
+    pub(crate) fn unreadable(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.unreadable.push(span);
+        self.fault(span, message, help);
     }
 
     /// Notes a fault that another place explains: the first of two, say.
@@ -169,7 +170,7 @@ impl Report {
 
     /// Notes that something else is needed which is not there.
     pub(crate) fn missing(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        if !self.broken {
+        if self.unreadable.is_empty() {
             self.fault(span, message, help);
         }
     }
@@ -202,7 +203,14 @@ impl Report {
     }
 
     /// Gives every mark its line.
-    pub(crate) fn finish(self, sources: &Sources) -> Faults {
+    pub(crate) fn finish(mut self, sources: &Sources) -> Faults {
+        let line = |span: &Span| (span.file, locate(sources, *span).1);
+        let broken: HashSet<_> = self.unreadable.iter().map(line).collect();
+        // What the reader of TOML puts in the place of a broken text is not what was written.
+        self.faults.retain(|mark| {
+            let whole = mark.span.start < mark.span.end && !broken.contains(&line(&mark.span));
+            broken.is_empty() || whole || self.unreadable.contains(&mark.span)
+        });
         let place = |mut marks: Vec<Mark>| {
             marks.sort_by_key(|mark| mark.span);
             let mut faults: Vec<Fault> = marks.into_iter().map(|mark| mark.place(sources)).collect();

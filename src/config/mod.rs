@@ -8,6 +8,7 @@ mod fault;
 mod raw;
 mod read;
 mod source;
+mod values;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -170,5 +171,75 @@ impl Names {
         let series = *self.devices.entry(device.clone()).or_default().entry(metric.clone()).or_insert(next);
         self.count += u32::from(series == next);
         series
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::source::{Source, Sources};
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+    fn of(text: String) -> Result<Config, Faults> {
+        let files = vec![Source { path: "smallbrain.toml".into(), text }];
+        let sources = Sources { files, ..Sources::default() };
+        Config::of(&sources, fault::Report::default(), 1_795_190_400_000, None)
+    }
+
+    fn words() -> Vec<&'static str> {
+        EXAMPLE.split([' ', '\n', ',']).filter(|word| !word.is_empty()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Words taken out, doubled, exchanged; characters put in: a configuration or faults with places, never a panic.
+        #[test]
+        fn a_mutated_example_never_panics(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5_u8), 1..6),
+            stray in "[\\[\\]{}\"'=#.,\n0-9a-z门\u{0}]{1,3}",
+        ) {
+            let mut text = EXAMPLE.replace("\n#", "\n");
+            for (at, other, change) in changes {
+                let words = words();
+                let (word, other) = (words[at.index(words.len())], words[other.index(words.len())]);
+                text = match change {
+                    0 => text.replacen(word, "", 1),
+                    1 => text.replace(word, other),
+                    2 => text.replacen(word, &format!("{word}{stray}"), 1),
+                    3 => text.replacen(word, &format!("{word} {word}"), 1),
+                    _ => text[..text.floor_char_boundary(at.index(text.len() + 1))].to_owned(),
+                };
+            }
+            let lines = text.lines().count();
+            if let Err(faults) = of(text) {
+                prop_assert!(faults.count() > 0 && !faults.to_string().is_empty());
+                prop_assert!(faults.faults.iter().all(|fault| fault.line >= 1 && fault.line <= lines + 1));
+            }
+        }
+
+        #[test]
+        fn a_line_of_the_example_may_say_anything(line in any::<prop::sample::Index>(), value in "\\PC{0,20}") {
+            let mut lines: Vec<String> = EXAMPLE.lines().map(str::to_owned).collect();
+            let at = line.index(lines.len());
+            if let Some((key, _)) = lines[at].clone().split_once('=') {
+                lines[at] = format!("{key}= {value}");
+            }
+            let _ = of(lines.join("\n"));
+        }
+    }
+
+    #[test]
+    fn months_are_local() {
+        let zone = 8 * 3_600_000;
+        // 2026-11-30 23:59:59.999 and one millisecond later, in +08:00.
+        let turn = 1_796_054_400_000;
+        for (now, month) in [(turn - 1, "2026-11"), (turn, "2026-12"), (0, "1970-01"), (i64::MAX, "1970-01")]
+        {
+            assert_eq!(Month::of(now, zone).to_string(), month, "{now}");
+        }
     }
 }

@@ -10,8 +10,9 @@ use rust_decimal::Decimal;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Report, Span};
-use super::read::{At, Node, Read, Section, Size, Until, Zone, parsed, section, words};
+use super::read::{At, Node, Read, Section, parsed, section, words};
 use super::source::Sources;
+use super::values::{Size, Until, Zone};
 use crate::codec::json::TimeForm;
 use crate::codec::modbus::{Order, RegisterKind, Table};
 use crate::device::serial::Parity;
@@ -54,16 +55,8 @@ impl Root {
                 // One broken line gives several errors, of which the first is the cause.
                 if !lines.contains(&line) {
                     lines.push(line);
-                    report.syntax(Span::of(file, span), error.message());
+                    report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
                 }
-            }
-            if file > 0 && table.get_ref().contains_key("include") {
-                let span = table.get_ref().get("include").map_or(0..0, toml::Spanned::span);
-                report.fault(
-                    Span::of(file, span),
-                    "`include` in an included file",
-                    "only the first file includes",
-                );
             }
             root.fill(table.get_ref(), file, report);
         }
@@ -466,7 +459,6 @@ impl Read for Field {
     }
 
     #[cfg(test)]
-
     fn keys(path: &str, all: &mut Vec<String>) {
         Operator::paths(path, all);
     }
@@ -547,5 +539,40 @@ section! {
     Telemetry, "[telemetry]", {
         listen: SocketAddr,
         log: String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn walk(path: &str, table: &toml::Table, all: &mut BTreeSet<String>) {
+        for (key, value) in table {
+            // The names under `fields` are the operator's.
+            let path = if path == ".collect.fields" { format!("{path}.*") } else { format!("{path}.{key}") };
+            let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+            for table in items.iter().filter_map(toml::Value::as_table) {
+                walk(&path, table, all);
+            }
+            all.insert(path);
+        }
+    }
+
+    #[test]
+    fn the_example_has_every_key_and_no_other() {
+        let example = include_str!("../../config.example.toml");
+        let on = |line: &str| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
+            _ => line.to_owned(),
+        };
+        let text: String = example.lines().map(|line| on(line) + "\n").collect();
+        let mut written = BTreeSet::new();
+        walk("", &text.parse::<toml::Table>().expect("valid TOML"), &mut written);
+        written.remove(".collect.fields.*");
+        let mut known = Vec::new();
+        Root::paths("", &mut known);
+        assert_eq!(written, known.into_iter().collect());
     }
 }

@@ -94,7 +94,9 @@ impl Watch {
     fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Option<Result<Config, Faults>>) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
+        // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
         let dirs = std::mem::take(&mut sources.dirs);
+        let dirs = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
         let month = Month::of(now_ms, self.version.zone_ms);
         let version = Version { digest: sources.digest(), month, ..self.version };
         if version == self.version && !forced {
@@ -133,8 +135,7 @@ fn watch_all(dirs: &BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Option<Recomme
     let mut watcher = notify::recommended_watcher(told)
         .inspect_err(|error| tracing::warn!(%error, "configuration is not watched, it is read every minute"))
         .ok()?;
-    // A directory of `include` may not be there yet.
-    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
+    for dir in dirs {
         if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
             tracing::warn!(dir = %dir.display(), %error, "directory is not watched, it is read every minute");
         }
@@ -179,7 +180,6 @@ mod tests {
         fn start(look: Duration) -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().join("smallbrain.toml");
-            std::fs::create_dir(dir.path().join("conf.d")).expect("a directory");
             std::fs::write(&path, text("first")).expect("a file");
             let clock = Arc::new(HandClock(AtomicI64::new(NOVEMBER)));
             let config = Config::load(&path, NOVEMBER, None).expect("a good configuration");
@@ -215,6 +215,7 @@ mod tests {
         assert!(rig.next().await.expect_err("a bad file").count() > 0);
         rig.swap("smallbrain.toml", &text("third"));
         assert_eq!(rig.next().await.expect("a good file").gateway.id, "third");
+        std::fs::create_dir(rig.dir.path().join("conf.d")).expect("a directory");
         rig.swap("conf.d/more.toml", "[ingest]\nqueue = 7");
         assert_eq!(rig.next().await.expect("one more file").queue, 7);
     }

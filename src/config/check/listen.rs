@@ -15,7 +15,8 @@ use super::{Fleet, MINUTE, Places, socket_path};
 use crate::codec::json;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
-use crate::config::read::{At, Key, Size, Zone};
+use crate::config::read::{At, Key};
+use crate::config::values::{Size, Zone};
 use crate::device::mqtt::{self, topic};
 use crate::model::{Consumer, SeriesKey};
 use crate::{share, telemetry};
@@ -133,17 +134,17 @@ fn mappings(
             let message = format!("template {} has no JSON point", template.name);
             report.missing(name.span, message, "json = \"/temperature\" at a point");
         }
-        let pointers = template.points.iter().map(|point| point.json.clone().unwrap_or_default()).collect();
-        let plan = json::Plan::new(pointers, time).map_err(|why| {
-            report.fault(
-                name.span,
-                why,
-                "JSON pointers (RFC 6901) at the points of the template and in time",
-            );
+        let pointers: Vec<String> =
+            template.points.iter().map(|point| point.json.clone().unwrap_or_default()).collect();
+        let whole = pointers.iter().all(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+        // An ill-formed pointer is told where it stands; here only what is wrong with all of them together.
+        let plan = whole.then(|| json::Plan::new(pointers, time)).and_then(|plan| {
+            let help = "JSON pointers (RFC 6901) at the points of the template and in time";
+            plan.map_err(|why| report.fault(name.span, why, help)).ok()
         });
         let speakers = fleet.devices.iter().zip(series);
         let speakers = speakers.filter(|(device, _)| device.template == index && device.raw.port.is_absent());
-        if let (Some(topic), Ok(plan)) = (pattern, plan) {
+        if let (Some(topic), Some(plan)) = (pattern, plan) {
             let devices = speakers.map(|(device, series)| (device.id.clone(), series.clone())).collect();
             mappings.push(mqtt::Mapping { topic, plan: Arc::new(plan), devices });
         }
@@ -159,7 +160,8 @@ fn time(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<(String, 
         let message = format!("pointer {:?} does not begin with /", pointer.value);
         report.fault(pointer.span, message, "a JSON pointer (RFC 6901): \"/ts\"");
     }
-    Some((pointer?.value.clone(), form?.value.form(zone)))
+    let pointer = pointer.filter(|pointer| pointer.value.starts_with('/'))?;
+    Some((pointer.value.clone(), form?.value.form(zone)))
 }
 
 /// Checks `[share_server]`.

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use super::fault::{Report, Span};
 use super::raw::{self, Root};
-use super::read::{Key, Size, Zone};
+use super::read::Key;
 use super::source::directory;
+use super::values::{Size, Zone};
 use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;
@@ -275,5 +276,31 @@ impl Report {
             }
         };
         self.missing(span, format!("unknown {what} {name:?}"), help);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_credentials_first() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("key"), "x").expect("a file");
+        let places = Places { base: "/etc/smallbrain".into(), credentials: Some(dir.path().to_owned()) };
+        assert_eq!(places.secret("key"), dir.path().join("key"));
+        assert_eq!(places.secret("other"), Path::new("/etc/smallbrain/other"));
+        assert_eq!(places.secret("/abs"), Path::new("/abs"));
+        assert_eq!(places.path("key"), Path::new("/etc/smallbrain/key"));
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are_written() {
+        let ms = Duration::from_millis;
+        for (duration, shown) in
+            [(ms(0), "\"0ms\""), (ms(1500), "\"1500ms\""), (90 * MINUTE, "\"90m\""), (DAY, "\"1d\"")]
+        {
+            assert_eq!(duration.shown(), shown);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Fleet;
+use super::{Fleet, Shown};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
@@ -87,7 +87,7 @@ fn port(raw: &raw::Port, report: &mut Report) -> Option<PortSettings> {
     let silence = raw.silence.or(least.max(Duration::from_millis(20)));
     if let Some(at) = raw.silence.get().filter(|at| at.value < least || at.value > Duration::from_secs(1)) {
         let help = format!("3.5 characters, {} ms at {baud} baud, to 1s", least.as_micros().div_ceil(1000));
-        report.fault(at.span, format!("silence = {:?} is out of range", at.value), help);
+        report.fault(at.span, format!("silence = {} is out of range", at.value.shown()), help);
     }
     Some(PortSettings {
         name: name?.value.to_string(),

@@ -10,11 +10,12 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use super::fleet::{Fleet, Point};
-use super::{DAY, millis};
+use super::{DAY, Shown, millis};
 use crate::aggregate::windows::Aggregate;
 use crate::config::fault::Report;
 use crate::config::raw::{self, By, Do, Root};
-use crate::config::read::{At, Key, Zone};
+use crate::config::read::{At, Key};
+use crate::config::values::Zone;
 use crate::model::{Metric, SeriesKey};
 use crate::normalise::Kind;
 use crate::rules::alarm::{Alarm, Condition};
@@ -216,12 +217,12 @@ fn aggregate(
     let size_ms = millis(size.value);
     if size_ms < 1000 || !millis(DAY).is_multiple_of(size_ms) {
         let help = "a size that divides a day, from 1s to 1d: \"1m\", \"5m\", \"15m\", \"1h\", \"1d\"";
-        report.fault(size.span, format!("windows of {:?} do not end with a day", size.value), help);
+        report.fault(size.span, format!("windows of {} do not end with a day", size.value.shown()), help);
     }
     if let Some(retention) = store.map(|store| store.retention)
         && size.value + lateness > retention
     {
-        let message = format!("windows of {:?} over readings of {retention:?}", size.value);
+        let message = format!("windows of {} over readings of {}", size.value.shown(), retention.shown());
         report.fault(size.span, message, "a window and its lateness within retention of [store]");
     }
     Some(Aggregate {
@@ -274,7 +275,8 @@ fn periods(raw: &raw::Aggregate, covered: &[(usize, usize)], fleet: &Fleet<'_>, 
     if let (Some((period, device)), Some(size)) = (longest, raw.size.get())
         && size.value < period
     {
-        let message = format!("windows of {:?}, but {} is read every {period:?}", size.value, device.id);
+        let message =
+            format!("windows of {}, but {} is read every {}", size.value.shown(), device.id, period.shown());
         report.fault(size.span, message, "a size of at least the period");
     }
 }
