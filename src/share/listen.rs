@@ -5,14 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio_stream::Stream;
+use tokio::net::{TcpListener, UnixListener};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::Listener;
@@ -174,30 +171,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// Connections of a TCP listener, without delay of small frames.
-#[derive(Debug)]
-pub(super) struct TcpConnections(pub(super) Arc<TcpListener>);
-
-impl Stream for TcpConnections {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let accepted = ready!(self.0.poll_accept(context));
-        Poll::Ready(Some(accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream))))
-    }
-}
-
-/// Connections of a Unix socket.
-#[derive(Debug)]
-pub(super) struct UnixConnections(pub(super) UnixSocket);
-
-impl Stream for UnixConnections {
-    type Item = io::Result<tokio::net::UnixStream>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (stream, _) = ready!(self.0.listener.poll_accept(context))?;
-        Poll::Ready(Some(Ok(stream)))
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Who may open the socket may ask; nothing can be changed through it.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::Pages;
-use super::listen::{UnixConnections, UnixSocket, chain};
+use super::connections::Connections;
+use super::listen::{UnixSocket, chain};
 use super::refused::Refused;
 use super::server::ServeError;
 use crate::clock::Clock;
@@ -77,17 +79,20 @@ pub async fn serve<P: Pages>(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let start_ms = local.clock.now().mono_ms;
+    let cut = CancellationToken::new();
     let running = Server::builder()
         .timeout(Duration::from_secs(10))
         .add_service(StatusServiceServer::new(Answer { local, start_ms }))
-        .serve_with_incoming_shutdown(UnixConnections(socket), stop.cancelled());
+        .serve_with_incoming_shutdown(Connections::new(socket, cut.clone()), stop.cancelled());
     let overdue = async {
         stop.cancelled().await;
         sleep(GRACE).await;
+        cut.cancel();
+        pending().await
     };
     tokio::select! {
         end = running => end.map_err(|error| ServeError::Transport(chain(&error))),
-        () = overdue => Ok(()),
+        never = overdue => never,
     }
 }
 

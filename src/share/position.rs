@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Lane, Seq};
+use crate::model::Lane;
 use crate::wire::{self, v1};
 
 /// What does not hold in a batch.
@@ -264,17 +264,10 @@ fn unhex(text: &str) -> Vec<u8> {
     pairs.filter_map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
 }
 
-/// The newest position of each lane that a status tells, and what the caller has acknowledged.
-#[must_use]
-pub fn lanes_of(status: &v1::GetStatusResponse) -> BTreeMap<Lane, (Seq, Seq)> {
-    let known =
-        |lane: &v1::LaneStatus| Some((wire::lane(lane.lane)?, (Seq(lane.head_seq), Seq(lane.acked_seq))));
-    status.lanes.iter().filter_map(known).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Seq;
     use crate::share::batch::{Wanted, cut};
     use crate::share::fake::{EPOCH, Fake, line};
 

@@ -8,19 +8,24 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::Streaming;
+
 use super::*;
 use crate::clock::SystemClock;
-use crate::ingest::Intake;
-use crate::model::{DeviceId, Epoch, Seq, Severity};
+use crate::model::{DeviceId, Epoch, Lane, Seq, Severity};
 use crate::share::Listener;
 use crate::share::client::{PullError, Puller, Settings, Target};
 use crate::share::fake::{EPOCH, Fake, line};
 use crate::share::listen::{self, BindError, bind};
 use crate::share::local::{self, DeviceState, Inside, Local};
 use crate::share::position::{Position, Taken};
+use crate::wire::{self, v1};
 use v1::record_service_client::RecordServiceClient;
 use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
+use v1::streaming_pull_response::Frame;
 
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
 const POLICE: &str = "spiffe://brain.example/city/310115/brain/police";
@@ -38,17 +43,19 @@ struct Gate {
     counters: Arc<Counters>,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), ServeError>>,
+    /// Ends when nobody can send an ack any more.
+    writer: JoinHandle<()>,
     address: String,
 }
 
 impl Gate {
     async fn open(fake: Fake, listener: Listener) -> Self {
-        Self::open_renewing(fake, listener, RENEWAL).await
+        Self::open_patiently(fake, listener, PATIENCE).await
     }
 
-    async fn open_renewing(fake: Fake, listener: Listener, renewal: Duration) -> Self {
+    async fn open_patiently(fake: Fake, listener: Listener, patience: Patience) -> Self {
         let (intake, requests) = Intake::channel(16);
-        tokio::spawn(fake.clone().serve(requests));
+        let writer = tokio::spawn(fake.clone().serve(requests));
         let (lines, watched) = watch::channel(Arc::from(share_list()));
         let counters = Arc::<Counters>::default();
         let city = City {
@@ -67,8 +74,8 @@ impl Gate {
             _ => panic!("a listener without an address"),
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve_renewing(vec![bound], city, stop.clone(), renewal));
-        Self { fake, lines, counters, stop, serving, address }
+        let serving = tokio::spawn(serve_patiently(vec![bound], city, stop.clone(), patience));
+        Self { fake, lines, counters, stop, serving, writer, address }
     }
 
     async fn loopback(consumer: &str) -> Self {
@@ -300,6 +307,29 @@ async fn a_stream_ends_for_a_newer_one_for_a_lost_line_and_for_a_stop() {
     );
 }
 
+/// A peer that stays connected and does not read must not keep the store open after a stop.
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_off_after_a_stop() {
+    let listener = Listener::Loopback {
+        address: "127.0.0.1:0".parse().expect("address"),
+        consumer: CITY.parse().expect("consumer"),
+    };
+    let patience = Patience { grace: Duration::from_millis(50), ..PATIENCE };
+    let gate = Gate::open_patiently(Fake::new(), listener, patience).await;
+    for seq in 0..200u32 {
+        gate.fake.seal(Lane::Bulk, "R", vec![seq as u8; 16 * 1024]);
+    }
+    let narrow = tonic::transport::Endpoint::from_shared(gate.address.clone())
+        .expect("address")
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535);
+    let (_asks, told) = stream(narrow.connect().await.expect("connected")).await;
+    gate.stop.cancel();
+    soon(gate.serving).await.expect("no panic").expect("a good end");
+    soon(gate.writer).await.expect("nobody holds the intake any more");
+    drop(told);
+}
+
 #[tokio::test]
 async fn a_message_that_unpacks_to_more_than_the_limit_is_refused() {
     let gate = Gate::loopback(CITY).await;
@@ -435,7 +465,8 @@ async fn renewed_certificates_are_taken_up_without_a_restart() {
     let client_ca = dir.path().join("ca.pem");
     let address = "127.0.0.1:0".parse().expect("address");
     let listener = Listener::Tls { address, certificate, key, client_ca: client_ca.clone() };
-    let gate = Gate::open_renewing(Fake::new(), listener, Duration::from_millis(20)).await;
+    let patience = Patience { renewal: Duration::from_millis(20), ..PATIENCE };
+    let gate = Gate::open_patiently(Fake::new(), listener, patience).await;
     gate.fake.seal(Lane::Alarm, "A", "fire");
 
     let renewed = Authority::new(dir.path(), "renewed");

@@ -1,0 +1,390 @@
+//! What the city calls: the shell around [`Session`], long polls, acks and status, and who the caller is.
+//!
+//! Guarantees: a stream lives in its own response and dies with it; a consumer has one stream, the newest. Starts no
+//! task of its own.
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Pages;
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::refused::Refused;
+use super::server::City;
+use super::session::{Action, Session, Stand, parse_ack, position};
+use crate::model::{Consumer, Lane, Seq};
+use crate::privacy::release::ShareLine;
+use crate::wire::{self, v1};
+use v1::record_service_server::RecordService;
+use v1::status_service_server::StatusService;
+use v1::streaming_pull_request::Frame as Ask;
+use v1::streaming_pull_response::Frame;
+
+/// The longest that `Fetch` waits.
+const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Records of a `Fetch` that does not say how many.
+const FETCH_RECORDS: usize = 1000;
+/// How long a stream may take to say `open`.
+const OPEN: Duration = Duration::from_secs(10);
+/// How long the last word of a stream waits for a peer that does not read.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How a listener knows its callers.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    Fixed(Consumer),
+    Certificate,
+}
+
+/// What every call of one listener works with.
+pub(super) struct Shell<P> {
+    pub(super) city: Arc<City<P>>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) who: Who,
+    pub(super) stop: CancellationToken,
+    pub(super) start_ms: u64,
+}
+
+impl<P> Clone for Shell<P> {
+    fn clone(&self) -> Self {
+        Self {
+            city: self.city.clone(),
+            streams: self.streams.clone(),
+            who: self.who.clone(),
+            stop: self.stop.clone(),
+            start_ms: self.start_ms,
+        }
+    }
+}
+
+/// The open stream of each consumer; bounded by the consumers of the share list.
+#[derive(Debug, Default)]
+pub(super) struct Streams(Mutex<HashMap<Consumer, CancellationToken>>);
+
+impl Streams {
+    /// Ends the older stream of this consumer; the answer is cancelled when a newer one comes.
+    fn open(&self, consumer: &Consumer) -> CancellationToken {
+        let mine = CancellationToken::new();
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(older) = open.insert(consumer.clone(), mine.clone()) {
+            older.cancel();
+        }
+        mine
+    }
+}
+
+/// The consumer of a client certificate: its one URI SAN (X.509-SVID §2).
+fn certified<T>(request: &Request<T>) -> Result<Consumer, Refused> {
+    let chain = request.peer_certs().ok_or(Refused::Identity("none came"))?;
+    let leaf = chain.first().ok_or(Refused::Identity("none came"))?;
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| Refused::Identity("it cannot be read"))?;
+    let mut names = leaf.valid_uri_names();
+    match (names.next(), names.next()) {
+        (Some(name), None) => {
+            name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"))
+        }
+        (None, _) => Err(Refused::Identity("it has no URI SAN, and needs exactly one")),
+        _ => Err(Refused::Identity("it has more than one URI SAN, and needs exactly one")),
+    }
+}
+
+impl<P: Pages> Shell<P> {
+    fn lines(&self) -> Arc<[ShareLine]> {
+        self.city.lines.borrow().clone()
+    }
+
+    /// Who calls, if any line of the share list names it now.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Consumer, Refused> {
+        let consumer = match &self.who {
+            Who::Fixed(consumer) => consumer.clone(),
+            Who::Certificate => certified(request)?,
+        };
+        let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
+        let listed = !wanted.rights(&self.lines(), self.city.clock.now().wall_ms).is_empty();
+        if listed { Ok(wanted.consumer) } else { Err(Refused::NotListed(wanted.consumer)) }
+    }
+
+    fn refuse(&self, refused: Refused) -> Status {
+        self.city.counters.refused(&refused);
+        refused.into()
+    }
+
+    async fn fetch_batch(
+        &self,
+        consumer: Consumer,
+        request: v1::FetchRequest,
+    ) -> Result<v1::FetchResponse, Refused> {
+        let pages = &self.city.pages;
+        let or = |asked: u32, default, most| if asked == 0 { default } else { (asked as usize).min(most) };
+        let records_max = or(request.max_records, FETCH_RECORDS, BATCH_RECORDS_MAX);
+        let bytes_max = or(request.max_bytes, BATCH_BYTES_MAX, BATCH_BYTES_MAX);
+        let wait = Duration::try_from(request.max_wait.unwrap_or_default())
+            .map_err(|_| Refused::Malformed("max_wait is negative"))?;
+        let deadline = Instant::now() + wait.min(FETCH_WAIT_MAX);
+        let wanted = Wanted { consumer, share_items: request.share_items, schemas: Vec::new() };
+        let after = request.after.ok_or(Refused::Malformed("after is needed: a lane and a position"))?;
+        let mut heads = pages.heads();
+        let (lane, start) = position(&after, pages.epoch(), &heads.borrow())?;
+        let (mut at, mut withheld) = (start, 0);
+        loop {
+            heads.mark_unchanged();
+            let page = pages.page(lane, at, records_max, bytes_max).await?;
+            let (lines, now) = (self.lines(), self.city.clock.now());
+            let rights = wanted.rights(&lines, now.wall_ms);
+            if !rights.lane(lane) {
+                return Err(Refused::NotListed(wanted.consumer));
+            }
+            let mut part = cut(pages.epoch(), &page, &rights, records_max, bytes_max as u64);
+            if let (true, Some(first)) = (part.batch.records.is_empty(), part.next_bytes) {
+                part = cut(pages.epoch(), &page, &rights, 1, first);
+            }
+            withheld += part.batch.withheld;
+            at = Seq(part.batch.through_seq);
+            let found = !part.batch.records.is_empty() || !part.batch.gaps.is_empty();
+            if found || Instant::now() >= deadline || self.stop.is_cancelled() {
+                self.city.counters.batch(part.batch.records.len(), part.bytes, withheld);
+                let batch = v1::RecordBatch { first_seq: start.next().0, withheld, ..part.batch };
+                let more = batch.through_seq < batch.head_seq;
+                return Ok(v1::FetchResponse { batch: Some(batch), audit: None, more });
+            }
+            if at < page.head {
+                continue;
+            }
+            tokio::select! {
+                () = changed(&mut heads) => {}
+                () = sleep_until(deadline) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// One stream from its first frame to its end.
+    async fn pump(
+        self,
+        consumer: Consumer,
+        mut inbound: Streaming<v1::StreamingPullRequest>,
+        out: mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
+    ) {
+        let _open = self.city.counters.stream();
+        if let Err(refused) = self.stream(consumer.clone(), &mut inbound, &out).await {
+            tracing::info!(%consumer, reason = refused.reason(), "stream refused");
+            // A consumer that does not read is not told.
+            let _ = timeout(GOODBYE, out.send(Err(self.refuse(refused)))).await;
+        }
+    }
+
+    async fn stream(
+        &self,
+        consumer: Consumer,
+        inbound: &mut Streaming<v1::StreamingPullRequest>,
+        out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
+    ) -> Result<(), Refused> {
+        let pages = &self.city.pages;
+        let first = timeout(OPEN, inbound.message());
+        let first = first.await.map_err(|_| Refused::Malformed("open did not come within 10 s"))?;
+        let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
+            return Err(Refused::Malformed("the first frame has to be open"));
+        };
+        let acked = pages.acked(&consumer).await?;
+        let mut heads = pages.heads();
+        let mut line_changes = self.city.lines.clone();
+        let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
+        let now = || self.city.clock.now();
+        let mut session = Session::open(consumer.clone(), open, stand, &self.lines(), now())?;
+        let replaced = self.streams.open(&consumer);
+        let (mut reading, mut acking, mut permit) = (None, None, None);
+        let (mut open_in, mut draining) = (true, false);
+        loop {
+            let lines = self.lines();
+            while let Some(action) = session.poll(permit.is_some(), &lines, now()) {
+                match action {
+                    Action::Read { lane, after, records_max, bytes_max } => {
+                        reading = Some(Box::pin(pages.page(lane, after, records_max, bytes_max)));
+                    }
+                    Action::Ack(ack) => acking = Some(Box::pin(self.city.intake.ack(ack))),
+                    Action::End(end) => return end,
+                    Action::Send(frame) => {
+                        self.count(&frame);
+                        let permit: mpsc::Permit<'_, _> =
+                            permit.take().expect("a frame comes where there is room");
+                        permit.send(Ok(frame));
+                    }
+                }
+            }
+            let idle_ms = session.wakeup_ms().saturating_sub(now().mono_ms);
+            tokio::select! {
+                biased;
+                () = replaced.cancelled() => session.end(Err(Refused::Replaced)),
+                () = self.stop.cancelled(), if !draining => {
+                    draining = true;
+                    session.drain();
+                }
+                room = out.reserve(), if permit.is_none() => match room {
+                    Ok(room) => permit = Some(room),
+                    Err(_) => return Ok(()),
+                },
+                page = done(&mut reading) => match page {
+                    Ok(page) => session.page(&page, &self.lines(), now()),
+                    Err(error) => session.end(Err(error.into())),
+                },
+                answer = done(&mut acking) => match answer {
+                    Ok(answer) => session.acked(answer),
+                    Err(stopped) => session.end(Err(stopped.into())),
+                },
+                frame = inbound.message(), if open_in => match frame {
+                    Ok(Some(frame)) => session.frame(frame),
+                    Ok(None) => {
+                        open_in = false;
+                        session.close();
+                    }
+                    Err(_) => return Ok(()),
+                },
+                () = changed(&mut heads) => session.heads(&heads.borrow_and_update()),
+                () = changed(&mut line_changes) => {}
+                () = sleep(Duration::from_millis(idle_ms)), if permit.is_some() => {}
+            }
+        }
+    }
+
+    fn count(&self, frame: &v1::StreamingPullResponse) {
+        match &frame.frame {
+            Some(Frame::Batch(batch)) => {
+                let bytes = batch.records.iter().map(|record| record.body.len() as u64).sum();
+                self.city.counters.batch(batch.records.len(), bytes, batch.withheld);
+            }
+            Some(Frame::AckConfirmation(_)) => self.city.counters.ack(),
+            _ => {}
+        }
+    }
+}
+
+/// The future's answer, once; waits for ever where there is none.
+async fn done<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(running) => {
+            let answer = running.await;
+            *future = None;
+            answer
+        }
+        None => pending().await,
+    }
+}
+
+/// Comes at the next change; never when its sender is gone.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// A response that carries its own pump: it runs when the transport asks for the next frame, and ends with the call.
+pub(super) struct Driven {
+    pump: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    frames: mpsc::Receiver<Result<v1::StreamingPullResponse, Status>>,
+}
+
+impl Driven {
+    fn drive(&mut self, context: &mut Context<'_>) {
+        if self.pump.as_mut().is_some_and(|pump| pump.as_mut().poll(context).is_ready()) {
+            self.pump = None;
+        }
+    }
+}
+
+impl Stream for Driven {
+    type Item = Result<v1::StreamingPullResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.drive(context);
+        let frame = ready!(self.frames.poll_recv(context));
+        // The next page is read while this one is encoded.
+        self.drive(context);
+        Poll::Ready(frame)
+    }
+}
+
+#[tonic::async_trait]
+impl<P: Pages> RecordService for Shell<P> {
+    type StreamingPullStream = Driven;
+
+    async fn streaming_pull(
+        &self,
+        request: Request<Streaming<v1::StreamingPullRequest>>,
+    ) -> Result<Response<Driven>, Status> {
+        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let (out, frames) = mpsc::channel(1);
+        let pump = self.clone().pump(consumer, request.into_inner(), out);
+        Ok(Response::new(Driven { pump: Some(Box::pin(pump)), frames }))
+    }
+
+    async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
+        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let batch = self.fetch_batch(consumer, request.into_inner()).await;
+        batch.map(Response::new).map_err(|refused| self.refuse(refused))
+    }
+
+    async fn ack(&self, request: Request<v1::AckRequest>) -> Result<Response<v1::AckResponse>, Status> {
+        let answer = async {
+            let consumer = self.caller(&request)?;
+            let request = request.into_inner();
+            if request.acks.len() > Lane::ALL.len() {
+                return Err(Refused::Malformed("one ack a lane"));
+            }
+            let epoch = self.city.pages.epoch();
+            let mut confirmations = Vec::new();
+            for ack in &request.acks {
+                let ack = parse_ack(consumer.clone(), ack, epoch)?;
+                let lane = ack.lane;
+                let acked = self.city.intake.ack(ack).await??;
+                self.city.counters.ack();
+                confirmations.push(v1::AckConfirmation {
+                    upto: Some(wire::cursor(epoch, lane, acked.upto)),
+                    hash_matched: acked.hash_matched,
+                });
+            }
+            Ok(v1::AckResponse { confirmations, audit: None })
+        };
+        answer.await.map(Response::new).map_err(|refused| self.refuse(refused))
+    }
+}
+
+#[tonic::async_trait]
+impl<P: Pages> StatusService for Shell<P> {
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let answer = async {
+            let consumer = self.caller(&request)?;
+            let pages = &self.city.pages;
+            let (states, acked) = (pages.lanes().await?, pages.acked(&consumer).await?);
+            let now = self.city.clock.now();
+            let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
+            let lines = self.lines();
+            let rights = wanted.rights(&lines, now.wall_ms);
+            let mine = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
+            Ok(v1::GetStatusResponse {
+                gateway_id: self.city.gateway.id.clone(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                stream_epoch: pages.epoch().0.to_vec(),
+                lanes: mine
+                    .map(|lane| {
+                        super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms)
+                    })
+                    .collect(),
+                uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,
+                ..v1::GetStatusResponse::default()
+            })
+        };
+        answer.await.map(Response::new).map_err(|refused| self.refuse(refused))
+    }
+}
