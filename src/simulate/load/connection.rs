@@ -100,6 +100,7 @@ impl Connection {
     /// Publishes to the end, over as many sockets as it takes.
     pub(super) async fn live(mut self) -> Result<(), LoadError> {
         let mut backoff = Backoff::new(RETRY_FLOOR, RETRY_CEILING);
+        let mut again = self.stream.is_some();
         loop {
             if let Some(stream) = self.stream.take() {
                 let end = self.publish(stream).await;
@@ -118,7 +119,8 @@ impl Connection {
             }
             sleep(backoff.wait(getrandom::u64().unwrap_or(0))).await;
             if self.open().await.is_ok() {
-                self.run.counters.reconnects.fetch_add(1, Relaxed);
+                self.run.counters.reconnects.fetch_add(again.into(), Relaxed);
+                again = true;
                 self.out.clear();
                 let resent = self.publisher.resend(&mut self.out);
                 self.run.counters.resent.fetch_add(resent, Relaxed);
