@@ -43,22 +43,23 @@ impl Counters {
         self.refused[refused.index()].fetch_add(1, Relaxed);
     }
 
-    /// Name and value of each; `share.streams_open` is the only one that goes down.
+    /// Metric name and value of each; `share_streams_open` is the only one that goes down.
     pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = [
             ("streams_open", &self.streams_open),
-            ("streams", &self.streams),
-            ("batches", &self.batches),
-            ("records", &self.records),
-            ("withheld", &self.withheld),
-            ("bytes", &self.bytes),
-            ("acks", &self.acks),
+            ("streams_total", &self.streams),
+            ("batches_total", &self.batches),
+            ("records_total", &self.records),
+            ("withheld_total", &self.withheld),
+            ("bytes_total", &self.bytes),
+            ("acks_total", &self.acks),
         ];
         let refused = Refused::REASONS.into_iter().zip(&self.refused);
-        plain
-            .into_iter()
-            .map(|(name, count)| (format!("share.{name}"), count.load(Relaxed)))
-            .chain(refused.map(|(name, count)| (format!("share.refused.{name}"), count.load(Relaxed))))
+        plain.into_iter().map(|(name, count)| (format!("share_{name}"), count.load(Relaxed))).chain(
+            refused.map(|(name, count)| {
+                (format!("share_refused_total{{reason=\"{name}\"}}"), count.load(Relaxed))
+            }),
+        )
     }
 }
 

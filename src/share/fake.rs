@@ -39,7 +39,7 @@ pub(super) fn page(lane: Lane, records: &[(u64, &str)], gaps: &[(u64, u64)], bod
         .map(|(seq, item)| StoredRecord {
             seq: Seq(*seq),
             share_item: item.parse().expect("line id"),
-            schema: wire::READINGS,
+            schema: wire::READINGS.into(),
             body: Bytes::from(vec![b'x'; body_bytes]),
             prev_hash: [0; 32],
             hash: [1; 32],
@@ -93,7 +93,14 @@ impl Fake {
         let share_item = item.parse().expect("line id");
         let hash = strip.hash;
         let schema = wire::READINGS;
-        strip.records.push(Some(StoredRecord { seq, share_item, schema, body, prev_hash, hash }));
+        strip.records.push(Some(StoredRecord {
+            seq,
+            share_item,
+            schema: schema.into(),
+            body,
+            prev_hash,
+            hash,
+        }));
         drop(inner);
         self.heads.send_modify(|heads| heads[lane.index()] = seq);
         seq
