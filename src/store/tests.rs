@@ -276,3 +276,16 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
     let (used, max) = store.room().expect("sizes");
     assert!(used <= max);
 }
+
+#[test]
+fn what_is_stored_only_its_owner_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(&dir.path().join("store"));
+    seal(&mut store, Lane::Bulk, 1);
+    for entry in std::fs::read_dir(dir.path().join("store")).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", entry.path().display());
+    }
+}

@@ -2,13 +2,12 @@
 //! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, then aggregates;
 //! alarms never).
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use rustix::fs::FallocateFlags;
 
 use super::error::StoreError;
+use super::identity::own_file;
 use super::schema::PAGE_BYTES;
 use super::{Page, Settings, Store, WAL_PAGES, outbox};
 use crate::model::{Lane, Loss, Seq};
@@ -42,7 +41,7 @@ impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, StoreError> {
         let state = Self {
             ballast: settings.dir.join("ballast"),
-            soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(128),
+            soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(16),
         };
         state.lay_ballast(settings.reserve_bytes)?;
         Ok(state)
@@ -53,13 +52,7 @@ impl State {
         if bytes == 0 || self.ballast.metadata().is_ok_and(|file| file.len() == bytes) {
             return Ok(());
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.ballast)
-            .map_err(wrap)?;
+        let file = own_file(&self.ballast, true).map_err(wrap)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
             // The file system cannot reserve, or has no room: go on without, the quota still holds.

@@ -22,7 +22,9 @@ pub struct Settings {
 /// # Errors
 /// When the filter is none.
 pub fn start_logs(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("telemetry.log {filter:?}: {error}"))?;
+    // The router behind the MQTT front tells of every link at info; what it tells below warn is not news.
+    let filter = EnvFilter::try_new(format!("rumqttd=warn,{filter}"))
+        .map_err(|error| format!("telemetry.log {filter:?}: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()) {
         Some(journal) => registry.with(journal.with_field_prefix(None)).try_init(),
