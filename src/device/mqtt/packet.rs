@@ -562,3 +562,135 @@ fn variable_len(length: usize) -> usize {
         _ => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(bytes: &[u8]) -> Frame<'_> {
+        Frame::cut(bytes, 1 << 20).expect("well framed").expect("complete")
+    }
+
+    #[test]
+    fn frames_are_cut_when_they_are_complete() {
+        let bytes = [0x30, 3, 0, 1, b'a', 0xC0, 0];
+        for end in 0..5 {
+            assert_eq!(Frame::cut(&bytes[..end], 64), Ok(None), "{end} bytes");
+        }
+        assert_eq!(cut(&bytes).len(), 5);
+        assert_eq!(Frame::cut(&[0x30, 63], 64), Err(Fault::TooLong(65)), "before its bytes are there");
+        assert_eq!(Frame::cut(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 64), Err(Fault::TooLong(268_435_460)));
+        assert_eq!(Frame::cut(&[0x30, 0x80, 0x80, 0x80, 0x80], 64), Err(Fault::Malformed("length")));
+    }
+
+    #[test]
+    fn version_5_packets_may_be_short_or_long() {
+        for (bytes, expected) in [
+            (&[0xE0, 0][..], Ok(Packet::Disconnect { normal: true })),
+            (&[0xE0, 1, 0], Ok(Packet::Disconnect { normal: true })),
+            (&[0xE0, 1, 4], Ok(Packet::Disconnect { normal: false })),
+            (&[0xE0, 2, 0x82, 0], Ok(Packet::Disconnect { normal: false })),
+            (&[0x40, 2, 0, 7], Ok(Packet::PubAck(7))),
+            (&[0x40, 3, 0, 7, 0x10], Ok(Packet::PubAck(7))),
+            (&[0x40, 4, 0, 7, 0, 0], Ok(Packet::PubAck(7))),
+            (&[0x62, 4, 0, 7, 0x92, 0], Ok(Packet::PubRel(7))),
+            (&[0x40, 2, 0, 0], Err(Fault::Malformed("packet id 0"))),
+            (&[0x30, 7, 0, 0, 3, 0x23, 0, 1, b'x'], Err(Fault::TopicAlias)),
+            (&[0x30, 6, 0, 1, b'a', 2, 0x0B, 1], Err(Fault::Protocol("a subscription id from a client"))),
+            (&[0x30, 6, 0, 1, b'a', 9, 0x26, 0], Err(Fault::Malformed("PUBLISH"))),
+            (&[0xF0, 2, 0, 0], Err(Fault::Malformed("packet type"))),
+        ] {
+            assert_eq!(cut(bytes).decode(Level::V5), expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_connect_is_told() {
+        let hello = |flags, tail: &[u8]| {
+            let body = [&[0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 60, 0, 1, b'x'], tail].concat();
+            [&[0x10, body.len() as u8], body.as_slice()].concat()
+        };
+        for (flags, tail, good) in [
+            (0x02, &[][..], true),
+            (0x00, &[], true),
+            (0x03, &[], false),
+            (0x42, &[0, 1, b'p'], false),
+            (0x82, &[0, 1, b'u'], true),
+            (0x82, &[0, 1, 0], false),
+            (0x0A, &[], false),
+            (0x06, &[0, 1, b't', 0, 1, b'm'], true),
+            (0x06, &[0, 1, b'#', 0, 1, b'm'], false),
+            (0x1E, &[0, 1, b't', 0, 1, b'm'], false),
+            (0x06, &[0, 9, b't'], false),
+        ] {
+            assert_eq!(cut(&hello(flags, tail)).connect().is_ok(), good, "{flags:x} {tail:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_a_client_reads() {
+        let message = Message { topic: "温度/1".into(), payload: "x".repeat(200).into(), retain: true };
+        let mut out = BytesMut::new();
+        publish(Level::V5, &message, Some(7), true, &mut out);
+        assert_eq!(out.len(), publish_len(Level::V5, &message));
+        let Ok(v5::Packet::Publish(read)) = v5::Packet::read(&mut out, None) else { panic!("a PUBLISH") };
+        assert_eq!((read.topic, read.payload), (message.topic.clone(), message.payload.clone()));
+        assert_eq!((read.pkid, read.dup, read.retain), (7, true, true));
+
+        let terms = Terms { receive_max: 32, packet_bytes_max: 4096, assigned_id: Some("auto-1") };
+        accept(Level::V5, false, &terms, &mut out);
+        let Ok(v5::Packet::ConnAck(read)) = v5::Packet::read(&mut out, None) else { panic!("a CONNACK") };
+        let properties = read.properties.expect("the terms");
+        assert_eq!(properties.receive_max, Some(32));
+        assert_eq!(properties.max_packet_size, Some(4096));
+        assert_eq!(properties.topic_alias_max, Some(0));
+        assert_eq!(properties.session_expiry_interval, Some(0));
+        assert_eq!(properties.shared_subscription_available, Some(0));
+        assert_eq!(properties.assigned_client_identifier.as_deref(), Some("auto-1"));
+
+        unsuback(Level::V5, 3, &[0, 0x11], &mut out);
+        let Ok(v5::Packet::UnsubAck(read)) = v5::Packet::read(&mut out, None) else { panic!("an UNSUBACK") };
+        assert_eq!(read.reasons.len(), 2);
+        acknowledge(Level::V5, Ack::PubAck, 9, 0x90, &mut out);
+        let Ok(v5::Packet::PubAck(read)) = v5::Packet::read(&mut out, None) else { panic!("a PUBACK") };
+        assert_eq!((read.pkid, read.reason), (9, v5::PubAckReason::TopicNameInvalid));
+    }
+
+    /// Bytes that look like packets now and then.
+    fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let first =
+            prop::sample::select(vec![0x10, 0x30, 0x32, 0x34, 0x3D, 0x40, 0x62, 0x82, 0xA2, 0xC0, 0xE0]);
+        let packet = (first, prop::collection::vec(prop_oneof![any::<u8>(), 0..6u8], 0..30))
+            .prop_map(|(first, body)| [&[first, body.len() as u8], body.as_slice()].concat());
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            prop::collection::vec(packet, 0..4).prop_map(|packets| packets.concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in likely_bytes(), five in any::<bool>()) {
+            let level = if five { Level::V5 } else { Level::V4 };
+            let mut rest = bytes.as_slice();
+            while let Ok(Some(frame)) = Frame::cut(rest, 256) {
+                let _ = frame.connect().is_ok();
+                let _ = frame.decode(level);
+                rest = &rest[frame.len()..];
+            }
+        }
+
+        #[test]
+        fn a_publish_reads_as_any_codec_reads_it(bytes in likely_bytes()) {
+            let Ok(Some(frame)) = Frame::cut(&bytes, 256) else { return Ok(()) };
+            let theirs = v4::Packet::read(&mut BytesMut::from(frame.bytes), 256);
+            if let Ok(Packet::Publish(ours)) = frame.decode(Level::V4) {
+                let Ok(v4::Packet::Publish(theirs)) = theirs else { panic!("they do not read {bytes:x?}") };
+                prop_assert_eq!(ours.topic, &theirs.topic);
+                prop_assert_eq!(ours.payload, &theirs.payload);
+                prop_assert_eq!((ours.pkid, ours.retain), (theirs.pkid, theirs.retain));
+            }
+        }
+    }
+}
