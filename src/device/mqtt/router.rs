@@ -38,7 +38,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouterError {
     #[error("link: {0}")]
-    Link(#[from] LinkError),
+    Link(String),
     #[error("no answer within {PING_EVERY:?}")]
     Silent,
     #[error("it closed the link")]
@@ -47,7 +47,13 @@ pub(super) enum RouterError {
     Full,
 }
 
-type Connector = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync>;
+impl From<LinkError> for RouterError {
+    fn from(error: LinkError) -> Self {
+        RouterError::Link(error.to_string())
+    }
+}
+
+type Connector = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), RouterError> + Send + Sync>;
 
 /// The front's side of the router.
 pub(super) struct Router {
@@ -88,8 +94,11 @@ pub(super) fn start(links_max: usize, counters: Arc<Counters>) -> Result<(Arc<Ro
         },
     )
     .spawn();
-    let connector: Connector = Box::new(move |id| LinkBuilder::new(id, router.clone()).build());
-    let (tx, rx, _) = connector("front")?;
+    let connector: Connector = Box::new(move |id| {
+        let (tx, rx, _) = LinkBuilder::new(id, router.clone()).build()?;
+        Ok((tx, rx))
+    });
+    let (tx, rx) = connector("front")?;
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let router = Router {
         connector,
@@ -165,7 +174,7 @@ impl Router {
     /// A link of its own for a client that subscribes. Blocks for a round trip to the router's thread.
     pub(super) fn link(self: &Arc<Self>) -> Result<Link, RouterError> {
         let slot = lock(&self.free).pop().ok_or(RouterError::Full)?;
-        let (tx, rx, _) = (self.connector)(&format!("c{slot}"))?;
+        let (tx, rx) = (self.connector)(&format!("c{slot}"))?;
         Ok(Link { router: Arc::clone(self), slot, tx, rx, early: VecDeque::new() })
     }
 }

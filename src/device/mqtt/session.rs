@@ -125,7 +125,7 @@ impl Session {
             // Its PUBREC is in the queue.
             Some(false) => Ok(false),
             Some(true) => {
-                self.due.push_back(Due { pkid: publish.pkid, ack: Ack::PubRec, reason: 0, batch: 0 });
+                self.due.push_back(Due { pkid: publish.pkid, ack: Ack::Recorded, reason: 0, batch: 0 });
                 Ok(false)
             }
             None if self.kept.unreleased.len() >= UNRELEASED_MAX => Err(Fault::ReceiveMaximum),
@@ -137,10 +137,10 @@ impl Session {
     pub(super) fn owe(&mut self, publish: &Publish<'_>, wait: Wait) {
         let ack = match publish.qos {
             0 => return,
-            1 => Ack::PubAck,
+            1 => Ack::Received,
             _ => {
                 self.kept.unreleased.insert(publish.pkid, false);
-                Ack::PubRec
+                Ack::Recorded
             }
         };
         let (reason, batch) = match wait {
@@ -159,7 +159,7 @@ impl Session {
     pub(super) fn acknowledge(&mut self, out: &mut BytesMut) -> u64 {
         let mut count = 0;
         while let Some(due) = self.due.pop_front_if(|due| due.batch <= self.committed) {
-            if due.ack == Ack::PubRec {
+            if due.ack == Ack::Recorded {
                 if due.reason < 0x80 {
                     self.kept.unreleased.insert(due.pkid, true);
                 } else {
@@ -180,7 +180,7 @@ impl Session {
             None => 0x92,
         };
         self.kept.unreleased.remove(&pkid);
-        packet::acknowledge(self.level, Ack::PubComp, pkid, reason, out);
+        packet::acknowledge(self.level, Ack::Complete, pkid, reason, out);
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl Session {
     /// The connection is over. What is kept of a QoS 2 publish that never reached the disk is nothing: the client
     /// sends it again.
     pub(super) fn park(mut self) -> Option<Kept> {
-        for due in self.due.iter().filter(|due| due.ack == Ack::PubRec) {
+        for due in self.due.iter().filter(|due| due.ack == Ack::Recorded) {
             if due.batch <= self.committed {
                 self.kept.unreleased.insert(due.pkid, true);
             } else {
