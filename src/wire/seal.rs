@@ -43,7 +43,6 @@ fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
     {
         attributes.insert("device".into(), device.to_string());
     }
-    }
     let state = if event.raised { v1::EventState::Raised } else { v1::EventState::Cleared };
     let content = Content::Event(v1::Event {
         event_code_system: "smallbrain".into(),
