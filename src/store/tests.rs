@@ -3,10 +3,11 @@
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::model::{Consumer, DeviceId, Metric, Quality, Value};
+use crate::model::{Consumer, DeviceId, Metric, Quality, Reading, Value};
+use crate::privacy::Cleared;
 use crate::privacy::intake::{Treatment, clear};
 use crate::privacy::release::ShareLine;
-use crate::wire::{self, Gateway};
+use crate::wire::{self, Gateway, Sealed};
 
 const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
 
