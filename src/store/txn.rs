@@ -159,6 +159,12 @@ impl Txn<'_> {
     /// [`StoreError`]; nothing of the transaction holds then.
     pub fn commit(mut self) -> Result<(), StoreError> {
         self.insert = None;
+        for lane in Lane::ALL {
+            let head = &self.next.heads[lane.index()];
+            if *head != self.position.heads[lane.index()] {
+                outbox::set_head(self.conn, lane, head)?;
+            }
+        }
         self.conn.execute_batch("COMMIT")?;
         self.open = false;
         *self.position = self.next;
