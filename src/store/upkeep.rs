@@ -19,6 +19,10 @@ const CHUNK: u64 = 4096;
 /// Pages given back to the file system per step.
 const VACUUM_PAGES: u64 = 256;
 
+/// Steps of upkeep between two writings of the identity file: about a minute's worth, because it is a file of its own on
+/// a card that wears out.
+const IDENTITY_ROUNDS: u32 = 60;
+
 /// What a step of upkeep needs to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Upkeep {
@@ -34,6 +38,7 @@ pub struct Upkeep {
 pub(super) struct State {
     ballast: PathBuf,
     soft_pages: u64,
+    rounds: u32,
 }
 
 impl State {
@@ -41,6 +46,7 @@ impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, StoreError> {
         let state = Self {
             ballast: settings.dir.join("ballast"),
+            rounds: 0,
             soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(16),
         };
         state.lay_ballast(settings.reserve_bytes)?;
@@ -99,7 +105,10 @@ impl Store {
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
         }
-        self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+        self.upkeep.rounds += 1;
+        if self.upkeep.rounds.is_multiple_of(IDENTITY_ROUNDS) {
+            self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+        }
         Ok(gone >= CHUNK)
     }
 
