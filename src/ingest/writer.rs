@@ -151,6 +151,10 @@ impl Writer {
         let stored = store.reading_head().unsigned_abs();
         counters.add(&Ledger { received: stored + lost.total(), stored, lost, late: store.tally("late")? });
         counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
+        // From the start: a store of which nothing is known would look like a full one.
+        let (used, max) = store.room()?;
+        counters.bytes_used.store(used, Ordering::Relaxed);
+        counters.bytes_max.store(max, Ordering::Relaxed);
         let heads = watch::Sender::new(store.heads());
         let now = Instant::now();
         Ok(Self {

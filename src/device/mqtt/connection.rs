@@ -357,8 +357,10 @@ impl Connection {
         }
         let wait = match self.routes.find(publish.topic) {
             Route::FanOut => self.fan_out(publish)?,
-            route if self.batch.add(route, publish) => Wait::Batch(self.number),
-            _ => Wait::No(0),
+            route => {
+                self.batch.add(route, publish);
+                Wait::Batch(self.number)
+            }
         };
         self.session.owe(publish, wait);
         Ok(())
@@ -369,6 +371,7 @@ impl Connection {
             add(&self.shared.counters.fanout_refused, 1);
             return Ok(Wait::No(0x90));
         }
+        add(&self.shared.counters.fanned_out, 1);
         // Copies: a slice would keep the whole read buffer alive in the router.
         let message = Message {
             topic: Bytes::copy_from_slice(publish.topic.as_bytes()),

@@ -225,6 +225,8 @@ async fn samples_carry_what_the_message_said_and_losses_are_counted() {
         (2, "up/d1", "", Loss::Malformed),
         (3, "up/stranger", "{\"t\":1}", Loss::UnknownDevice),
         (4, "up/d1", "{\"t\":[1]}", Loss::Invalid),
+        // A renamed field: the device is acknowledged and nothing of it is stored, which somebody has to see.
+        (5, "up/d1", "{\"other\":1}", Loss::Unlisted),
     ] {
         device.send(&publish(QoS::AtLeastOnce, pkid, topic, payload)).await;
         let (delivery, reply) = bench.delivery().await;
@@ -234,8 +236,9 @@ async fn samples_carry_what_the_message_said_and_losses_are_counted() {
         reply.send(()).expect("somebody waits");
         assert_eq!(device.packet().await, [0x40, 2, 0, pkid as u8]);
     }
-    device.send(&publish(QoS::AtLeastOnce, 5, "up/d1", "{\"other\":1}")).await;
-    assert_eq!(device.packet().await, [0x40, 2, 0, 5], "nothing to store, nothing to wait for");
+    device.send(&publish(QoS::AtLeastOnce, 6, "pu/d1", "{\"t\":1}")).await;
+    assert_eq!(device.packet().await, [0x40, 2, 0, 6], "nothing to store, nothing to wait for");
+    assert_eq!(bench.count("mqtt_fanout_total"), 1, "but told");
 }
 
 #[tokio::test]
