@@ -1,24 +1,47 @@
-//! The community small brain: an edge gateway for residential compounds.
-#![doc = ""]
+//! The community small brain (社区小脑): an edge gateway for residential compounds.
+//!
+//! ```text
+//!  bytes      Sample        Reading       Cleared<Reading>        rows          ClosedWindow, blocks     Sealed
+//! device ──► ingest ──► normalise ──► privacy ──► rules ──► store (the log) ──► aggregate ──► privacy ──► lanes ──► share
+//!  │                                                                                                    (outbox)     │
+//!  └── PUBACK ◄── receipt ◄── COMMIT with synchronous=FULL                                     the city pulls ◄──────┘
+//! ```
+//!
+//! The modules below stand in reading order, lowest layer first; `tests/architecture.rs` holds that order.
+//! `docs/ARCHITECTURE.md` has the invariants and the bounds. In one breath: nothing is acknowledged before it is on disk;
+//! nothing is stored or leaves unless a list says so, and the type says that it was asked; nothing is lost without being
+//! counted; there is one writer, and what it remembers can be made again from what is on disk.
+
+// Words and time.
 pub mod backoff;
 pub mod clock;
 pub mod model;
 
+// Pure cores: bytes and numbers in, values out.
 pub mod aggregate;
 pub mod codec;
 pub mod normalise;
 pub mod privacy;
 pub mod rules;
+pub mod telemetry;
 
-pub mod device;
+// The border to the generated types, and the disk.
 pub mod store;
 pub mod wire;
 
+// The spine.
 pub mod ingest;
+
+// Shells around sans-IO cores: towards devices, towards the city.
+pub mod device;
 pub mod share;
 
-pub mod cli;
+// What the operator wrote.
 pub mod config;
-pub mod daemon;
+
+// Devices that are not there.
 pub mod simulate;
-pub mod telemetry;
+
+// Where everything starts, and the verbs.
+pub mod cli;
+pub mod daemon;

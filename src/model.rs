@@ -281,11 +281,10 @@ impl fmt::Debug for Epoch {
 pub enum Loss {
     /// The payload could not be decoded (counted once per message).
     Malformed,
-    /// No mapping covers the topic (counted once per message).
-    UnknownTopic,
     /// The topic names a device that is not configured (counted once per message).
     UnknownDevice,
-    /// The point is not in the collection list, or not a point any more.
+    /// The point is not in the collection list, or not a point any more; or the message holds no point at all (counted
+    /// once per message).
     Unlisted,
     /// The policy drops the field.
     Policy,
@@ -307,9 +306,8 @@ pub enum Loss {
 
 impl Loss {
     /// All reasons, in a fixed order.
-    pub const ALL: [Loss; 12] = [
+    pub const ALL: [Loss; 11] = [
         Loss::Malformed,
-        Loss::UnknownTopic,
         Loss::UnknownDevice,
         Loss::Unlisted,
         Loss::Policy,
@@ -327,7 +325,6 @@ impl Loss {
     pub fn as_str(self) -> &'static str {
         match self {
             Loss::Malformed => "malformed",
-            Loss::UnknownTopic => "unknown_topic",
             Loss::UnknownDevice => "unknown_device",
             Loss::Unlisted => "unlisted",
             Loss::Policy => "policy",

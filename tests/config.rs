@@ -379,10 +379,24 @@ fn several_files_are_one_configuration() {
     let (dir, path) = site(&example());
     std::fs::create_dir(dir.path().join("conf.d")).expect("a directory");
     let more = dir.path().join("conf.d/10-more.toml");
-    std::fs::write(&more, "[[device]]\nid = \"water-2\"\ntemplate = \"water\"\n").expect("a file");
+    let device = "[[device]]\nid = \"water-2\"\ntemplate = \"water\"\n";
+    // What `smallbrain device add` prints belongs to a section of another file, and was refused beside it.
+    let credentials = ["water-1", "water-2"].map(|name| {
+        let hash =
+            "$argon2id$v=19$m=19456,t=2,p=1$c21hbGxicmFpbi1zYWx0$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI";
+        format!("[[mqtt.user]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n")
+    });
+    std::fs::write(&more, device.to_owned() + &credentials[0]).expect("a file");
+    let third = dir.path().join("conf.d/20-more.toml");
+    std::fs::write(&third, &credentials[1]).expect("a file");
     let config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(config.files, [path.clone(), more.clone()]);
+    assert_eq!(config.files, [path.clone(), more.clone(), third.clone()]);
     assert!(config.names.get("water-2", "flow").is_some());
+    assert_eq!(config.mqtt.map(|mqtt| mqtt.access.users.len()), Some(2));
+    std::fs::write(&third, "[mqtt]\ninflight_max = 3\n").expect("a file");
+    let faults = Config::load(&path, NOW_MS, None).expect_err("a key of a table that stands elsewhere");
+    assert!(faults.to_string().contains("`mqtt` stands twice"), "{faults}");
+    std::fs::remove_file(&third).expect("removed");
     std::fs::write(
         &more,
         "include = []\n[ingest]\nqueue = 2\n[[device]]\nid = \"water-1\"\ntemplate = \"wasser\"\n",

@@ -33,7 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// The daemon
-    #[command(after_help = "Example: smallbrain run --config /etc/smallbrain/smallbrain.toml")]
+    #[command(after_help = "Example: smallbrain run --config /etc/smallbrain/config.toml")]
     Run {
         /// The configuration file
         #[arg(long)]
@@ -53,16 +53,36 @@ enum Verb {
         json: bool,
     },
     /// How the running daemon is
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Args),
     /// Pull sealed records from a gateway, as the city does
+    #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
     /// Devices and load that are not there
+    #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
     /// What captured bytes say
     Decode(decode::Args),
     /// Credentials of MQTT devices
+    #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
     Device(device::Args),
 }
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  smallbrain status --lang en
+  smallbrain status --socket smallbrain-data/smallbrain.sock --json";
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  smallbrain pull --gateway http://127.0.0.1:50051
+      everything that is granted, from the stored ack to the head
+  smallbrain pull --gateway http://127.0.0.1:50051 --lane alarm --follow --ack --state alarms.json
+      alarms as they come; what was written out is acknowledged, and the next run goes on behind it
+
+One JSON object a line: {lane, seq, record_id, share_item, schema, body} for a record, {lane, gap: {from, to, reason}} for
+a loss, {lane, withheld, through} for positions of other consumers. Density, ids and hashes are verified; what does not
+hold ends with exit code 1.";
 
 /// Runs the command line.
 #[must_use]

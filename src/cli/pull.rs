@@ -18,13 +18,7 @@ use crate::share::client::{PullError, Puller, Settings, Target};
 use crate::share::position::{Mark, Position, Taken};
 use crate::wire::{self, v1};
 
-/// Pull sealed records from a gateway, as the city does.
-///
-/// One JSON object a line: {"lane","seq","record_id","share_item","schema","body"} for a record,
-/// {"lane","gap":{"from","to","reason"}} for a loss, {"lane","withheld","through"} for positions of other consumers.
-/// Density, ids and hashes are verified; what does not hold ends with exit code 1.
-///
-/// Example: smallbrain pull --gateway http://127.0.0.1:50051 --lane alarm --follow --ack --state alarms.json
+/// Arguments of `pull`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Args {
     /// http://127.0.0.1:50051, unix:/path or https://gateway:50051

@@ -12,13 +12,11 @@ use crate::share::client::{PullError, Target};
 use crate::wire::{self, v1};
 use v1::status_service_client::StatusServiceClient;
 
-/// Show how the running daemon is.
-///
-/// Example: smallbrain status --lang en
+/// Arguments of `status`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Args {
-    /// The daemon's status socket
-    #[arg(long, default_value = "/run/smallbrain/status.sock")]
+    /// The daemon's socket: gateway.socket of its configuration, in store.dir
+    #[arg(long, default_value = "/var/lib/smallbrain/smallbrain.sock")]
     pub socket: PathBuf,
     /// One JSON object instead of a table
     #[arg(long)]

@@ -93,6 +93,21 @@ impl<T: Read> Key<T> {
     }
 }
 
+impl<T: Read> Key<T> {
+    /// Adds what another file says under the key; false when only one file may say it.
+    pub(crate) fn go_on(&mut self, more: Key<T>) -> bool {
+        match (self, more) {
+            // What is wrong is told.
+            (_, Key::Absent | Key::Wrong) => true,
+            (Key::Is(present), Key::Is(more)) => present.value.append(more.value),
+            (key, more) => {
+                *key = more;
+                T::GOES_ON
+            }
+        }
+    }
+}
+
 /// A value as written.
 pub(crate) struct Node<'a> {
     /// The value.
@@ -136,6 +151,9 @@ pub(crate) trait Read: Sized {
     /// Reads it; `None` when a fault was told.
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self>;
 
+    /// Whether one file may begin it and another go on.
+    const GOES_ON: bool = false;
+
     /// Adds what another file says; false when only one file may say it.
     fn append(&mut self, _more: Self) -> bool {
         false
@@ -155,6 +173,8 @@ pub(crate) trait Section: Default {
 
     /// Takes the value of one key; false when the section has no such key.
     fn take(&mut self, key: &str, node: &Node<'_>, report: &mut Report) -> bool;
+    /// Adds the lists of tables that another file has for it; false when that file says anything else.
+    fn go_on(&mut self, more: Self) -> bool;
     /// Notes where the section begins.
     fn place(&mut self, span: Span);
     /// The paths of all keys.
@@ -188,6 +208,10 @@ impl<T: Section> Read for T {
         section.place(node.span);
         section.fill(table, node.span.file(), report);
         Some(section)
+    }
+
+    fn append(&mut self, more: Self) -> bool {
+        self.go_on(more)
     }
 
     #[cfg(test)]
@@ -224,6 +248,10 @@ macro_rules! section {
                     return true;
                 })*
                 false
+            }
+
+            fn go_on(&mut self, more: Self) -> bool {
+                true $(&& self.$field.go_on(more.$field))*
             }
 
             fn place(&mut self, span: $crate::config::fault::Span) {
@@ -308,6 +336,8 @@ impl<T: Read> Read for Vec<At<T>> {
 }
 
 impl<T: Section> Read for Vec<T> {
+    const GOES_ON: bool = true;
+
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
         let DeValue::Array(items) = node.value else {
             node.unexpected(&format!("a list of tables: each begins with {}", T::HEADER), report);

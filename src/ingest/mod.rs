@@ -1,6 +1,8 @@
 //! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
 
 pub mod spine;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 use tokio::sync::{mpsc, oneshot};

@@ -7,25 +7,25 @@
 //! Privacy stands before the rules on purpose: what a rule remembers (the last values, an alarm's state) must be the
 //! same after a restart, and after a restart only cleared values are left.
 
+mod resume;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Delivery, DeviceSeen, Plan};
 use crate::aggregate::blocks::Block;
-use crate::aggregate::windows::{Aggregate, Source, Windows};
+use crate::aggregate::windows::{Source, Windows};
 use crate::model::{DeviceId, Event, Lane, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::{Cleared, intake};
 use crate::rules::alarm::{Change, State};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::rate::Bucket;
-use crate::store::{FoldRow, SeriesId, Store, StoreError, Txn};
+use crate::store::{SeriesId, Store, StoreError, Txn};
 use crate::wire;
 
 /// Readings between two resume points of the folds; bounds the replay after a crash.
 const SNAPSHOT_READINGS: i64 = 200_000;
-/// Readings of the log's end that warm the duplicate filter.
-const DEDUPE_READINGS: i64 = 65_536;
 /// The longest rest between two ticks.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -132,132 +132,6 @@ impl Spine {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
-    fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
-        let keys = keys(&self.slots);
-        let mut gone = Vec::new();
-        for row in store.alarms()? {
-            let place = keys.get(&row.series).and_then(|key| {
-                let point = self.plan.points[key.index()].as_ref()?;
-                let at = point.alarms.iter().position(|at| self.plan.alarms[*at].id.as_str() == row.alarm)?;
-                Some((*key, at, point))
-            });
-            let Some((key, at, point)) = place else {
-                gone.push(row);
-                continue;
-            };
-            let Some(slot) = &mut self.slots[key.index()] else { continue };
-            slot.alarms[at] = if row.raised {
-                State::Raised { since_ms: row.since_ms }
-            } else {
-                let hold_ms = self.plan.alarms[point.alarms[at]].hold_ms;
-                let held_ms = u64::try_from(now.wall_ms - row.since_ms).unwrap_or(0).min(hold_ms);
-                self.pending.push((key, at));
-                State::Pending { since_ms: row.since_ms, due_mono_ms: now.mono_ms + (hold_ms - held_ms) }
-            };
-        }
-        let mut txn = store.begin()?;
-        for row in gone {
-            txn.set_alarm(&row.alarm, row.series, None)?;
-        }
-        txn.commit()
-    }
-
-    /// Resumes every fold of the plan; what was open under settings that are no more is closed as it stands.
-    fn restore_folds(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
-        let mut rows: HashMap<String, FoldRow> =
-            store.folds()?.into_iter().map(|row| (row.name.clone(), row)).collect();
-        let head = store.reading_head();
-        let mut upto = Vec::new();
-        for (at, aggregate) in self.plan.aggregates.iter().enumerate() {
-            let closed_ms = store.watermark(&aggregate.id)?.unwrap_or(i64::MIN);
-            let row = rows.get(&window_name(aggregate)).filter(|row| row.definition == definition(aggregate));
-            let resumed = row.and_then(|row| {
-                let windows = Windows::restore(aggregate.clone(), closed_ms, &row.snapshot).ok()?;
-                Some((windows, row.upto))
-            });
-            if let Some((windows, from)) = resumed {
-                rows.remove(&window_name(aggregate));
-                self.windows[at] = windows;
-                upto.push(from);
-            } else {
-                // A new aggregate begins with the next reading: what came before it was collected for other uses.
-                self.windows[at] = Windows::new(aggregate.clone(), closed_ms);
-                upto.push(head);
-            }
-        }
-        self.bulk = bulk(&self.plan, &mut self.slots)
-            .into_iter()
-            .map(|share| {
-                let row = rows.remove(&block_name(&self.plan, share));
-                Bulk { share, block: Block::default(), upto: row.map_or(head, |row| row.upto) }
-            })
-            .collect();
-        self.replay(store, &upto, now)?;
-        let mut txn = store.begin()?;
-        for row in rows.into_values() {
-            self.retire(&mut txn, &row, now)?;
-        }
-        self.snapshot(&mut txn)?;
-        txn.commit()
-    }
-
-    fn replay(&mut self, store: &Store, windows_upto: &[i64], now: Stamp) -> Result<(), StoreError> {
-        let head = store.reading_head();
-        let warm = (head - DEDUPE_READINGS).max(0);
-        let blocks = self.bulk.iter().map(|bulk| bulk.upto);
-        let from = windows_upto.iter().copied().chain(blocks).chain([warm]).min().unwrap_or(warm);
-        let keys = keys(&self.slots);
-        let mut damaged = 0_u64;
-        store.replay(
-            from,
-            |id| keys.get(&id).copied(),
-            |row| {
-                damaged += u64::from(!row.intact);
-                let Some(cleared) = row.reading else { return };
-                let reading = cleared.get();
-                let index = reading.series.index();
-                let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else {
-                    return;
-                };
-                if row.id > warm {
-                    slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
-                }
-                for &at in &point.aggregates {
-                    if row.id > windows_upto[at] {
-                        // Late then is late now: it was counted when it came.
-                        let _ = self.windows[at].add(&slot.source, reading);
-                    }
-                }
-                for &at in &slot.bulk {
-                    let bulk = &mut self.bulk[at];
-                    if row.id > bulk.upto {
-                        bulk.block.push(cleared.clone(), self.plan.block, now.mono_ms);
-                    }
-                }
-            },
-        )?;
-        if damaged > 0 {
-            tracing::error!(
-                rows = damaged,
-                "rows of the log do not match their checksum and were left out of the folds"
-            );
-        }
-        Ok(())
-    }
-
-    /// Closes what a fold that is no longer in the plan had open.
-    fn retire(&mut self, txn: &mut Txn<'_>, row: &FoldRow, now: Stamp) -> Result<(), StoreError> {
-        if let Some(aggregate) = parse_definition(&row.name, &row.definition)
-            && let Ok(mut windows) = Windows::restore(aggregate, i64::MIN, &row.snapshot)
-        {
-            for window in windows.close(i64::MAX) {
-                self.seal_window(txn, &window, now)?;
-            }
-        }
-        txn.drop_fold(&row.name)
     }
 
     /// Takes one delivery into the transaction.
@@ -424,7 +298,7 @@ impl Spine {
         {
             txn.seal(Lane::Bulk, &sealed, now.wall_ms)?;
         }
-        let fold = block_fold(&self.plan, &self.bulk[at], txn.reading_head());
+        let fold = resume::block_fold(&self.plan, &self.bulk[at], txn.reading_head());
         txn.set_fold(&fold)
     }
 
@@ -494,34 +368,6 @@ impl Spine {
             self.snapshot(txn)?;
         }
         Ok(batch)
-    }
-
-    /// Stores the resume points of all folds.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn snapshot(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-        let head = txn.reading_head();
-        for (aggregate, windows) in self.plan.aggregates.iter().zip(&self.windows) {
-            txn.set_fold(&FoldRow {
-                name: window_name(aggregate),
-                definition: definition(aggregate),
-                upto: head,
-                snapshot: windows.snapshot(),
-            })?;
-        }
-        for bulk in &self.bulk {
-            txn.set_fold(&block_fold(&self.plan, bulk, head))?;
-        }
-        self.snapshot_upto = head;
-        Ok(())
-    }
-
-    /// Readings up to this one are in every fold's resume point, so the log may forget them.
-    #[must_use]
-    pub fn folded_upto(&self) -> i64 {
-        let blocks = self.bulk.iter().filter(|bulk| !bulk.block.is_empty()).map(|bulk| bulk.upto);
-        blocks.chain([self.snapshot_upto]).min().unwrap_or(0)
     }
 
     /// How long the spine may rest when nothing comes in.
@@ -630,41 +476,4 @@ fn bulk(plan: &Plan, slots: &mut [Option<Slot>]) -> Vec<usize> {
             (0..shares.len()).filter(|at| plan.shares[shares[*at]].metrics.contains(&point.metric)).collect();
     }
     shares
-}
-
-fn keys(slots: &[Option<Slot>]) -> HashMap<SeriesId, SeriesKey> {
-    let slots = slots.iter().enumerate();
-    slots.filter_map(|(at, slot)| Some((slot.as_ref()?.id, SeriesKey(u32::try_from(at).ok()?)))).collect()
-}
-
-fn window_name(aggregate: &Aggregate) -> String {
-    format!("window:{}", aggregate.id)
-}
-
-fn block_name(plan: &Plan, share: usize) -> String {
-    format!("block:{}", plan.shares[share].id)
-}
-
-fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
-    FoldRow {
-        name: block_name(plan, bulk.share),
-        definition: String::new(),
-        upto: if bulk.block.is_empty() { head } else { bulk.upto },
-        snapshot: Vec::new(),
-    }
-}
-
-/// What makes two aggregates of one name the same.
-fn definition(aggregate: &Aggregate) -> String {
-    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by_device } = aggregate;
-    format!("{size_ms} {lateness_ms} {zone_ms} {by_device}")
-}
-
-fn parse_definition(name: &str, definition: &str) -> Option<Aggregate> {
-    let mut parts = definition.split(' ');
-    let mut number = || parts.next()?.parse().ok();
-    let (size_ms, lateness_ms, zone_ms) = (number()?, number()?, number()?);
-    let by_device = parts.next()?.parse().ok()?;
-    let id = name.strip_prefix("window:")?.parse().ok()?;
-    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by_device })
 }

@@ -16,6 +16,8 @@ use crate::store::{Heads, Store, StoreError, Upkeep};
 
 /// Samples of one commit; a batch is closed when it has more.
 const BATCH_SAMPLES_MAX: usize = 4096;
+/// Samples with which a batch waits for no more: the pages that a commit writes at least are shared by enough of them.
+const COMPANY_SAMPLES: usize = 512;
 /// Requests of one commit.
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// Between two tries of a batch that found no room.
@@ -149,6 +151,10 @@ impl Writer {
         let stored = store.reading_head().unsigned_abs();
         counters.add(&Ledger { received: stored + lost.total(), stored, lost, late: store.tally("late")? });
         counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
+        // From the start: a store of which nothing is known would look like a full one.
+        let (used, max) = store.room()?;
+        counters.bytes_used.store(used, Ordering::Relaxed);
+        counters.bytes_max.store(max, Ordering::Relaxed);
         let heads = watch::Sender::new(store.heads());
         let now = Instant::now();
         Ok(Self {
@@ -211,10 +217,13 @@ impl Writer {
         let company = tokio::time::Instant::now() + self.store.settings().group_window;
         let mut samples = self.push(first);
         while samples < BATCH_SAMPLES_MAX && self.batch.len() < BATCH_REQUESTS_MAX {
-            match timeout_at(company, self.requests.recv()).await {
-                Ok(Some(request)) => samples += self.push(request),
-                Ok(None) | Err(_) => break,
-            }
+            let next = match self.requests.try_recv() {
+                Ok(request) => Some(request),
+                Err(_) if samples >= COMPANY_SAMPLES => None,
+                Err(_) => timeout_at(company, self.requests.recv()).await.ok().flatten(),
+            };
+            let Some(request) = next else { break };
+            samples += self.push(request);
         }
         true
     }

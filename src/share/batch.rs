@@ -10,7 +10,7 @@ use crate::store::{Page, StoredRecord};
 use crate::wire::{self, v1};
 
 /// At most this many records in a batch.
-pub const BATCH_RECORDS_MAX: usize = 10_000;
+pub const BATCH_RECORDS_MAX: usize = 4096;
 /// At most this many bytes of bodies in a batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 

@@ -234,7 +234,12 @@ impl Puller {
     ) -> Result<(), PullError> {
         let channel = self.settings.target.connect().await?;
         let mut errand = self.errand(channel.clone()).await?;
-        if self.over(&errand) {
+        // Ahead of a head there is nothing to reach: the gateway says what is wrong with it.
+        let ahead = errand
+            .heads
+            .iter()
+            .any(|(lane, head)| self.position.lanes.get(lane).is_some_and(|mark| mark.seq > *head));
+        if !ahead && self.over(&errand) {
             return Ok(());
         }
         let (asks, outbound) = mpsc::channel(64);

@@ -1,9 +1,9 @@
 //! The file beside the database that knows it: a lock against a second daemon, and a memory of how far the lanes were,
 //! so that a database that vanished or went back in time is noticed instead of believed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -28,6 +28,11 @@ pub(super) struct Identity {
     _lock: File,
 }
 
+/// A file that only its owner may read.
+pub(super) fn own_file(path: &Path, truncate: bool) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(truncate).write(true).mode(0o600).open(path)
+}
+
 fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
     move |error| StoreError::File { path: path.to_owned(), error }
 }
@@ -35,15 +40,9 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
 impl Identity {
     /// Creates the directory if need be, takes the lock, reads the memory.
     pub(super) fn lock(dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(file_error(dir))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file_error(dir))?;
         let path = dir.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(file_error(&path))?;
+        let lock = own_file(&path, false).map_err(file_error(&path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => StoreError::Locked(dir.to_owned()),
             other => StoreError::File { path: path.clone(), error: other.into() },
@@ -77,7 +76,7 @@ impl Identity {
         }
         let (temporary, path) = (self.dir.join("identity.json.new"), self.dir.join("identity.json"));
         let text = serde_json::to_vec(&memory).map_err(|error| StoreError::Internal(error.to_string()))?;
-        let mut file = File::create(&temporary).map_err(file_error(&temporary))?;
+        let mut file = own_file(&temporary, true).map_err(file_error(&temporary))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(file_error(&temporary))?;
         std::fs::rename(&temporary, &path).map_err(file_error(&path))?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(file_error(&self.dir))?;

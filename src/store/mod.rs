@@ -12,7 +12,8 @@
 //! - A position of a lane is given once per epoch. A record that has to go leaves a gap that says why.
 //! - Everything is bounded: the database by `Settings::bytes_max`, deletions by a chunk per call.
 //!
-//! What it does not do: no thread, no clock, no retry. It takes nothing but [`Cleared`] readings and [`Sealed`] records.
+//! What it does not do: no thread but the reader's, no clock, no retry. It takes nothing but cleared readings and sealed
+//! records.
 
 mod error;
 mod identity;
@@ -22,6 +23,7 @@ mod row;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod txn;
 mod upkeep;
 
 use std::cell::Cell;
@@ -31,15 +33,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 
 pub use self::error::StoreError;
 pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
+pub use self::txn::Txn;
 pub use self::upkeep::Upkeep;
-use crate::model::{Epoch, Lane, LineId, Loss, Reading, Seq, SeriesKey, Stamp, Tally};
-use crate::privacy::Cleared;
-use crate::wire::Sealed;
+use crate::model::{Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
 
 /// What the store needs to know. Holds for the life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -399,170 +400,4 @@ fn read_epoch(conn: &Connection) -> Result<Epoch, StoreError> {
 fn read_position(conn: &Connection) -> Result<Position, StoreError> {
     let reading = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |row| row.get(0))?;
     Ok(Position { reading, heads: outbox::read_heads(conn)? })
-}
-
-/// A transaction: everything in it becomes durable with [`Txn::commit`], or nothing does.
-pub struct Txn<'s> {
-    conn: &'s Connection,
-    insert: Option<CachedStatement<'s>>,
-    epoch: Epoch,
-    next: Position,
-    position: &'s mut Position,
-    items: &'s mut HashMap<(LineId, &'static str), i64>,
-    new_items: Vec<((LineId, &'static str), i64)>,
-    open: bool,
-}
-
-impl Txn<'_> {
-    /// Appends a reading to the log and tells its position.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn append(&mut self, series: SeriesId, reading: &Cleared<Reading>) -> Result<i64, StoreError> {
-        let id = self.next.reading + 1;
-        let insert =
-            self.insert.as_mut().ok_or_else(|| StoreError::Internal("the transaction has ended".into()))?;
-        row::insert(insert, id, series, reading.get())?;
-        self.next.reading = id;
-        Ok(id)
-    }
-
-    /// The position of the newest reading, appended ones included.
-    #[must_use]
-    pub fn reading_head(&self) -> i64 {
-        self.next.reading
-    }
-
-    /// Seals a record into a lane and tells its position.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn seal(&mut self, lane: Lane, sealed: &Sealed, now_ms: i64) -> Result<Seq, StoreError> {
-        let item = self.item(sealed)?;
-        outbox::append(self.conn, lane, self.epoch, &mut self.next.heads[lane.index()], item, sealed, now_ms)
-    }
-
-    fn item(&mut self, sealed: &Sealed) -> Result<i64, StoreError> {
-        let key = (sealed.share_item().clone(), sealed.schema());
-        let known = self.items.get(&key).copied();
-        let fresh = || self.new_items.iter().find(|(other, _)| *other == key).map(|(_, id)| *id);
-        if let Some(id) = known.or_else(fresh) {
-            return Ok(id);
-        }
-        let id = outbox::item(self.conn, &key.0, key.1)?;
-        self.new_items.push((key, id));
-        Ok(id)
-    }
-
-    /// Moves a consumer's cursor forward.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the inner error when the ack is refused and nothing moved.
-    pub fn ack(&mut self, ack: &Ack) -> Result<Result<Acked, AckRefused>, StoreError> {
-        outbox::ack(self.conn, self.epoch, self.next.heads[ack.lane.index()].seq, ack)
-    }
-
-    /// Counts losses.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn lose(&mut self, lost: &Tally) -> Result<(), StoreError> {
-        for (loss, count) in lost.iter() {
-            self.count(&format!("lost.{loss}"), count)?;
-        }
-        Ok(())
-    }
-
-    /// Adds to a tally by name.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn count(&mut self, name: &str, count: u64) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO tally VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + ?2",
-            )?
-            .execute((name, count as i64))?;
-        Ok(())
-    }
-
-    /// Says until when the windows of an aggregate are closed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set_watermark(&mut self, aggregate: &LineId, closed_ms: i64) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached("INSERT OR REPLACE INTO watermark VALUES (?, ?)")?
-            .execute((aggregate.as_str(), closed_ms))?;
-        Ok(())
-    }
-
-    /// Stores the resume point of a fold.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set_fold(&mut self, fold: &FoldRow) -> Result<(), StoreError> {
-        self.conn.prepare_cached("INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?)")?.execute((
-            &fold.name,
-            &fold.definition,
-            fold.upto,
-            &fold.snapshot,
-        ))?;
-        Ok(())
-    }
-
-    /// Forgets a fold.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn drop_fold(&mut self, name: &str) -> Result<(), StoreError> {
-        self.conn.prepare_cached("DELETE FROM fold WHERE name = ?")?.execute([name])?;
-        Ok(())
-    }
-
-    /// Stores where an alarm stands; `None` is normal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set_alarm(
-        &mut self,
-        alarm: &str,
-        series: SeriesId,
-        state: Option<(bool, i64)>,
-    ) -> Result<(), StoreError> {
-        match state {
-            Some((raised, since_ms)) => self
-                .conn
-                .prepare_cached("INSERT OR REPLACE INTO alarm VALUES (?, ?, ?, ?)")?
-                .execute((alarm, series.0, raised, since_ms))?,
-            None => self
-                .conn
-                .prepare_cached("DELETE FROM alarm WHERE alarm = ? AND series = ?")?
-                .execute((alarm, series.0))?,
-        };
-        Ok(())
-    }
-
-    /// Makes everything durable: returns after the medium has it.
-    ///
-    /// # Errors
-    /// [`StoreError`]; nothing of the transaction holds then.
-    pub fn commit(mut self) -> Result<(), StoreError> {
-        self.insert = None;
-        self.conn.execute_batch("COMMIT")?;
-        self.open = false;
-        *self.position = self.next;
-        self.items.extend(self.new_items.drain(..));
-        Ok(())
-    }
-}
-
-impl Drop for Txn<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.insert = None;
-            // SQLite may have rolled back already; then there is nothing to do.
-            let _ = self.conn.execute_batch("ROLLBACK");
-        }
-    }
 }

@@ -153,13 +153,18 @@ pub(super) fn append(
         sealed.body().as_ref(),
         hash.as_slice(),
     ))?;
-    conn.prepare_cached("UPDATE lane SET head = ?, head_hash = ? WHERE lane = ?")?.execute((
-        seq.0 as i64,
-        hash.as_slice(),
-        lane.as_str(),
-    ))?;
     *head = Head { seq, hash };
     Ok(seq)
+}
+
+/// Remembers the newest position of a lane, once a commit.
+pub(super) fn set_head(conn: &Connection, lane: Lane, head: &Head) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE lane SET head = ?, head_hash = ? WHERE lane = ?")?.execute((
+        head.seq.0 as i64,
+        head.hash.as_slice(),
+        lane.as_str(),
+    ))?;
+    Ok(())
 }
 
 pub(super) fn acked(conn: &Connection, consumer: &Consumer, lane: Lane) -> Result<Seq, StoreError> {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::error::StoreError;
+use super::identity::own_file;
 
 /// "smbr": tells our files from any other SQLite database.
 const APPLICATION_ID: i64 = 0x736d_6272;
@@ -27,6 +28,8 @@ pub(super) fn open_writer(path: &Path, bytes_max: u64) -> Result<Connection, Sto
     if rusqlite::version_number() < SQLITE_NEEDED.0 {
         return Err(StoreError::Sqlite { found: rusqlite::version().to_owned(), needed: SQLITE_NEEDED.1 });
     }
+    // SQLite gives the log beside the database the database's own permissions.
+    own_file(path, false).map_err(|error| StoreError::File { path: path.to_owned(), error })?;
     let mut conn = Connection::open(path)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -3,10 +3,11 @@
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::model::{Consumer, DeviceId, Metric, Quality, Value};
+use crate::model::{Consumer, DeviceId, Metric, Quality, Reading, Value};
+use crate::privacy::Cleared;
 use crate::privacy::intake::{Treatment, clear};
 use crate::privacy::release::ShareLine;
-use crate::wire::{self, Gateway};
+use crate::wire::{self, Gateway, Sealed};
 
 const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
 
@@ -275,4 +276,17 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
     assert_eq!(records + lost, 20_000, "every position is a record or a gap");
     let (used, max) = store.room().expect("sizes");
     assert!(used <= max);
+}
+
+#[test]
+fn what_is_stored_only_its_owner_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(&dir.path().join("store"));
+    seal(&mut store, Lane::Bulk, 1);
+    for entry in std::fs::read_dir(dir.path().join("store")).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", entry.path().display());
+    }
 }

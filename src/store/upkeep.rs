@@ -2,13 +2,12 @@
 //! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, then aggregates;
 //! alarms never).
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use rustix::fs::FallocateFlags;
 
 use super::error::StoreError;
+use super::identity::own_file;
 use super::schema::PAGE_BYTES;
 use super::{Page, Settings, Store, WAL_PAGES, outbox};
 use crate::model::{Lane, Loss, Seq};
@@ -19,6 +18,10 @@ const WAL_PAGES_MAX: u64 = 2048;
 const CHUNK: u64 = 4096;
 /// Pages given back to the file system per step.
 const VACUUM_PAGES: u64 = 256;
+
+/// Steps of upkeep between two writings of the identity file: about a minute's worth, because it is a file of its own on
+/// a card that wears out.
+const IDENTITY_ROUNDS: u32 = 60;
 
 /// What a step of upkeep needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,7 @@ pub struct Upkeep {
 pub(super) struct State {
     ballast: PathBuf,
     soft_pages: u64,
+    rounds: u32,
 }
 
 impl State {
@@ -42,7 +46,8 @@ impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, StoreError> {
         let state = Self {
             ballast: settings.dir.join("ballast"),
-            soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(128),
+            rounds: 0,
+            soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(16),
         };
         state.lay_ballast(settings.reserve_bytes)?;
         Ok(state)
@@ -53,13 +58,7 @@ impl State {
         if bytes == 0 || self.ballast.metadata().is_ok_and(|file| file.len() == bytes) {
             return Ok(());
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.ballast)
-            .map_err(wrap)?;
+        let file = own_file(&self.ballast, true).map_err(wrap)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
             // The file system cannot reserve, or has no room: go on without, the quota still holds.
@@ -106,7 +105,10 @@ impl Store {
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
         }
-        self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+        self.upkeep.rounds += 1;
+        if self.upkeep.rounds.is_multiple_of(IDENTITY_ROUNDS) {
+            self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+        }
         Ok(gone >= CHUNK)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use tracing_subscriber::filter::EnvFilter;
@@ -22,11 +23,17 @@ pub struct Settings {
 /// # Errors
 /// When the filter is none.
 pub fn start_logs(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("telemetry.log {filter:?}: {error}"))?;
+    // The router behind the MQTT front tells of every link at info; what it tells below warn is not news.
+    let filter = EnvFilter::try_new(format!("rumqttd=warn,{filter}"))
+        .map_err(|error| format!("telemetry.log {filter:?}: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()) {
         Some(journal) => registry.with(journal.with_field_prefix(None)).try_init(),
-        None => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+        None => {
+            let colours = std::io::stderr().is_terminal();
+            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+            registry.with(lines).try_init()
+        }
     };
     started.map_err(|error| error.to_string())
 }

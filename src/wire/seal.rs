@@ -38,10 +38,10 @@ fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
         attributes.insert("value".into(), text(value));
         attributes.insert("unit".into(), event.unit.clone());
     }
-    if line.devices {
-        if let Some(device) = &event.device {
-            attributes.insert("device".into(), device.to_string());
-        }
+    if line.devices
+        && let Some(device) = &event.device
+    {
+        attributes.insert("device".into(), device.to_string());
     }
     let state = if event.raised { v1::EventState::Raised } else { v1::EventState::Cleared };
     let content = Content::Event(v1::Event {

@@ -1,12 +1,18 @@
-"""A city brain by grpcio, from nothing but proto/: usage city.py TARGET DEVICE:FIRST:LAST…
+"""A city brain by grpcio, from nothing but proto/: usage
 
-Pulls the bulk lane over three streams (the first two are cut: after an ack, and with records taken but not acked), and
-holds every batch against the contract: dense positions, record ids, the hash chain, credit. Every reading `n` of FIRST to
-LAST of each DEVICE must come once. Needs the generated code on PYTHONPATH.
+    city.py begin TARGET STATE                          two streams; dies by SIGKILL in the second
+    city.py resume TARGET STATE DEVICE:FIRST:LAST…      a third stream, where the dead one was
+
+Pulls the bulk lane (the first stream is cut after an ack, the second has records that are taken but not acked when the
+process is killed), and holds every batch against the contract: dense positions, record ids, the hash chain, credit. Every
+reading `n` of FIRST to LAST of each DEVICE must come once. Needs the generated code on PYTHONPATH.
 """
 
 import hashlib
+import os
+import pickle
 import queue
+import signal
 import struct
 import sys
 import time
@@ -125,27 +131,35 @@ def first_stream(stub, line):
     stream.cut()
 
 
-def second_stream(stub, line):
+def second_stream(stub, line, state):
     acked = line.through
     stream = Stream(stub, messages=4)
     batch, _ = stream.until("batch")
     check("city: without a cursor a stream goes on after the ack", batch.first_seq == acked + 1, batch.first_seq)
     line.take(batch)
     take_records(stream, line, 4 - len(batch.records))
-    stream.cut()
+    with open(state, "wb") as file:
+        pickle.dump(line, file)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def third_stream(stub, line, expected):
     cursor = line.through
     stream = Stream(stub, messages=8, resume=[line.cursor()])
-    deadline, begun = time.monotonic() + PATIENCE_S, None
-    while time.monotonic() < deadline and not expected <= line.readings.keys():
-        batch, _ = stream.until("batch")
-        begun = begun or batch.first_seq
+    batch, _ = stream.until("batch")
+    begun = batch.first_seq
+    check("city: after its kill it goes on at its cursor", begun == cursor + 1, f"{begun} after {cursor}")
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
         line.take(batch)
+        if expected <= line.readings.keys() or time.monotonic() > deadline:
+            break
         stream.send(ack=line.ack())
         stream.send(credit=pb.Credit(lane=BULK, messages=len(batch.records), bytes=PLENTY))
-    check("city: with a cursor a stream goes on after it", begun == cursor + 1, f"{begun} after {cursor}")
+        batch, _ = stream.until("batch")
+    stream.send(ack=line.ack())
+    while stream.until("ack_confirmation")[0].upto.seq < line.through:
+        pass
     stream.send(close=pb.PullClose(reason="done"))
     stream.requests.put(None)
     for _ in stream.call:
@@ -177,23 +191,34 @@ def unary(stub, line):
     check("city: a cursor of another epoch is refused", code == grpc.StatusCode.FAILED_PRECONDITION, code)
 
 
-def main():
+def begin(stub, state):
+    line = Line()
+    first_stream(stub, line)
+    second_stream(stub, line, state)
+
+
+def resume(stub, state, *published):
     expected = set()
-    for argument in sys.argv[2:]:
+    for argument in published:
         device, first, last = argument.split(":")
         expected.update((device, n) for n in range(int(first), int(last) + 1))
-    with grpc.insecure_channel(sys.argv[1]) as channel:
-        stub, line = rpc.RecordServiceStub(channel), Line()
-        first_stream(stub, line)
-        second_stream(stub, line)
-        third_stream(stub, line, expected)
-        check("city: dense positions, ids and hashes as the contract has them", not line.wrong, line.wrong[:5])
-        check("city: no record twice", len(line.records) == len(set(line.records)), len(line.records))
-        missing = sorted(expected - line.readings.keys())
-        check(f"city: all {len(expected)} published readings came", not missing, f"without {missing[:10]}")
-        twice = [key for key, count in line.readings.items() if count > 1]
-        check("city: none of them twice", not twice, twice[:10])
-        unary(stub, line)
+    with open(state, "rb") as file:
+        line = pickle.load(file)
+    third_stream(stub, line, expected)
+    check("city: dense positions, ids and hashes as the contract has them", not line.wrong, line.wrong[:5])
+    check("city: no record twice", len(line.records) == len(set(line.records)), len(line.records))
+    missing = sorted(expected - line.readings.keys())
+    check(f"city: all {len(expected)} published readings came", not missing, f"without {missing[:10]}")
+    twice = [key for key, count in line.readings.items() if count > 1]
+    check("city: none of them twice", not twice, twice[:10])
+    unary(stub, line)
+
+
+def main():
+    verb, target, *rest = sys.argv[1:]
+    # On a socket grpc's own authority is the socket's path, which is none to HTTP/2 (RFC 9113, 8.3.1).
+    with grpc.insecure_channel(target, options=[("grpc.default_authority", "localhost")]) as channel:
+        {"begin": begin, "resume": resume}[verb](rpc.RecordServiceStub(channel), *rest)
 
 
 run("city", main)

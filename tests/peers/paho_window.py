@@ -22,7 +22,7 @@ PUBACK = re.compile(r"Received PUBACK \(Mid: (\d+)\)")
 def main():
     port, device, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     pubacks, callbacks, early = [], [], []
-    connected, done = threading.Event(), threading.Event()
+    connected, done, answered = threading.Event(), threading.Event(), threading.Event()
 
     def on_connect(client, userdata, flags, reason_code, properties):
         if not reason_code.is_failure:
@@ -39,9 +39,13 @@ def main():
         if len(callbacks) == count:
             done.set()
 
+    def on_subscribe(client, userdata, mid, reason_codes, properties):
+        answered.set()
+
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=device, protocol=mqtt.MQTTv311)
     client.max_inflight_messages_set(IN_FLIGHT)
-    client.on_connect, client.on_log, client.on_publish = on_connect, on_log, on_publish
+    client.on_connect, client.on_log = on_connect, on_log
+    client.on_publish, client.on_subscribe = on_publish, on_subscribe
     client.connect("127.0.0.1", port, keepalive=15)
     client.loop_start()
     if not check("paho: connects", connected.wait(PATIENCE_S), "no CONNACK"):
@@ -52,7 +56,9 @@ def main():
         payload = f'{{"ts":{began_ms + n},"n":{n},"temperature":{n % 40}.5}}'
         mids.append(client.publish(f"compound/{device}/up", payload, qos=1).mid)
     all_in_time = done.wait(PATIENCE_S)
-    time.sleep(0.2)  # a callback too many would come now
+    # An answer to something else comes after every PUBACK, also after one too many.
+    client.subscribe(f"compound/{device}/down")
+    all_in_time &= answered.wait(PATIENCE_S)
     client.disconnect()
     client.loop_stop()
 

@@ -46,14 +46,26 @@ enum Done {
     Delivered(u64, Receipt),
     /// The router has the message.
     FannedOut,
-    /// There is a link; now the SUBSCRIBE can be answered.
-    Linked(Box<Link>, Granted),
+    /// The router has the subscriptions; now the client may be told.
+    Subscribed(Box<Link>, Granted),
+    /// The router has forgotten them.
+    Unsubscribed(Box<Link>),
 }
 
 /// Something from outside.
 enum Signal {
     Leave,
     Settings(watch::Receiver<Arc<super::Settings>>),
+}
+
+/// Why no further packet was taken.
+enum Pumped {
+    /// There is no complete one.
+    Dry,
+    /// A bound.
+    Bound,
+    /// The client said goodbye.
+    Goodbye,
 }
 
 /// How a connection ended.
@@ -154,11 +166,8 @@ impl Connection {
     /// Puts back what the session had before, then serves until something ends it.
     async fn run(&mut self) -> Result<(), End> {
         if self.session.filters().next().is_some() {
-            let link = link(Arc::clone(&self.shared.router)).await?;
-            let link = self.link.insert(link);
-            for filter in self.session.filters() {
-                link.subscribe(filter).map_err(|_| Fault::Router)?;
-            }
+            let filters: Vec<_> = self.session.filters().map(str::to_owned).collect();
+            self.link = Some(subscribe(Arc::clone(&self.shared.router), None, &filters).await?);
         }
         self.session.resume(&mut self.out);
         let patience = self.session.patience();
@@ -166,13 +175,16 @@ impl Connection {
         let mut alarm = Box::pin(sleep_until(self.deadline.unwrap_or_else(Instant::now)));
         let mut signal = Some(self.signal(self.shared.settings.clone()));
         loop {
-            let over = self.pump()?;
+            let pumped = self.pump()?;
             add(&self.shared.counters.acked, self.session.acknowledge(&mut self.out));
             self.write()?;
-            if over {
-                return Ok(());
-            }
             let reading = self.may_take();
+            match pumped {
+                Pumped::Goodbye => return Ok(()),
+                // The bound was only that answers had to be written.
+                Pumped::Bound if reading => continue,
+                Pumped::Bound | Pumped::Dry => {}
+            }
             if !reading {
                 // Whoever is not read cannot be heard.
                 self.deadline = patience.map(|patience| Instant::now() + patience);
@@ -186,7 +198,7 @@ impl Connection {
                 }
                 done = optional(&mut self.handover) => {
                     self.handover = None;
-                    self.handed_over(done?)?;
+                    self.handed_over(done?);
                 }
                 receipt = oldest(&mut self.receipts) => {
                     let number = receipt.map_err(|Stopped| Fault::Store)?;
@@ -249,23 +261,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes what has been read, as far as it may. True when the client said goodbye.
-    fn pump(&mut self) -> Result<bool, Fault> {
+    /// Takes what has been read, as far as it may.
+    fn pump(&mut self) -> Result<Pumped, Fault> {
         let mut read = std::mem::take(&mut self.read);
         let mut used = 0;
-        let mut over = false;
-        let mut result = Ok(());
-        while result.is_ok() && !over && !self.batch.is_full() && self.may_take() {
+        let result = loop {
+            if self.batch.is_full() || !self.may_take() {
+                break Ok(Pumped::Bound);
+            }
             match Frame::cut(&read[used..], self.shared.limits.packet_bytes_max) {
-                Ok(None) => break,
                 Ok(Some(frame)) => {
                     used += frame.len();
-                    result =
-                        frame.decode(self.level).and_then(|packet| self.take(packet)).map(|bye| over = bye);
+                    match frame.decode(self.level).and_then(|packet| self.take(packet)) {
+                        Ok(false) => {}
+                        Ok(true) => break Ok(Pumped::Goodbye),
+                        Err(fault) => break Err(fault),
+                    }
                 }
-                Err(fault) => result = Err(fault),
+                Ok(None) => break Ok(Pumped::Dry),
+                Err(fault) => break Err(fault),
             }
-        }
+        };
         if used > 0
             && let Some(patience) = self.session.patience()
         {
@@ -275,7 +291,7 @@ impl Connection {
         self.read = read;
         // What came before a fault was received and is stored; only its acknowledgement is lost with the connection.
         self.hand_in();
-        result.map(|()| over)
+        result
     }
 
     /// Hands in the open batch, if something is in it and nothing else is being handed over.
@@ -302,18 +318,23 @@ impl Connection {
             Packet::Subscribe { pkid, wishes } => {
                 let router = &self.shared.router;
                 let granted = self.session.subscribe(pkid, wishes, |filter| router.admit(filter));
-                if granted.fresh.is_empty() || self.link.is_some() {
-                    self.subscribed(granted)?;
+                if granted.fresh.is_empty() {
+                    self.subscribed(&granted);
                 } else {
-                    let link = link(Arc::clone(router));
-                    self.handover = Some(Box::pin(async move { Ok(Done::Linked(link.await?, granted)) }));
+                    let (router, link) = (Arc::clone(router), self.link.take());
+                    self.handover = Some(Box::pin(async move {
+                        let link = subscribe(router, link, &granted.fresh).await?;
+                        Ok(Done::Subscribed(link, granted))
+                    }));
                 }
             }
             Packet::Unsubscribe { pkid, filters } => {
-                for filter in self.session.unsubscribe(pkid, filters, &mut self.out) {
-                    if let Some(link) = &mut self.link {
-                        link.unsubscribe(&filter).map_err(|_| Fault::Router)?;
-                    }
+                let gone = self.session.unsubscribe(pkid, filters, &mut self.out);
+                if let Some(mut link) = self.link.take_if(|_| !gone.is_empty()) {
+                    self.handover = Some(Box::pin(async move {
+                        link.unsubscribe(&gone).await.map_err(|_| Fault::Router)?;
+                        Ok(Done::Unsubscribed(link))
+                    }));
                 }
             }
             Packet::Disconnect { normal } => {
@@ -336,8 +357,10 @@ impl Connection {
         }
         let wait = match self.routes.find(publish.topic) {
             Route::FanOut => self.fan_out(publish)?,
-            route if self.batch.add(route, publish) => Wait::Batch(self.number),
-            _ => Wait::No(0),
+            route => {
+                self.batch.add(route, publish);
+                Wait::Batch(self.number)
+            }
         };
         self.session.owe(publish, wait);
         Ok(())
@@ -348,6 +371,7 @@ impl Connection {
             add(&self.shared.counters.fanout_refused, 1);
             return Ok(Wait::No(0x90));
         }
+        add(&self.shared.counters.fanned_out, 1);
         // Copies: a slice would keep the whole read buffer alive in the router.
         let message = Message {
             topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
@@ -371,34 +395,28 @@ impl Connection {
         Ok(Wait::No(0))
     }
 
-    fn handed_over(&mut self, done: Done) -> Result<(), Fault> {
+    fn handed_over(&mut self, done: Done) {
         match done {
             Done::Delivered(number, receipt) => {
                 self.receipts.push_back((number, Box::pin(receipt.committed())));
             }
             Done::FannedOut => {}
-            Done::Linked(link, granted) => {
+            Done::Unsubscribed(link) => self.link = Some(link),
+            Done::Subscribed(link, granted) => {
                 self.link = Some(link);
-                self.subscribed(granted)?;
+                self.subscribed(&granted);
             }
         }
-        Ok(())
     }
 
-    /// Tells the router, then the client, then sends what is retained.
-    fn subscribed(&mut self, granted: Granted) -> Result<(), Fault> {
-        for filter in &granted.fresh {
-            if let Some(link) = &mut self.link {
-                link.subscribe(filter).map_err(|_| Fault::Router)?;
-            }
-        }
+    /// Answers a SUBSCRIBE, and sends what is retained.
+    fn subscribed(&mut self, granted: &Granted) {
         packet::suback(self.level, granted.pkid, &granted.codes, &mut self.out);
         for filter in &granted.granted {
             for message in self.shared.router.retained(filter) {
                 self.send(message);
             }
         }
-        Ok(())
     }
 
     /// A message of the router, and those that are there already.
@@ -443,7 +461,7 @@ impl Connection {
         while stored && self.handover.is_some() {
             let done = optional(&mut self.handover).await;
             self.handover = None;
-            stored = done.is_ok_and(|done| self.handed_over(done).is_ok());
+            stored = done.map(|done| self.handed_over(done)).is_ok();
             self.hand_in();
         }
         let kept = self.session.keeps();
@@ -506,10 +524,21 @@ async fn oldest(receipts: &mut VecDeque<(u64, Task<Result<(), Stopped>>)>) -> Re
     result.map(|()| number)
 }
 
-/// A new link to the router.
-async fn link(router: Arc<Router>) -> Result<Box<Link>, Fault> {
-    let link = tokio::task::spawn_blocking(move || router.link()).await;
-    link.map_err(|_| Fault::Router)?.map(Box::new).map_err(|_| Fault::Router)
+/// Subscribes on the link of a connection, which is made if there is none.
+async fn subscribe(
+    router: Arc<Router>,
+    link: Option<Box<Link>>,
+    filters: &[String],
+) -> Result<Box<Link>, Fault> {
+    let mut link = match link {
+        Some(link) => link,
+        None => {
+            let made = tokio::task::spawn_blocking(move || router.link()).await;
+            Box::new(made.map_err(|_| Fault::Router)?.map_err(|_| Fault::Router)?)
+        }
+    };
+    link.subscribe(filters).await.map_err(|_| Fault::Router)?;
+    Ok(link)
 }
 
 /// Waits for a message of the router.

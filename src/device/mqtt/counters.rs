@@ -50,6 +50,8 @@ counters! {
     taken_over: "mqtt_closed_total{reason=\"taken_over\"}",
     /// Deliveries dropped because the client is too slow, or takes no packet of that length.
     slow_consumer: "mqtt_deliveries_dropped_total",
+    /// Publishes on topics of no mapping: handed to whoever subscribes to them, and not stored.
+    fanned_out: "mqtt_fanout_total",
     /// Publishes that are not fanned out: topics beginning with '$', too long, or one too many for the router.
     fanout_refused: "mqtt_fanout_refused_total",
     /// Retained messages that did not fit.

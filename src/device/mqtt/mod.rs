@@ -11,6 +11,8 @@ mod registry;
 mod router;
 mod samples;
 mod session;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 
 pub use counters::Counters;

@@ -1,15 +1,21 @@
-//! MQTT 3.1.1 and 5.0 packets: bytes in any split → packets, and the packets of a server → bytes. Sans-IO.
+//! MQTT 3.1.1 and 5.0 packets: bytes in any split → what a client says. What a server says is in `write`. Sans-IO.
 //!
 //! Guarantees: a packet longer than the bound is refused by its header alone; every fault of one packet is a [`Fault`],
 //! never a panic; a PUBLISH is read in place, without a copy. Everything else a client sends goes through the codec of
 //! `rumqttc`, after the checks that it leaves out (flags, packet id 0, U+0000). 5.0 properties that change nothing here
 //! are read and dropped.
 
-use bytes::{BufMut, Bytes, BytesMut};
+mod write;
+
+use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::topic;
+pub(super) use write::{
+    Ack, Refusal, Terms, accept, acknowledge, disconnect, pingresp, publish, publish_len, refuse, suback,
+    unsuback,
+};
 
 /// The version a client speaks: its protocol level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -406,159 +412,134 @@ fn from_v5(
     })
 }
 
-/// What an accepted 5.0 client is told.
-pub(super) struct Terms<'a> {
-    pub receive_max: u16,
-    pub packet_bytes_max: usize,
-    pub assigned_id: Option<&'a str>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-/// CONNACK of an accepted client.
-pub(super) fn accept(level: Level, session_present: bool, terms: &Terms<'_>, out: &mut BytesMut) {
-    let present = u8::from(session_present);
-    if level == Level::V4 {
-        return out.put_slice(&[0x20, 2, present, 0]);
+    fn cut(bytes: &[u8]) -> Frame<'_> {
+        Frame::cut(bytes, 1 << 20).expect("well framed").expect("complete")
     }
-    let mut properties = BytesMut::with_capacity(64);
-    properties.put_u8(0x11); // session expiry interval
-    properties.put_u32(0);
-    properties.put_u8(0x21); // receive maximum
-    properties.put_u16(terms.receive_max);
-    properties.put_u8(0x27); // maximum packet size
-    properties.put_u32(u32::try_from(terms.packet_bytes_max).unwrap_or(u32::MAX));
-    properties.put_u8(0x22); // topic alias maximum
-    properties.put_u16(0);
-    properties.put_slice(&[0x29, 0, 0x2A, 0]); // no subscription identifiers, no shared subscriptions
-    if let Some(id) = terms.assigned_id {
-        properties.put_u8(0x12);
-        put_text(id.as_bytes(), &mut properties);
+
+    #[test]
+    fn frames_are_cut_when_they_are_complete() {
+        let bytes = [0x30, 3, 0, 1, b'a', 0xC0, 0];
+        for end in 0..5 {
+            assert_eq!(Frame::cut(&bytes[..end], 64), Ok(None), "{end} bytes");
+        }
+        assert_eq!(cut(&bytes).len(), 5);
+        assert_eq!(Frame::cut(&[0x30, 63], 64), Err(Fault::TooLong(65)), "before its bytes are there");
+        assert_eq!(Frame::cut(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 64), Err(Fault::TooLong(268_435_460)));
+        assert_eq!(Frame::cut(&[0x30, 0x80, 0x80, 0x80, 0x80], 64), Err(Fault::Malformed("length")));
     }
-    out.put_u8(0x20);
-    put_length(2 + variable_len(properties.len()) + properties.len(), out);
-    out.put_slice(&[present, 0]);
-    put_length(properties.len(), out);
-    out.put_slice(&properties);
-}
 
-/// Why a client is not accepted: return code of 3.1.1 (§3.2.2.3), reason code of 5.0 (§3.2.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Level,
-    ClientId,
-    Busy,
-    Password,
-    NotAuthorised,
-    AuthMethod,
-}
-
-/// CONNACK of a refused client.
-pub(super) fn refuse(level: Level, refusal: Refusal, out: &mut BytesMut) {
-    let (v4, v5) = match refusal {
-        Refusal::Level => (1, 0x84),
-        Refusal::ClientId => (2, 0x85),
-        Refusal::Busy => (3, 0x89),
-        Refusal::Password => (4, 0x86),
-        Refusal::NotAuthorised => (5, 0x87),
-        Refusal::AuthMethod => (5, 0x8C),
-    };
-    match level {
-        Level::V4 => out.put_slice(&[0x20, 2, 0, v4]),
-        Level::V5 => out.put_slice(&[0x20, 3, 0, v5, 0]),
+    #[test]
+    fn version_5_packets_may_be_short_or_long() {
+        for (bytes, expected) in [
+            (&[0xE0, 0][..], Ok(Packet::Disconnect { normal: true })),
+            (&[0xE0, 1, 0], Ok(Packet::Disconnect { normal: true })),
+            (&[0xE0, 1, 4], Ok(Packet::Disconnect { normal: false })),
+            (&[0xE0, 2, 0x82, 0], Ok(Packet::Disconnect { normal: false })),
+            (&[0x40, 2, 0, 7], Ok(Packet::PubAck(7))),
+            (&[0x40, 3, 0, 7, 0x10], Ok(Packet::PubAck(7))),
+            (&[0x40, 4, 0, 7, 0, 0], Ok(Packet::PubAck(7))),
+            (&[0x62, 4, 0, 7, 0x92, 0], Ok(Packet::PubRel(7))),
+            (&[0x40, 2, 0, 0], Err(Fault::Malformed("packet id 0"))),
+            (&[0x30, 7, 0, 0, 3, 0x23, 0, 1, b'x'], Err(Fault::TopicAlias)),
+            (&[0x30, 6, 0, 1, b'a', 2, 0x0B, 1], Err(Fault::Protocol("a subscription id from a client"))),
+            (&[0x30, 6, 0, 1, b'a', 9, 0x26, 0], Err(Fault::Malformed("PUBLISH"))),
+            (&[0xF0, 2, 0, 0], Err(Fault::Malformed("packet type"))),
+        ] {
+            assert_eq!(cut(bytes).decode(Level::V5), expected, "{bytes:x?}");
+        }
     }
-}
 
-/// First byte of the acknowledgements of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Ack {
-    PubAck = 0x40,
-    PubRec = 0x50,
-    PubComp = 0x70,
-}
-
-/// PUBACK, PUBREC or PUBCOMP; 3.1.1 knows no reason.
-pub(super) fn acknowledge(level: Level, ack: Ack, pkid: u16, reason: u8, out: &mut BytesMut) {
-    let [high, low] = pkid.to_be_bytes();
-    match (level, reason) {
-        (Level::V5, 1..) => out.put_slice(&[ack as u8, 3, high, low, reason]),
-        _ => out.put_slice(&[ack as u8, 2, high, low]),
+    #[test]
+    fn every_wrong_connect_is_told() {
+        let hello = |flags, tail: &[u8]| {
+            let body = [&[0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 60, 0, 1, b'x'], tail].concat();
+            [&[0x10, body.len() as u8], body.as_slice()].concat()
+        };
+        for (flags, tail, good) in [
+            (0x02, &[][..], true),
+            (0x00, &[], true),
+            (0x03, &[], false),
+            (0x42, &[0, 1, b'p'], false),
+            (0x82, &[0, 1, b'u'], true),
+            (0x82, &[0, 1, 0], false),
+            (0x0A, &[], false),
+            (0x06, &[0, 1, b't', 0, 1, b'm'], true),
+            (0x06, &[0, 1, b'#', 0, 1, b'm'], false),
+            (0x1E, &[0, 1, b't', 0, 1, b'm'], false),
+            (0x06, &[0, 9, b't'], false),
+        ] {
+            assert_eq!(cut(&hello(flags, tail)).connect().is_ok(), good, "{flags:x} {tail:x?}");
+        }
     }
-}
 
-/// SUBACK.
-pub(super) fn suback(level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
-    listed(0x90, level, pkid, codes, out);
-}
+    #[test]
+    fn what_is_written_is_what_a_client_reads() {
+        let message = Message { topic: "温度/1".into(), payload: "x".repeat(200).into(), retain: true };
+        let mut out = BytesMut::new();
+        publish(Level::V5, &message, Some(7), true, &mut out);
+        assert_eq!(out.len(), publish_len(Level::V5, &message));
+        let Ok(v5::Packet::Publish(read)) = v5::Packet::read(&mut out, None) else { panic!("a PUBLISH") };
+        assert_eq!((read.topic, read.payload), (message.topic.clone(), message.payload.clone()));
+        assert_eq!((read.pkid, read.dup, read.retain), (7, true, true));
 
-/// UNSUBACK; 3.1.1 knows no codes.
-pub(super) fn unsuback(level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
-    listed(0xB0, level, pkid, if level == Level::V4 { &[] } else { codes }, out);
-}
+        let terms = Terms { receive_max: 32, packet_bytes_max: 4096, assigned_id: Some("auto-1") };
+        accept(Level::V5, false, &terms, &mut out);
+        let Ok(v5::Packet::ConnAck(read)) = v5::Packet::read(&mut out, None) else { panic!("a CONNACK") };
+        let properties = read.properties.expect("the terms");
+        assert_eq!(properties.receive_max, Some(32));
+        assert_eq!(properties.max_packet_size, Some(4096));
+        assert_eq!(properties.topic_alias_max, Some(0));
+        assert_eq!(properties.session_expiry_interval, Some(0));
+        assert_eq!(properties.shared_subscription_available, Some(0));
+        assert_eq!(properties.assigned_client_identifier.as_deref(), Some("auto-1"));
 
-fn listed(first: u8, level: Level, pkid: u16, codes: &[u8], out: &mut BytesMut) {
-    let properties: &[u8] = if level == Level::V4 { &[] } else { &[0] };
-    out.put_u8(first);
-    put_length(2 + properties.len() + codes.len(), out);
-    out.put_u16(pkid);
-    out.put_slice(properties);
-    out.put_slice(codes);
-}
-
-/// PINGRESP.
-pub(super) fn pingresp(out: &mut BytesMut) {
-    out.put_slice(&[0xD0, 0]);
-}
-
-/// The reason of a closing, which only 5.0 can be told.
-pub(super) fn disconnect(level: Level, fault: Fault, out: &mut BytesMut) {
-    if level == Level::V5 {
-        out.put_slice(&[0xE0, 1, fault.code()]);
+        unsuback(Level::V5, 3, &[0, 0x11], &mut out);
+        let Ok(v5::Packet::UnsubAck(read)) = v5::Packet::read(&mut out, None) else { panic!("an UNSUBACK") };
+        assert_eq!(read.reasons.len(), 2);
+        acknowledge(Level::V5, Ack::Received, 9, 0x90, &mut out);
+        let Ok(v5::Packet::PubAck(read)) = v5::Packet::read(&mut out, None) else { panic!("a PUBACK") };
+        assert_eq!((read.pkid, read.reason), (9, v5::PubAckReason::TopicNameInvalid));
     }
-}
 
-/// Bytes of a delivery.
-pub(super) fn publish_len(level: Level, message: &Message) -> usize {
-    // Packet id and empty properties are counted whether or not they are sent.
-    let body = 2 + message.topic.len() + 3 + message.payload.len() - usize::from(level == Level::V4);
-    1 + variable_len(body) + body
-}
-
-/// A delivery: QoS 1 with a packet id, QoS 0 without.
-pub(super) fn publish(level: Level, message: &Message, pkid: Option<u16>, dup: bool, out: &mut BytesMut) {
-    let qos = u8::from(pkid.is_some());
-    let properties = usize::from(level == Level::V5);
-    out.put_u8(0x30 | u8::from(dup) << 3 | qos << 1 | u8::from(message.retain));
-    put_length(2 + message.topic.len() + usize::from(qos) * 2 + properties + message.payload.len(), out);
-    put_text(&message.topic, out);
-    if let Some(pkid) = pkid {
-        out.put_u16(pkid);
+    /// Bytes that look like packets now and then.
+    fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let first =
+            prop::sample::select(vec![0x10, 0x30, 0x32, 0x34, 0x3D, 0x40, 0x62, 0x82, 0xA2, 0xC0, 0xE0]);
+        let packet = (first, prop::collection::vec(prop_oneof![any::<u8>(), 0..6u8], 0..30))
+            .prop_map(|(first, body)| [&[first, body.len() as u8], body.as_slice()].concat());
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            prop::collection::vec(packet, 0..4).prop_map(|packets| packets.concat()),
+        ]
     }
-    if level == Level::V5 {
-        out.put_u8(0);
-    }
-    out.put_slice(&message.payload);
-}
 
-fn put_text(text: &[u8], out: &mut BytesMut) {
-    out.put_u16(
-        u16::try_from(text.len()).expect("topics and client ids come from packets and are that short"),
-    );
-    out.put_slice(text);
-}
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in likely_bytes(), five in any::<bool>()) {
+            let level = if five { Level::V5 } else { Level::V4 };
+            let mut rest = bytes.as_slice();
+            while let Ok(Some(frame)) = Frame::cut(rest, 256) {
+                let _ = frame.connect().is_ok();
+                let _ = frame.decode(level);
+                rest = &rest[frame.len()..];
+            }
+        }
 
-fn put_length(mut length: usize, out: &mut BytesMut) {
-    while length > 0x7F {
-        out.put_u8(0x80 | (length & 0x7F) as u8);
-        length >>= 7;
-    }
-    out.put_u8(length as u8);
-}
-
-fn variable_len(length: usize) -> usize {
-    match length {
-        0..=0x7F => 1,
-        0x80..=0x3FFF => 2,
-        0x4000..=0x1F_FFFF => 3,
-        _ => 4,
+        #[test]
+        fn a_publish_reads_as_any_codec_reads_it(bytes in likely_bytes()) {
+            let Ok(Some(frame)) = Frame::cut(&bytes, 256) else { return Ok(()) };
+            let theirs = v4::Packet::read(&mut BytesMut::from(frame.bytes), 256);
+            if let Ok(Packet::Publish(ours)) = frame.decode(Level::V4) {
+                let Ok(v4::Packet::Publish(theirs)) = theirs else { panic!("they do not read {bytes:x?}") };
+                prop_assert_eq!(ours.topic, &theirs.topic);
+                prop_assert_eq!(ours.payload, &theirs.payload);
+                prop_assert_eq!((ours.pkid, ours.retain), (theirs.pkid, theirs.retain));
+            }
+        }
     }
 }

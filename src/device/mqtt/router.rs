@@ -6,7 +6,7 @@
 //! and counted. A panic on its thread ends the process, for a process without it looks alive and serves nobody; one
 //! that hangs ends [`Feeder::run`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouterError {
     #[error("link: {0}")]
-    Link(#[from] LinkError),
+    Link(String),
     #[error("no answer within {PING_EVERY:?}")]
     Silent,
     #[error("it closed the link")]
@@ -47,7 +47,13 @@ pub(super) enum RouterError {
     Full,
 }
 
-type Connector = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync>;
+impl From<LinkError> for RouterError {
+    fn from(error: LinkError) -> Self {
+        RouterError::Link(error.to_string())
+    }
+}
+
+type Connector = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), RouterError> + Send + Sync>;
 
 /// The front's side of the router.
 pub(super) struct Router {
@@ -88,8 +94,11 @@ pub(super) fn start(links_max: usize, counters: Arc<Counters>) -> Result<(Arc<Ro
         },
     )
     .spawn();
-    let connector: Connector = Box::new(move |id| LinkBuilder::new(id, router.clone()).build());
-    let (tx, rx, _) = connector("front")?;
+    let connector: Connector = Box::new(move |id| {
+        let (tx, rx, _) = LinkBuilder::new(id, router.clone()).build()?;
+        Ok((tx, rx))
+    });
+    let (tx, rx) = connector("front")?;
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let router = Router {
         connector,
@@ -165,8 +174,8 @@ impl Router {
     /// A link of its own for a client that subscribes. Blocks for a round trip to the router's thread.
     pub(super) fn link(self: &Arc<Self>) -> Result<Link, RouterError> {
         let slot = lock(&self.free).pop().ok_or(RouterError::Full)?;
-        let (tx, rx, _) = (self.connector)(&format!("c{slot}"))?;
-        Ok(Link { router: Arc::clone(self), slot, tx, rx })
+        let (tx, rx) = (self.connector)(&format!("c{slot}"))?;
+        Ok(Link { router: Arc::clone(self), slot, tx, rx, early: VecDeque::new() })
     }
 }
 
@@ -176,47 +185,100 @@ pub(super) struct Link {
     slot: usize,
     tx: LinkTx,
     rx: LinkRx,
+    /// Came while an answer was waited for; no more than the router sends unasked, a few hundred.
+    early: VecDeque<Message>,
+}
+
+/// What a link hears.
+enum Event {
+    Message(Message),
+    /// To a subscription or its end.
+    Answer,
+    Other,
 }
 
 impl Link {
-    pub(super) fn subscribe(&mut self, filter: &str) -> Result<(), RouterError> {
-        self.tx.subscribe(format!("{PREFIX}{filter}"))?;
-        Ok(())
+    /// Subscribes, and waits until the router has.
+    pub(super) async fn subscribe(&mut self, filters: &[String]) -> Result<(), RouterError> {
+        for filter in filters {
+            self.tx.subscribe(format!("{PREFIX}{filter}"))?;
+        }
+        self.answered(filters.len()).await
     }
 
-    pub(super) fn unsubscribe(&mut self, filter: &str) -> Result<(), RouterError> {
-        self.tx.unsubscribe(format!("{PREFIX}{filter}"))?;
-        Ok(())
+    /// Unsubscribes from what was subscribed, and waits until the router has.
+    pub(super) async fn unsubscribe(&mut self, filters: &[String]) -> Result<(), RouterError> {
+        for filter in filters {
+            self.tx.unsubscribe(format!("{PREFIX}{filter}"))?;
+        }
+        self.answered(filters.len()).await
+    }
+
+    /// Waits for so many answers. The router's queue alone orders nothing: an event there takes with it whatever its link
+    /// has put down since. So a publish could overtake the subscription before it, and a disconnect the wakeup before
+    /// it, which the router's thread does not survive. With every packet answered, no event is left that could.
+    async fn answered(&mut self, mut missing: usize) -> Result<(), RouterError> {
+        let answers = async {
+            while missing > 0 {
+                match self.event().await? {
+                    Event::Answer => missing -= 1,
+                    Event::Message(message) => self.early.push_back(message),
+                    Event::Other => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PING_EVERY, answers).await.unwrap_or(Err(RouterError::Silent))
     }
 
     /// The next message; none when it was something else. May be cancelled.
     pub(super) async fn next(&mut self) -> Result<Option<Message>, RouterError> {
-        let notification = self.rx.next().await?;
-        self.message(notification)
+        if let Some(message) = self.early.pop_front() {
+            return Ok(Some(message));
+        }
+        match self.event().await? {
+            Event::Message(message) => Ok(Some(message)),
+            _ => Ok(None),
+        }
     }
 
     /// A message that is there already.
     pub(super) fn try_next(&mut self) -> Result<Option<Message>, RouterError> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(Some(message));
+        }
         match self.rx.recv_deadline(Instant::now()) {
-            Ok(notification) => self.message(notification),
+            Ok(notification) => match self.read(notification)? {
+                Event::Message(message) => Ok(Some(message)),
+                _ => Ok(None),
+            },
             Err(LinkError::RecvTimeout(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn message(&self, notification: Option<Notification>) -> Result<Option<Message>, RouterError> {
+    async fn event(&mut self) -> Result<Event, RouterError> {
+        let notification = self.rx.next().await?;
+        self.read(notification)
+    }
+
+    fn read(&self, notification: Option<Notification>) -> Result<Event, RouterError> {
         match notification {
-            Some(Notification::Forward(forward)) => Ok(Some(Message {
+            None => Ok(Event::Other),
+            Some(Notification::Forward(forward)) => Ok(Event::Message(Message {
                 topic: forward.publish.topic.slice(PREFIX.len()..),
                 payload: forward.publish.payload,
                 retain: false,
             })),
             Some(Notification::Unschedule) => {
                 self.rx.ready()?;
-                Ok(None)
+                Ok(Event::Other)
             }
             Some(Notification::Disconnect(..)) => Err(RouterError::Closed),
-            _ => Ok(None),
+            Some(other) => match Option::<Packet>::from(other) {
+                Some(Packet::SubAck(..) | Packet::UnsubAck(..)) => Ok(Event::Answer),
+                _ => Ok(Event::Other),
+            },
         }
     }
 
@@ -276,5 +338,87 @@ impl Feeder {
         topic.put_slice(&message.topic);
         self.tx.publish(topic.freeze(), message.payload)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(topic: &str, payload: &str, retain: bool) -> Message {
+        Message { topic: topic.to_owned().into(), payload: payload.to_owned().into(), retain }
+    }
+
+    /// A publish used to overtake the subscription before it: the publisher's link had an event in the router's queue
+    /// already, and with it the router took the publish too.
+    #[tokio::test]
+    async fn what_is_published_after_a_subscription_is_heard() {
+        let (router, feeder) = start(1, Arc::default()).expect("a router");
+        let feeding = tokio::spawn(feeder.run());
+        for round in 0..200 {
+            let mut link = router.link().expect("a link");
+            let noise = message("noise", "", false);
+            assert!(router.queue().send(noise).await.is_ok());
+            let filter = format!("a/{}/#", round % 7);
+            link.subscribe(std::slice::from_ref(&filter)).await.expect("a subscription");
+            let sent = message(&format!("a/{}/b", round % 7), &round.to_string(), false);
+            assert!(router.queue().send(sent.clone()).await.is_ok());
+            let heard = async {
+                loop {
+                    if let Some(message) = link.next().await.expect("the link stands") {
+                        return message;
+                    }
+                }
+            };
+            let heard = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("in time");
+            assert!(heard == sent, "round {round}");
+            link.unsubscribe(&[filter]).await.expect("an answer");
+            link.close().await;
+        }
+        assert!(!feeding.is_finished());
+    }
+
+    /// A subscriber of a busy topic that leaves used to end the router's thread, and with it all service.
+    #[tokio::test]
+    async fn leaving_a_busy_topic_does_no_harm() {
+        let (router, feeder) = start(2, Arc::default()).expect("a router");
+        let feeding = tokio::spawn(feeder.run());
+        let queue = router.queue().clone();
+        let flood = tokio::spawn(async move { while queue.send(message("a", "x", false)).await.is_ok() {} });
+        let filters = ["a".to_owned(), "+".to_owned(), "#".to_owned()];
+        for round in 0..100 {
+            let mut link = router.link().expect("a link");
+            link.subscribe(&filters).await.expect("a subscription");
+            for _ in 0..round * 7 {
+                link.next().await.expect("the link stands");
+            }
+            link.unsubscribe(&filters[..round % 4 % 3]).await.expect("an answer");
+            link.close().await;
+        }
+        assert!(!feeding.is_finished());
+        flood.abort();
+    }
+
+    #[tokio::test]
+    async fn retained_messages_are_bounded_and_replaced() {
+        let counters = Arc::<Counters>::default();
+        let (router, _feeder) = start(1, Arc::clone(&counters)).expect("a router");
+        router.retain(&message("a/1", "x", true));
+        router.retain(&message("a/1", "y", true));
+        router.retain(&message("a/2", "z", true));
+        router.retain(&message("a/2", "", true));
+        let kept: Vec<_> = router.retained("a/#").iter().map(|message| message.payload.clone()).collect();
+        assert_eq!(kept, ["y"]);
+        router.retain(&message("big", &"x".repeat(RETAINED_BYTES_MAX), true));
+        assert!(router.retained("big").is_empty());
+        assert_eq!(counters.retained_refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn filters_are_bounded_for_ever() {
+        let (router, _feeder) = start(1, Arc::default()).expect("a router");
+        assert!((0..FILTERS_MAX).all(|at| router.admit(&format!("f/{at}"))));
+        assert!(!router.admit("one/more"));
+        assert!(router.admit("f/0"));
     }
 }

@@ -81,11 +81,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes in a publish. False when it held nothing to store.
-    pub(super) fn add(&mut self, route: &Route, publish: &Publish<'_>) -> bool {
+    /// Takes in a publish.
+    pub(super) fn add(&mut self, route: &Route, publish: &Publish<'_>) {
         let Route::Ingest { plan, series } = route else {
-            self.lost.add(Loss::UnknownDevice, 1);
-            return true;
+            return self.lost.add(Loss::UnknownDevice, 1);
         };
         let (first, retained) = (self.samples.len(), publish.retain);
         let extracted = plan.extract(publish.payload, |slot, value| {
@@ -99,12 +98,10 @@ impl Batch {
                     sample.device_ms = extracted.device_ms;
                 }
                 self.lost.add(Loss::Invalid, extracted.invalid);
-                self.samples.len() > first || extracted.invalid > 0
+                let nothing = self.samples.len() == first && extracted.invalid == 0;
+                self.lost.add(Loss::Unlisted, u64::from(nothing));
             }
-            Err(_) => {
-                self.lost.add(Loss::Malformed, 1);
-                true
-            }
+            Err(_) => self.lost.add(Loss::Malformed, 1),
         }
     }
 

@@ -125,7 +125,7 @@ impl Session {
             // Its PUBREC is in the queue.
             Some(false) => Ok(false),
             Some(true) => {
-                self.due.push_back(Due { pkid: publish.pkid, ack: Ack::PubRec, reason: 0, batch: 0 });
+                self.due.push_back(Due { pkid: publish.pkid, ack: Ack::Recorded, reason: 0, batch: 0 });
                 Ok(false)
             }
             None if self.kept.unreleased.len() >= UNRELEASED_MAX => Err(Fault::ReceiveMaximum),
@@ -137,10 +137,10 @@ impl Session {
     pub(super) fn owe(&mut self, publish: &Publish<'_>, wait: Wait) {
         let ack = match publish.qos {
             0 => return,
-            1 => Ack::PubAck,
+            1 => Ack::Received,
             _ => {
                 self.kept.unreleased.insert(publish.pkid, false);
-                Ack::PubRec
+                Ack::Recorded
             }
         };
         let (reason, batch) = match wait {
@@ -159,7 +159,7 @@ impl Session {
     pub(super) fn acknowledge(&mut self, out: &mut BytesMut) -> u64 {
         let mut count = 0;
         while let Some(due) = self.due.pop_front_if(|due| due.batch <= self.committed) {
-            if due.ack == Ack::PubRec {
+            if due.ack == Ack::Recorded {
                 if due.reason < 0x80 {
                     self.kept.unreleased.insert(due.pkid, true);
                 } else {
@@ -180,7 +180,7 @@ impl Session {
             None => 0x92,
         };
         self.kept.unreleased.remove(&pkid);
-        packet::acknowledge(self.level, Ack::PubComp, pkid, reason, out);
+        packet::acknowledge(self.level, Ack::Complete, pkid, reason, out);
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl Session {
     /// The connection is over. What is kept of a QoS 2 publish that never reached the disk is nothing: the client
     /// sends it again.
     pub(super) fn park(mut self) -> Option<Kept> {
-        for due in self.due.iter().filter(|due| due.ack == Ack::PubRec) {
+        for due in self.due.iter().filter(|due| due.ack == Ack::Recorded) {
             if due.batch <= self.committed {
                 self.kept.unreleased.insert(due.pkid, true);
             } else {
@@ -292,5 +292,217 @@ fn refused(filter: &str) -> Option<u8> {
         Some(0x97)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::{Frame, Packet};
+    use super::*;
+    use bytes::Buf;
+    use proptest::prelude::*;
+
+    fn session(clean: bool, kept: Option<Kept>) -> Session {
+        let connect = Connect {
+            level: Level::V4,
+            client_id: "d1".into(),
+            clean,
+            keep_alive: 10,
+            will: None,
+            login: None,
+            receive_max: u16::MAX,
+            packet_max: 100,
+            enhanced_auth: false,
+        };
+        Session::new(&connect, Bounds { inflight_max: 4, subscriptions_max: 2 }, kept)
+    }
+
+    fn publish(qos: u8, pkid: u16) -> Publish<'static> {
+        Publish { qos, dup: false, retain: false, pkid, topic: "a", payload: b"" }
+    }
+
+    fn message(bytes: usize) -> Message {
+        Message { topic: "a".into(), payload: "x".repeat(bytes).into(), retain: false }
+    }
+
+    fn wish(filter: &str, qos: u8) -> Wish {
+        Wish { filter: filter.into(), qos, refused: None }
+    }
+
+    #[test]
+    fn acknowledgements_leave_in_order_of_arrival() {
+        let mut session = session(true, None);
+        for (qos, pkid, wait) in
+            [(1, 1, Wait::Batch(1)), (0, 0, Wait::Batch(1)), (1, 2, Wait::No(0)), (2, 3, Wait::Batch(2))]
+        {
+            assert_eq!(session.arrives(&publish(qos, pkid)), Ok(true));
+            session.owe(&publish(qos, pkid), wait);
+        }
+        session.owe(&publish(1, 4), Wait::No(0));
+        assert!(session.is_full());
+        let mut out = BytesMut::new();
+        assert_eq!(session.acknowledge(&mut out), 0);
+        session.committed(1);
+        assert_eq!(session.acknowledge(&mut out), 2);
+        assert_eq!(out[..], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+        session.committed(2);
+        assert_eq!(session.acknowledge(&mut out), 2);
+        assert_eq!(out[8..], [0x50, 2, 0, 3, 0x40, 2, 0, 4]);
+    }
+
+    #[test]
+    fn a_qos_2_id_is_taken_until_it_is_released() {
+        let mut first = session(false, None);
+        let mut out = BytesMut::new();
+        assert_eq!(first.arrives(&publish(2, 1)), Ok(true));
+        first.owe(&publish(2, 1), Wait::Batch(1));
+        assert_eq!(first.arrives(&publish(2, 1)), Ok(false));
+        assert!(first.released(1, &mut out).is_err(), "not committed yet");
+        assert_eq!(first.arrives(&publish(2, 2)), Ok(true));
+        first.owe(&publish(2, 2), Wait::Batch(2));
+        first.committed(1);
+        let mut second = session(false, first.park());
+        assert_eq!(second.arrives(&publish(2, 1)), Ok(false), "it is on disk");
+        assert_eq!(second.arrives(&publish(2, 2)), Ok(true), "it never was");
+        second.acknowledge(&mut out);
+        second.released(1, &mut out).expect("known");
+        assert_eq!(out[..], [0x50, 2, 0, 1, 0x70, 2, 0, 1]);
+        let mut third = session(true, second.park());
+        assert_eq!(third.arrives(&publish(2, 1)), Ok(true), "a clean session knows nothing");
+    }
+
+    #[test]
+    fn unreleased_ids_are_bounded() {
+        let mut session = session(true, None);
+        for pkid in 1..=UNRELEASED_MAX as u16 {
+            assert_eq!(session.arrives(&publish(2, pkid)), Ok(true));
+            session.owe(&publish(2, pkid), Wait::No(0));
+        }
+        assert_eq!(session.arrives(&publish(2, u16::MAX)), Err(Fault::ReceiveMaximum));
+    }
+
+    #[test]
+    fn subscriptions_are_granted_replaced_and_bounded() {
+        let mut session = session(true, None);
+        for (filter, qos, code, fresh) in [
+            ("a/+", 2, 1, true),
+            ("a/+", 0, 0, false),
+            ("#/a", 0, 0x80, false),
+            ("router/is/full", 0, 0x80, false),
+            ("b", 0, 0, true),
+            ("c", 0, 0x80, false),
+        ] {
+            let granted = session.subscribe(1, vec![wish(filter, qos)], |filter| filter != "router/is/full");
+            assert_eq!((granted.codes[0], granted.fresh.len() == 1), (code, fresh), "{filter}");
+        }
+        let mut out = BytesMut::new();
+        assert_eq!(session.unsubscribe(2, vec!["b".into(), "b".into(), "z".into()], &mut out), ["b"]);
+        assert_eq!(session.filters().collect::<Vec<_>>(), ["a/+"]);
+    }
+
+    #[test]
+    fn a_slow_consumer_loses_what_does_not_fit() {
+        let mut out = BytesMut::new();
+        let mut one = session(true, None);
+        one.subscribe(1, vec![wish("a", 1)], |_| true);
+        let sent: Vec<_> = (0..201).map(|_| one.deliver(message(10), &mut out)).collect();
+        assert_eq!(sent.iter().filter(|sent| **sent == Sent::Yes).count(), 200, "window and queue");
+        assert_eq!(sent[200], Sent::Dropped);
+        let first_window = out.len();
+        one.delivered(1, &mut out);
+        one.delivered(1, &mut out);
+        assert!(out.len() > first_window, "the window moves on");
+        assert_eq!(one.deliver(message(10), &mut out), Sent::Yes);
+        assert_eq!(one.deliver(message(100), &mut out), Sent::Dropped, "longer than the client takes");
+
+        let mut zero = session(true, None);
+        zero.subscribe(1, vec![wish("a", 0)], |_| true);
+        out.clear();
+        while zero.deliver(message(80), &mut out) == Sent::Yes {}
+        assert!(out.len() <= super::super::outbox::OUT_BYTES_MAX + 100);
+        assert_eq!(zero.deliver(Message { topic: "b".into(), ..message(1) }, &mut out), Sent::Unwanted);
+    }
+
+    #[test]
+    fn deliveries_that_were_not_acknowledged_come_again() {
+        let mut out = BytesMut::new();
+        let mut first = session(false, None);
+        first.subscribe(1, vec![wish("a", 1)], |_| true);
+        first.deliver(message(1), &mut out);
+        first.deliver(message(2), &mut out);
+        first.delivered(1, &mut out);
+        let mut second = session(false, first.park());
+        out.clear();
+        second.resume(&mut out);
+        assert_eq!(out[..], *b"\x3a\x07\0\x01a\0\x02xx");
+        assert_eq!(second.filters().collect::<Vec<_>>(), ["a"]);
+    }
+
+    /// Everything a session answers to a stream of packets that comes in the given pieces.
+    fn answers(pieces: &[&[u8]]) -> (BytesMut, Option<Fault>) {
+        let (mut session, mut read, mut out) = (session(true, None), BytesMut::new(), BytesMut::new());
+        for piece in pieces {
+            read.extend_from_slice(piece);
+            loop {
+                let used = match Frame::cut(&read, 256) {
+                    Ok(None) => break,
+                    Ok(Some(frame)) => match step(&mut session, frame, &mut out) {
+                        Ok(()) => frame.len(),
+                        Err(fault) => return (out, Some(fault)),
+                    },
+                    Err(fault) => return (out, Some(fault)),
+                };
+                read.advance(used);
+            }
+        }
+        (out, None)
+    }
+
+    fn step(session: &mut Session, frame: Frame<'_>, out: &mut BytesMut) -> Result<(), Fault> {
+        match frame.decode(Level::V4)? {
+            Packet::Publish(publish) => {
+                if session.arrives(&publish)? {
+                    session.owe(&publish, Wait::No(0));
+                }
+                session.acknowledge(out);
+            }
+            Packet::PubAck(pkid) => session.delivered(pkid, out),
+            Packet::PubRel(pkid) => session.released(pkid, out)?,
+            Packet::Subscribe { pkid, wishes } => {
+                packet::suback(Level::V4, pkid, &session.subscribe(pkid, wishes, |_| true).codes, out);
+            }
+            Packet::Unsubscribe { pkid, filters } => drop(session.unsubscribe(pkid, filters, out)),
+            Packet::PingReq => packet::pingresp(out),
+            Packet::Disconnect { .. } => {}
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_split_changes_nothing(
+            packets in prop::collection::vec(prop_oneof![
+                (1u16..4, 0..2u8).prop_map(|(id, more)| vec![0x32 + 2 * more, 6, 0, 1, b'a', 0, id as u8, b'x']),
+                (1u8..4).prop_map(|id| vec![0x62, 2, 0, id]),
+                (1u8..4).prop_map(|id| vec![0x82, 6, 0, id, 0, 1, b'a', 1]),
+                (1u8..4).prop_map(|id| vec![0xA2, 5, 0, id, 0, 1, b'a']),
+                Just(vec![0xC0, 0]),
+                prop::collection::vec(any::<u8>(), 0..6),
+            ], 0..12),
+            cuts in prop::collection::vec(1usize..9, 1..100),
+        ) {
+            let bytes = packets.concat();
+            let mut rest = bytes.as_slice();
+            let mut pieces = Vec::new();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            prop_assert_eq!(answers(&pieces), answers(&[&bytes]));
+        }
     }
 }

@@ -154,7 +154,7 @@ async fn a_puller_takes_everything_acknowledges_and_goes_on_where_it_was() {
         assert_eq!((total.records, total.lost, total.withheld), (19_920 + 3, 100, 4_980));
         let acked = gate.fake.acked_now(CITY);
         assert_eq!((acked[0], acked[2]), (Seq(3), Seq(25_000)));
-        assert!(gate.counter("share.records") >= total.records, "what was on its way counts too");
+        assert!(gate.counter("share_records_total") >= total.records, "what was on its way counts too");
 
         let mut client = RecordServiceClient::new(gate.channel().await);
         if compressed {
@@ -237,7 +237,7 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
         assert_eq!(status.code(), code, "{what}: {status}");
         let told = status.metadata().get("smallbrain-reason").map(|reason| reason.as_bytes());
         assert_eq!(told, Some(reason.as_bytes()), "{what}");
-        assert_eq!(gate.counter(&format!("share.refused.{reason}")), 1, "{what}");
+        assert_eq!(gate.counter(&format!("share_refused_total{{reason=\"{reason}\"}}")), 1, "{what}");
     }
     assert_eq!(gate.fake.acked_now(CITY)[0], Seq(0));
     for (seq, stored) in [(2, 2), (1, 2), (3, 3)] {
@@ -302,8 +302,8 @@ async fn a_stream_ends_for_a_newer_one_for_a_lost_line_and_for_a_stop() {
     drop((older, newer, last));
     soon(gate.serving).await.expect("no panic").expect("a good end");
     assert_eq!(
-        gate.counters.iter().find(|(name, _)| name == "share.streams_open"),
-        Some(("share.streams_open".into(), 0))
+        gate.counters.iter().find(|(name, _)| name == "share_streams_open"),
+        Some(("share_streams_open".into(), 0))
     );
 }
 

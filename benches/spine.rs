@@ -1,0 +1,148 @@
+//! What the pure parts cost, and what a commit adds: `cargo bench --bench spine`.
+//!
+//! Each figure is per item (a payload, a reading, a record). Compare within one run only.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use rust_decimal::Decimal;
+use smallbrain::aggregate::blocks::Bounds;
+use smallbrain::aggregate::windows::Aggregate;
+use smallbrain::codec::json::{Plan as JsonPlan, TimeForm};
+use smallbrain::ingest::spine::Spine;
+use smallbrain::ingest::{Delivery, Plan, Point};
+use smallbrain::model::{Lane, Sample, SeriesKey, Stamp, Tally, Value};
+use smallbrain::normalise::{self, Kind, Rule};
+use smallbrain::privacy::intake::{self, Treatment};
+use smallbrain::privacy::release::ShareLine;
+use smallbrain::rules::rate::Rate;
+use smallbrain::store::{Settings, Store};
+use smallbrain::wire::{Gateway, record_hash};
+
+const DEVICES: u32 = 50;
+const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 1 };
+
+fn main() {
+    divan::main();
+}
+
+fn rule() -> Rule {
+    Rule { kind: Kind::Number, scale: Decimal::ONE, offset: Decimal::ZERO, range: None }
+}
+
+fn plan(bulk: bool) -> Plan {
+    let points = (0..DEVICES).map(|device| {
+        Some(Point {
+            device: format!("load-{device}").parse().expect("a name"),
+            class: "load".into(),
+            metric: "n".parse().expect("a name"),
+            unit: "1".into(),
+            rule: rule(),
+            treatment: Some(Treatment::Keep),
+            alarms: vec![],
+            aggregates: vec![0],
+        })
+    });
+    let line = ShareLine {
+        id: "S-1".parse().expect("a name"),
+        purpose: "bench".into(),
+        lane: Lane::Bulk,
+        consumers: vec!["spiffe://city.example/bench".parse().expect("a name")],
+        metrics: vec!["n".parse().expect("a name")],
+        devices: true,
+        carries: vec![],
+        approval: "bench".into(),
+        until_ms: None,
+    };
+    Plan {
+        gateway: Gateway { id: "bench".into(), ..Gateway::default() },
+        lists_digest: [1; 32],
+        points: points.collect(),
+        alarms: vec![],
+        aggregates: vec![Aggregate {
+            id: "A-1m".parse().expect("a name"),
+            size_ms: 60_000,
+            lateness_ms: 5_000,
+            zone_ms: 0,
+            by_device: true,
+        }],
+        shares: if bulk { vec![line] } else { vec![] },
+        rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
+        block: Bounds { rows_max: 1000, age_max_ms: 5_000 },
+    }
+}
+
+fn sample(sequence: i64) -> Sample {
+    Sample {
+        series: SeriesKey((sequence % i64::from(DEVICES)) as u32),
+        value: Value::Number(Decimal::from(sequence)),
+        device_ms: Some(NOW.wall_ms),
+        retained: false,
+    }
+}
+
+#[divan::bench]
+fn json_payload_of_150_bytes(bencher: Bencher) {
+    let payload = br#"{"ts":1790000000000,"n":    123456,"temperature":21.50,"humidity":45.2,"battery":98,"status":"ok","pad":"............................................."}"#;
+    let plan = JsonPlan::new(vec!["/n".into()], Some(("/ts".into(), TimeForm::Millis))).expect("pointers");
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        let mut found = None;
+        let time = plan.extract(black_box(payload), |_, value| found = Some(value));
+        (found, time.is_ok())
+    });
+}
+
+#[divan::bench]
+fn normalise_and_clear(bencher: Bencher) {
+    let rule = rule();
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        let reading = normalise::normalise(&rule, black_box(sample(7)), NOW)?;
+        intake::clear(Some(&Treatment::Keep), reading)
+    });
+}
+
+#[divan::bench(args = [300, 1_000])]
+fn hash_of_a_record(bencher: Bencher, bytes: usize) {
+    let body = vec![7_u8; bytes];
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        record_hash(&[1; 32], "00112233445566778899aabbccddeeff-bulk-1234567", black_box(&body))
+    });
+}
+
+/// The whole spine with its transaction; `commit_every` readings share one COMMIT with synchronous=FULL.
+#[divan::bench(args = [10, 100, 1_000, 4_000], sample_count = 20)]
+fn spine_and_commit(bencher: Bencher, commit_every: i64) {
+    through_the_store(bencher, commit_every, false);
+}
+
+/// The same with a share line that lets every reading out on the bulk lane.
+#[divan::bench(args = [1_000], sample_count = 20)]
+fn spine_and_commit_with_bulk(bencher: Bencher, commit_every: i64) {
+    through_the_store(bencher, commit_every, true);
+}
+
+fn through_the_store(bencher: Bencher, commit_every: i64, bulk: bool) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = Settings {
+        dir: dir.path().to_owned(),
+        bytes_max: 8 << 30,
+        reserve_bytes: 0,
+        group_window: Duration::ZERO,
+        retention: Duration::from_secs(86_400),
+    };
+    let mut store = Store::open(settings, [7; 32], NOW).expect("the store opens");
+    let mut spine = Spine::open(plan(bulk), &mut store, NOW).expect("the spine opens");
+    let mut sequence = 0;
+    bencher.counter(ItemsCount::new(commit_every as u64)).bench_local(|| {
+        let samples = (sequence..sequence + commit_every).map(sample).collect();
+        sequence += commit_every;
+        let delivery = Delivery { received: NOW, samples, lost: Tally::default() };
+        let mut txn = store.begin().expect("a transaction");
+        spine.take(&mut txn, &delivery, NOW).expect("taken");
+        spine.finish(&mut txn).expect("finished");
+        txn.commit().expect("committed");
+        store.checkpoint_if_due().expect("checkpointed");
+    });
+}
