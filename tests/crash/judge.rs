@@ -232,17 +232,23 @@ pub(crate) fn judge(store: &Path, acked: &Acked, disk: &Disk) -> Verdict {
 
 /// Acknowledged is stored, once, whole and in order; what is stored was sent.
 fn messages(database: &Database, acked: &Acked, verdict: &mut Verdict) {
-    let mut stored: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    let mut stored: BTreeMap<&str, BTreeMap<u64, usize>> = BTreeMap::new();
     let mut temperatures: HashMap<(u16, i64), i64> = HashMap::new();
     let mut humidities: HashMap<(u16, i64), i64> = HashMap::new();
-    for (device, metric, _, value, scale) in &database.readings {
+    for (at, (device, metric, _, value, scale)) in database.readings.iter().enumerate() {
         let name = database.devices[usize::from(*device)].as_str();
         match (metric.as_str(), scale) {
             ("n", 0) => {
                 let n = value.unsigned_abs();
                 let those = stored.entry(name).or_default();
-                assert!(those.last().is_none_or(|last| *last <= n), "{name}: {n} is out of order");
-                verdict.doubled += usize::from(!those.insert(n));
+                let newest = those.last_key_value().is_none_or(|(last, _)| *last < n);
+                match those.insert(n, at) {
+                    Some(first) => {
+                        verdict.doubled += 1;
+                        eprintln!("{name} {n} is stored again, {} readings later", at - first);
+                    }
+                    None => assert!(newest, "{name}: {n} is out of order"),
+                }
                 *temperatures.entry((*device, 1000 + value % 3000)).or_default() += 1;
                 *humidities.entry((*device, 300 + value % 400)).or_default() += 1;
             }
@@ -255,17 +261,17 @@ fn messages(database: &Database, acked: &Acked, verdict: &mut Verdict) {
         assert!(half.values().all(|count| *count == 0), "half a message is stored");
     }
     for (device, sequences) in acked {
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         let there = stored.get(device.as_str()).unwrap_or(&none);
-        verdict.missing += sequences.iter().filter(|(n, counts)| **counts && !there.contains(n)).count();
+        verdict.missing += sequences.iter().filter(|(n, counts)| **counts && !there.contains_key(n)).count();
         verdict.doubtful += sequences.values().filter(|counts| !**counts).count();
         verdict.acked += sequences.values().filter(|counts| **counts).count();
     }
     for (device, there) in &stored {
         let sent = |n| acked.get(*device).is_some_and(|sequences| sequences.contains_key(n));
-        assert!(there.iter().all(sent), "{device}: something is stored that was not sent");
+        assert!(there.keys().all(sent), "{device}: something is stored that was not sent");
     }
-    verdict.messages = stored.values().map(BTreeSet::len).sum();
+    verdict.messages = stored.values().map(BTreeMap::len).sum();
     verdict.readings = database.readings.len();
     assert_eq!(verdict.missing, 0, "acknowledged and lost: {verdict}");
     assert_eq!(verdict.doubled, 0, "stored twice: {verdict}");
