@@ -88,7 +88,7 @@ impl Site {
         let _ = std::fs::remove_file(&notify);
         let told = UnixDatagram::bind(&notify).expect("a socket for READY");
         let log = File::options().create(true).append(true).open(self.log()).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_smallbrain"))
+        let child = Command::new(binary())
             .arg("run")
             .arg("--config")
             .arg(&self.file)
@@ -305,4 +305,9 @@ fn array(config: &Table, name: &str, key: &str) -> u64 {
 pub(crate) fn set(config: &mut Table, table: &str, key: &str, value: impl Into<Value>) {
     let table = config.get_mut(table).and_then(Value::as_table_mut).expect("it is there");
     table.insert(key.into(), value.into());
+}
+
+/// The program under test: the one that was built with the tests, or the one that SMALLBRAIN names.
+fn binary() -> std::ffi::OsString {
+    std::env::var_os("SMALLBRAIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_smallbrain").into())
 }
