@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,7 @@ use crate::ingest::writer::{self, Writer};
 use crate::ingest::{Intake, Stopped};
 use crate::model::Severity;
 use crate::privacy::release::ShareLine;
+use crate::share::listen::BindError;
 use crate::share::{self, local};
 use crate::store::reader::Reader;
 use crate::store::{Heads, Store, StoreError};
@@ -35,10 +36,12 @@ use crate::telemetry::metrics;
 
 /// Waits of a source that keeps ending.
 const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// How long everything may take to be stored after a stop; systemd waits longer.
-const STOP_MAX: Duration = Duration::from_secs(60);
+/// How long everything may take to be stored after a stop; systemd waits longer (TimeoutStopSec of the unit).
+pub const STOP_MAX: Duration = Duration::from_secs(60);
 /// How often the state is told to systemd where it has no watchdog.
 const STATUS_EVERY: Duration = Duration::from_secs(15);
+/// The shortest pulse: the writer turns once a second when it has nothing to do.
+const PULSE_MIN: Duration = Duration::from_millis(1500);
 
 /// The daemon cannot start, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,7 @@ pub enum DaemonError {
     Listen(SocketAddr, std::io::Error),
     /// A listener of the city's side.
     #[error(transparent)]
-    Bind(#[from] share::listen::BindError),
+    Bind(#[from] BindError),
     /// The MQTT front.
     #[error("mqtt: {0}")]
     Mqtt(#[from] mqtt::FrontError),
@@ -73,11 +76,11 @@ impl DaemonError {
         let permission = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
         match self {
             DaemonError::Config(_) => 78,
-            DaemonError::Store(StoreError::File { error, .. }) | DaemonError::Listen(_, error)
-                if permission(error) =>
-            {
-                77
-            }
+            DaemonError::Store(StoreError::File { error, .. })
+            | DaemonError::Listen(_, error)
+            | DaemonError::Bind(
+                BindError::Tcp(_, error) | BindError::Unix(_, error) | BindError::File(_, error),
+            ) if permission(error) => 77,
             _ => 70,
         }
     }
@@ -94,6 +97,18 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
 }
 
+impl std::fmt::Display for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mqtt = self.mqtt.iter().map(|address| ("mqtt", address));
+        let share = self.share.iter().map(|address| ("share", address));
+        let metrics = self.metrics.iter().map(|address| ("metrics", address));
+        for (index, (name, address)) in mqtt.chain(share).chain(metrics).enumerate() {
+            write!(f, "{}{name} {address}", if index > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 /// A serial port's task.
 struct Port {
     settings: watch::Sender<Arc<serial::PortSettings>>,
@@ -107,7 +122,16 @@ struct Inside {
     share: Arc<share::counters::Counters>,
     ports: Mutex<Vec<Arc<serial::Counters>>>,
     severities: Mutex<HashMap<String, Severity>>,
-    degraded: Mutex<Vec<String>>,
+    configuration: Mutex<Configuration>,
+}
+
+/// How the files stand to what is in force.
+#[derive(Default)]
+struct Configuration {
+    /// What of them waits for a restart.
+    restart: Vec<&'static str>,
+    /// Why the newest ones are not taken.
+    refused: Option<String>,
 }
 
 impl Inside {
@@ -138,7 +162,11 @@ impl local::Inside for Inside {
     }
 
     fn degraded(&self) -> Vec<String> {
-        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+        let restart = configuration.restart.iter();
+        let mut degraded: Vec<String> =
+            restart.map(|what| format!("configuration: {what} needs a restart")).collect();
+        degraded.extend(configuration.refused.iter().map(|why| format!("configuration refused: {why}")));
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
@@ -162,6 +190,7 @@ impl local::Inside for Inside {
 pub struct Daemon {
     /// Where it listens.
     pub addresses: Addresses,
+    /// The configuration it was started with.
     config: Config,
     clock: Arc<dyn Clock>,
     intake: Intake,
@@ -190,7 +219,7 @@ impl Daemon {
             share: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
-            degraded: Mutex::default(),
+            configuration: Mutex::default(),
         });
         let (intake, requests) = Intake::channel(config.queue);
         let mut entropy = [0; 32];
@@ -352,7 +381,7 @@ impl Daemon {
         }
     }
 
-    /// Takes a new configuration live; tells what of it needs a restart.
+    /// Takes a new configuration live; tells what of it needs a restart, and so does the status until then.
     ///
     /// # Errors
     /// [`Stopped`] when the writer is gone.
@@ -366,7 +395,7 @@ impl Daemon {
         self.start_ports(config.ports.clone());
         self.lines.send_replace(config.share.lines.clone().into());
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
-        self.config = config;
+        *self.configuration() = Configuration { restart: restart.clone(), refused: None };
         Ok(restart)
     }
 
@@ -422,8 +451,8 @@ impl Daemon {
         }
     }
 
-    fn degrade(&self, what: Vec<String>) {
-        *self.inside.degraded.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    fn configuration(&self) -> MutexGuard<'_, Configuration> {
+        self.inside.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -476,8 +505,11 @@ pub async fn run(path: &Path, config: Config) -> Result<(), DaemonError> {
     let watch = tokio::spawn(Watch::of(path, &config).run(clock.clone(), reload.clone(), found));
     let mut daemon = Daemon::start(config, clock).await?;
     tell(&[NotifyState::Ready]);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), addresses = ?daemon.addresses, "ready");
-    let mut pulse = Pulse::new();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), addresses = %daemon.addresses, "ready");
+    let mut pulse = Pulse::default();
+    // An interval: however much else happens, the next beat is not put off.
+    let mut beats = tokio::time::interval(pulse_every());
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
@@ -485,7 +517,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), DaemonError> {
             _ = hangup.recv() => reload.notify_one(),
             error = daemon.failed() => break Err(error),
             Some(change) = changes.recv() => swap(&mut daemon, change).await?,
-            () = sleep(pulse.every) => pulse.beat(&daemon),
+            _ = beats.tick() => pulse.beat(&daemon),
         }
     };
     watch.abort();
@@ -507,31 +539,29 @@ async fn swap(daemon: &mut Daemon, change: Result<Config, Faults>) -> Result<(),
         Ok(config) => {
             let stopped = |Stopped| DaemonError::Ended("writer", "before the new configuration".into());
             let restart = daemon.apply(config).await.map_err(stopped)?;
-            daemon.degrade(
-                restart.iter().map(|what| format!("configuration: {what} needs a restart")).collect(),
-            );
             tracing::info!(needs_restart = ?restart, "new configuration in force");
         }
         Err(faults) => {
             tracing::error!(faults = faults.count(), first = %faults.summary(), "new configuration refused, the old one stays");
-            daemon.degrade(vec![format!("configuration refused: {}", faults.summary())]);
+            daemon.configuration().refused = Some(faults.summary());
         }
     }
     Ok(())
 }
 
 /// The watchdog, fed only when the writer's loop has turned since the last time.
+#[derive(Default)]
 struct Pulse {
-    every: Duration,
     turns: Option<u64>,
 }
 
-impl Pulse {
-    fn new() -> Self {
-        let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |limit| limit / 3);
-        Self { every, turns: None }
-    }
+/// A third of what the watchdog allows.
+fn pulse_every() -> Duration {
+    let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+    limit.map_or(STATUS_EVERY, |limit| (limit / 3).max(PULSE_MIN))
+}
 
+impl Pulse {
     fn beat(&mut self, daemon: &Daemon) {
         let turns = daemon.turns();
         if self.turns.replace(turns) == Some(turns) {

@@ -72,6 +72,9 @@ fn the_unit_says_what_it_must() -> Outcome {
     for (key, expected) in wanted {
         assert_eq!(values(&unit, key), *expected, "{key}");
     }
+    // What the daemon may take to store everything is not cut short.
+    let stop: u64 = values(&unit, "TimeoutStopSec").concat().trim_end_matches('s').parse()?;
+    assert!(stop > smallbrain::daemon::STOP_MAX.as_secs(), "TimeoutStopSec {stop}");
     let descriptors: u32 = values(&unit, "LimitNOFILE").concat().parse()?;
     assert!(
         descriptors > 1_024 + 256,

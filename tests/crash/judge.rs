@@ -139,9 +139,8 @@ impl Database {
 }
 
 /// As the counters name them.
-const LOSSES: [&str; 12] = [
+const LOSSES: [&str; 11] = [
     "malformed",
-    "unknown_topic",
     "unknown_device",
     "unlisted",
     "policy",
