@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use super::spine::Spine;
 use super::writer::{Counters, Handle, Writer};
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Lane, Loss, Seq, SeriesKey, Value};
 use crate::normalise::{Kind, Rule};
 use crate::rules::alarm::Condition;
-use crate::store::{Settings, Store};
+use crate::store::{Settings, Store, Upkeep};
 
 const CITY: &str = "spiffe://city.example/test";
 
@@ -190,4 +191,42 @@ async fn a_full_queue_makes_the_sender_wait_and_drops_nothing() {
     for receipt in receipts {
         assert_eq!(receipt.committed().await, Err(Stopped), "nobody stored it, so nobody may say so");
     }
+}
+
+/// A device whose acknowledgements a crash had eaten came back after the gateway had stored more than 65,536 readings of
+/// others and was killed once more: its readings were stored, and told to the city, a second time. The filter was warmed
+/// from the end of the log alone.
+#[tokio::test]
+async fn a_repetition_is_known_after_a_restart_though_its_first_time_is_no_longer_in_the_log() {
+    let rig = Rig::new();
+    let plan = || plan(&["tank-1", "tank-2"], 100);
+    let sent = |series, ms| {
+        let mut delivery = rig.delivery(series, &[7, 8]);
+        let device_ms = delivery.received.wall_ms - ms;
+        delivery.samples.iter_mut().for_each(|sample| sample.device_ms = Some(device_ms));
+        (delivery, device_ms)
+    };
+    let (first, device_ms) = sent(0, 5_000);
+    for deliveries in [vec![first], vec![sent(1, 10).0, sent(1, 9).0]] {
+        let mut store = rig.store();
+        let mut spine = Spine::open(plan(), &mut store, rig.clock.now()).expect("opened");
+        for delivery in deliveries {
+            let mut txn = store.begin().expect("a transaction");
+            spine.take(&mut txn, &delivery, delivery.received).expect("taken");
+            spine.finish(&mut txn).expect("finished");
+            txn.commit().expect("committed");
+        }
+        // Killed here. What the folds have may leave the log.
+        let upkeep =
+            Upkeep { acked: [None; 3], expire_before_ms: i64::MAX, folded_upto: spine.folded_upto() };
+        store.tidy(&upkeep).expect("tidied");
+    }
+    let mut store = rig.store();
+    let mut spine = Spine::open(plan(), &mut store, rig.clock.now()).expect("opened");
+    let mut again = rig.delivery(0, &[7, 8]);
+    again.samples.iter_mut().for_each(|sample| sample.device_ms = Some(device_ms));
+    let mut txn = store.begin().expect("a transaction");
+    spine.take(&mut txn, &again, again.received).expect("taken");
+    let ledger = spine.finish(&mut txn).expect("finished");
+    assert_eq!((ledger.stored, ledger.lost.get(Loss::Duplicate)), (0, 2));
 }

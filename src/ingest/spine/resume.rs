@@ -12,10 +12,13 @@ use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
 use crate::model::{SeriesKey, Stamp};
 use crate::rules::alarm::State;
+use crate::rules::dedupe::Dedupe;
 use crate::store::{FoldRow, SeriesId, Store, StoreError, Txn};
 
-/// Readings of the log's end that warm the duplicate filter.
-const DEDUPE_READINGS: i64 = 65_536;
+/// The duplicate filters' resume point: for each series its number (i64), a count (u8) and so many hashes (u64), all
+/// little endian. It is kept, because the log cannot tell it again: a device may come back long after its last
+/// readings have left the log, or lie too deep in it.
+const DUPLICATES: &str = "duplicates";
 
 impl Spine {
     /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
@@ -79,7 +82,11 @@ impl Spine {
                 Bulk { share, block: Block::default(), upto: row.map_or(head, |row| row.upto) }
             })
             .collect();
-        self.replay(store, &upto, now)?;
+        let warm = match rows.remove(DUPLICATES) {
+            Some(row) => self.restore_duplicates(&row),
+            None => head,
+        };
+        self.replay(store, &upto, warm, now)?;
         let mut txn = store.begin()?;
         for row in rows.into_values() {
             self.retire(&mut txn, &row, now)?;
@@ -88,9 +95,27 @@ impl Spine {
         txn.commit()
     }
 
-    fn replay(&mut self, store: &Store, windows_upto: &[i64], now: Stamp) -> Result<(), StoreError> {
-        let head = store.reading_head();
-        let warm = (head - DEDUPE_READINGS).max(0);
+    /// Tells up to which reading the filters remember now.
+    fn restore_duplicates(&mut self, row: &FoldRow) -> i64 {
+        let keys = keys(&self.slots);
+        let mut left = row.snapshot.as_slice();
+        while let Some((series, hashes, rest)) = remembered(left) {
+            left = rest;
+            let slot = keys.get(&series).and_then(|key| self.slots[key.index()].as_mut());
+            if let Some(slot) = slot {
+                slot.dedupe = Dedupe::restored(hashes);
+            }
+        }
+        row.upto
+    }
+
+    fn replay(
+        &mut self,
+        store: &Store,
+        windows_upto: &[i64],
+        warm: i64,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
         let blocks = self.bulk.iter().map(|bulk| bulk.upto);
         let from = windows_upto.iter().copied().chain(blocks).chain([warm]).min().unwrap_or(warm);
         let keys = keys(&self.slots);
@@ -161,6 +186,14 @@ impl Spine {
         for bulk in &self.bulk {
             txn.set_fold(&block_fold(&self.plan, bulk, head))?;
         }
+        let mut snapshot = Vec::new();
+        for slot in self.slots.iter().flatten() {
+            let hashes = slot.dedupe.remembered();
+            snapshot.extend(slot.id.0.to_le_bytes());
+            snapshot.push(u8::try_from(hashes.len()).expect("REMEMBERED fits"));
+            snapshot.extend(hashes.flat_map(u64::to_le_bytes));
+        }
+        txn.set_fold(&FoldRow { name: DUPLICATES.into(), definition: String::new(), upto: head, snapshot })?;
         self.snapshot_upto = head;
         Ok(())
     }
@@ -171,6 +204,16 @@ impl Spine {
         let blocks = self.bulk.iter().filter(|bulk| !bulk.block.is_empty()).map(|bulk| bulk.upto);
         blocks.chain([self.snapshot_upto]).min().unwrap_or(0)
     }
+}
+
+/// One series of [`DUPLICATES`], and the rest.
+fn remembered(bytes: &[u8]) -> Option<(SeriesId, Vec<u64>, &[u8])> {
+    let (series, bytes) = bytes.split_first_chunk()?;
+    let (count, bytes) = bytes.split_first()?;
+    let (hashes, rest) = bytes.split_at_checked(usize::from(*count) * 8)?;
+    let (hashes, _) = hashes.as_chunks();
+    let hashes = hashes.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
+    Some((SeriesId(i64::from_le_bytes(*series)), hashes, rest))
 }
 
 fn keys(slots: &[Option<Slot>]) -> HashMap<SeriesId, SeriesKey> {
