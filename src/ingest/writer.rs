@@ -24,8 +24,8 @@ const BATCH_REQUESTS_MAX: usize = 1024;
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// Between two rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
-/// Between two resume points of the folds when readings are few.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(600);
+/// Between two resume points of the folds when readings are few: how long the log keeps what could go.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the writer counts, for metrics and the watchdog.
 #[derive(Debug, Default)]
