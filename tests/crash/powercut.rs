@@ -26,6 +26,7 @@ for line in sys.stdin:
 pub(crate) struct Rig {
     dir: TempDir,
     mounted: bool,
+    cuts: u32,
     cutter: Child,
     answers: BufReader<ChildStdout>,
 }
@@ -54,7 +55,7 @@ impl Rig {
             .spawn()
             .map_err(|error| format!("python3: {error}"))?;
         let answers = BufReader::new(cutter.stdout.take().ok_or("no pipe")?);
-        let mut rig = Self { dir, mounted: false, cutter, answers };
+        let mut rig = Self { dir, mounted: false, cuts: 0, cutter, answers };
         let image = rig.dir.path().join("image").display().to_string();
         command("mkfs.ext4", &["-q", "-F", &image])?;
         rig.mount()?;
@@ -103,8 +104,13 @@ impl Rig {
         until("the file system is let go", || command("umount", &[&mount]).is_ok());
         self.mounted = false;
         self.mount()?;
-        let unsynced = std::fs::read(self.mount_point().join("unsynced")).unwrap_or_default();
+        let unsynced = std::fs::read(self.unsynced()).unwrap_or_default();
         if unsynced.contains(&7) { Err("what was not synced survived the cut".into()) } else { Ok(()) }
+    }
+
+    /// Another file for each cut: ext4 allocates at once what replaces a file.
+    fn unsynced(&self) -> PathBuf {
+        self.mount_point().join(format!("unsynced-{}", self.cuts))
     }
 
     /// The loop device goes with the mount.
