@@ -248,6 +248,9 @@ impl Puller {
             asks.send(frame).await.map_err(|_| PullError::Ended(Duration::ZERO))
         };
         ask(Ask::Open(self.open(&errand))).await?;
+        for lane in errand.unconfirmed.keys() {
+            ask(Ask::Ack(self.ack(*lane))).await?;
+        }
         let mut records = RecordServiceClient::new(channel)
             .accept_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -307,7 +310,12 @@ impl Puller {
             let Some(lane) = wire::lane(told.lane) else { continue };
             if self.settings.lanes.is_empty() || self.settings.lanes.contains(&lane) {
                 errand.heads.insert(lane, told.head_seq);
-                self.position.lanes.entry(lane).or_insert(Mark { seq: told.acked_seq, hash: None });
+                let mark =
+                    self.position.lanes.entry(lane).or_insert(Mark { seq: told.acked_seq, hash: None });
+                // What was taken before the line broke, and whose ack was lost with it.
+                if self.settings.ack && (told.acked_seq + 1..=told.head_seq).contains(&mark.seq) {
+                    errand.unconfirmed.insert(lane, mark.seq);
+                }
             }
         }
         if errand.heads.is_empty() { Err(PullError::NothingGranted) } else { Ok(errand) }

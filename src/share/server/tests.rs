@@ -168,6 +168,25 @@ async fn a_puller_takes_everything_acknowledges_and_goes_on_where_it_was() {
     }
 }
 
+/// A power cut took the last ack of a lane that stayed quiet afterwards: the city had the record, went on behind it, and
+/// the gateway owed it for ever.
+#[tokio::test]
+async fn an_ack_that_was_lost_with_the_line_is_sent_again() {
+    let gate = Gate::loopback(CITY).await;
+    gate.fake.seal(Lane::Alarm, "A", "fire");
+    let silent = Settings { target: gate.target(), ack: false, ..Settings::default() };
+    let mut puller = Puller::new(silent.clone(), Position::default());
+    soon(puller.run(&CancellationToken::new(), |_, _, _| Ok(ControlFlow::Continue(()))))
+        .await
+        .expect("pulled");
+    assert_eq!(gate.fake.acked_now(CITY)[0], Seq(0));
+
+    let mut again = Puller::new(Settings { ack: true, ..silent }, puller.position().clone());
+    let nothing = |_: &v1::RecordBatch, _: Taken, _: &Position| panic!("everything was taken before");
+    soon(again.run(&CancellationToken::new(), nothing)).await.expect("acknowledged");
+    assert_eq!(gate.fake.acked_now(CITY)[0], Seq(1));
+}
+
 #[tokio::test]
 async fn fetch_bounds_its_answer_and_a_long_poll_ends_with_the_first_record() {
     let gate = Gate::loopback(CITY).await;
