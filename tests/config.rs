@@ -88,6 +88,9 @@ fn the_example_is_right_with_everything_switched_on() {
     assert_eq!(config.mqtt.as_ref().map(|mqtt| mqtt.access.users.len()), Some(1));
     let port = &config.ports[0];
     assert_eq!((port.name.as_str(), port.slaves[0].unit, port.slaves[0].points.len()), ("bus-1", 1, 2));
+    let (dir, path) = site(&uncommented().replace("/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0", "bus"));
+    let config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.ports[0].path, dir.path().join("bus").display().to_string(), "beside the file");
     assert_eq!(port.slaves[0].points[0].absent, [0x7fff]);
     let badge = config.names.get("gate-1", "badge_no").expect("the gate");
     assert!(config.plan.points[badge.index()].as_ref().is_some_and(|point| point.treatment.is_some()));

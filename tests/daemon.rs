@@ -53,7 +53,9 @@ fn the_example_runs_as_it_is_and_what_it_acknowledged_survives_kill_9() {
     device.publish("compound/thermometer-1/up", r#"{"temperature":21.50,"humidity":40,"battery":77}"#);
     device.publish("compound/smoke-1/up", r#"{"smoke":7,"alarm":true}"#);
 
+    // A status in the first second told of a used-up disk and of no device.
     let status = gateway.status();
+    assert_eq!(status["devices"].as_array().map(Vec::len), Some(7));
     assert_eq!((&status["gateway"], &status["degraded"]), (&json!("gw-310115013007-0012"), &json!([])));
     assert_eq!(alarms(&gateway), [(1, "S-001".to_owned())]);
     assert_eq!(gateway.metric("smallbrain_mqtt_acked_total"), 2);

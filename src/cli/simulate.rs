@@ -58,7 +58,8 @@ Examples:
   smallbrain simulate bus --link /tmp/bus --slave 1 --slave 2:garbage:4
       unit 1 is healthy, unit 2 has noise before every fourth answer
 
-Each slave has a temperature in register 0 (tenths of a degree), a counter in registers 2 and 3, and bits 0 to 7.";
+Each slave has a temperature in register 0 (tenths of a degree), a counter in registers 2 and 3, a humidity as a float in
+registers 6 and 7 (low word first), and bits 0 to 7. Units 1 and up are what config.example.toml calls room-sensor.";
 
 /// Arguments of `simulate bus`.
 #[derive(Debug, Args)]

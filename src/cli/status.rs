@@ -137,9 +137,11 @@ fn write_table(out: &mut dyn Write, status: &v1::GetStatusResponse, zh: bool) ->
         let count = say("读数", "readings");
         writeln!(out, "  {}  {seen} {}  {count} {}", device.device, at(&device.last_seen), device.readings)?;
     }
-    if !status.counters.is_empty() {
+    // What has not happened is in --json.
+    let counters: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
+    if !counters.is_empty() {
         writeln!(out, "\n{}", say("计数", "counters"))?;
-        for (name, count) in &status.counters {
+        for (name, count) in counters {
             writeln!(out, "  {name} {count}")?;
         }
     }

@@ -155,6 +155,7 @@ impl Writer {
         let (used, max) = store.room()?;
         counters.bytes_used.store(used, Ordering::Relaxed);
         counters.bytes_max.store(max, Ordering::Relaxed);
+        *counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = spine.devices();
         let heads = watch::Sender::new(store.heads());
         let now = Instant::now();
         Ok(Self {

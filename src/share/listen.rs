@@ -162,12 +162,15 @@ impl TlsFiles {
     }
 }
 
-/// An error with its causes in one line.
+/// An error with its causes in one line; a cause that the error has told already is not told again.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
+        let told = inner.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
         cause = inner.source();
     }
     text

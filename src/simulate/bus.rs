@@ -23,6 +23,8 @@ pub enum Signal {
     Temperature,
     /// Unsigned 32 bit in two registers, high first; only rises.
     Counter,
+    /// Percent as a float in two registers, low word first; falls as the temperature rises.
+    Humidity,
     /// Always the same.
     Fixed(u16),
 }
@@ -70,12 +72,17 @@ pub struct SimulatedSlave {
 }
 
 impl SimulatedSlave {
-    /// A healthy one: temperature at register 0, a counter at 2 and 3, 230 at 4, and bits 0 to 7.
+    /// A healthy one: temperature at register 0, a counter at 2 and 3, 230 at 4, humidity at 6 and 7, and bits 0 to 7.
     #[must_use]
     pub fn new(unit: u8, seed: u64) -> Self {
         Self {
             unit,
-            registers: vec![(0, Signal::Temperature), (2, Signal::Counter), (4, Signal::Fixed(230))],
+            registers: vec![
+                (0, Signal::Temperature),
+                (2, Signal::Counter),
+                (4, Signal::Fixed(230)),
+                (6, Signal::Humidity),
+            ],
             bits: (0..8).collect(),
             seed,
             delay: Duration::from_millis(5),
@@ -99,6 +106,8 @@ impl SimulatedSlave {
                 (Signal::Temperature, 0) => Some(self.temperature(elapsed) as u16),
                 (Signal::Counter, 0) => Some((self.counter(elapsed) >> 16) as u16),
                 (Signal::Counter, 1) => Some(self.counter(elapsed) as u16),
+                (Signal::Humidity, 0) => Some(self.humidity(elapsed).to_bits() as u16),
+                (Signal::Humidity, 1) => Some((self.humidity(elapsed).to_bits() >> 16) as u16),
                 (Signal::Fixed(value), 0) => Some(*value),
                 _ => None,
             }
@@ -117,6 +126,10 @@ impl SimulatedSlave {
         let phase = (elapsed.as_secs() + self.seed % 1200) % 1200;
         let slope = phase.min(1200 - phase) * 80 / 600;
         170 + slope as i16 + (mix(self.seed ^ elapsed.as_secs()) % 3) as i16 - 1
+    }
+
+    fn humidity(&self, elapsed: Duration) -> f32 {
+        f32::from(700 - self.temperature(elapsed)) / 10.0
     }
 
     fn counter(&self, elapsed: Duration) -> u32 {

@@ -47,6 +47,26 @@ fn every_wrong_start_has_its_exit_code_and_says_what_is_wrong() {
 }
 
 #[test]
+fn the_help_of_every_verb_has_an_example() {
+    let verbs = |help: &str| -> Vec<String> {
+        let (_, list) = help.split_once("Commands:\n").unwrap_or_default();
+        let lines = list.lines().take_while(|line| line.starts_with("  "));
+        let words = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        words.filter(|word| !word.is_empty() && *word != "help").map(str::to_owned).collect()
+    };
+    let mut left: Vec<Vec<String>> =
+        verbs(&smallbrain(&["--help"]).out).into_iter().map(|v| vec![v]).collect();
+    assert!(left.len() > 5, "{left:?}");
+    while let Some(verb) = left.pop() {
+        let words: Vec<&str> = verb.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = smallbrain(&words).out;
+        let examples = help.split_once("\nExample").map_or("", |(_, examples)| examples);
+        assert!(examples.contains(&format!(" smallbrain {} ", verb.join(" "))), "{verb:?}: {help}");
+        left.extend(verbs(&help).into_iter().map(|below| [&verb[..], &[below]].concat()));
+    }
+}
+
+#[test]
 fn a_second_daemon_on_the_store_is_refused_and_the_first_one_goes_on() {
     let site = Site::example();
     let gateway = site.start();

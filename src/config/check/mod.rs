@@ -75,7 +75,7 @@ pub(crate) fn config(
     let gateway = raw_gateway.and_then(|raw| gateway(raw, report));
     let store = raw_store.and_then(|raw| store(raw, places, report));
     let mut fleet = Fleet::of(root, report);
-    let ports = ports::ports(root, &fleet, report);
+    let ports = ports::ports(root, &fleet, places, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let shares = lists::share(root, &fleet, zone, now_ms, report);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Fleet, Shown};
+use super::{Fleet, Places, Shown};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
@@ -18,17 +18,17 @@ pub(super) struct Port {
 }
 
 /// Checks `[[port]]`, and `port` and `unit` of the devices.
-pub(super) fn ports(root: &Root, fleet: &Fleet<'_>, report: &mut Report) -> Vec<Port> {
+pub(super) fn ports(root: &Root, fleet: &Fleet<'_>, places: &Places, report: &mut Report) -> Vec<Port> {
     let (mut names, mut paths) = (HashMap::new(), HashMap::new());
     let mut ports: Vec<Port> = Vec::new();
     for raw in root.port.list() {
         if let Some(path) = raw.path.get() {
-            report.once(&mut paths, path.value.clone(), path.span, "path");
+            report.once(&mut paths, places.path(&path.value).display().to_string(), path.span, "path");
         }
         if let Some(name) = raw.name.get() {
             report.once(&mut names, name.value.clone(), name.span, "port");
         }
-        ports.extend(port(raw, report).map(|settings| Port { settings, slaves: Vec::new() }));
+        ports.extend(port(raw, places, report).map(|settings| Port { settings, slaves: Vec::new() }));
     }
     let mut members: HashMap<Span, Vec<usize>> = HashMap::new();
     for (index, device) in fleet.devices.iter().enumerate() {
@@ -74,7 +74,7 @@ fn address<'r>(raw: &'r raw::Device, report: &mut Report) -> Option<(&'r At<Line
     Some((raw.port.get()?, At { value: number?, span: unit.span }))
 }
 
-fn port(raw: &raw::Port, report: &mut Report) -> Option<PortSettings> {
+fn port(raw: &raw::Port, places: &Places, report: &mut Report) -> Option<PortSettings> {
     let name = report.need(&raw.name, raw.at, "name", "\"bus-1\"");
     let path = report.need(&raw.path, raw.at, "path", "\"/dev/serial/by-id/…\"");
     let baud = report.bounded(&raw.baud, 9600, 300..=921_600, "baud");
@@ -91,7 +91,7 @@ fn port(raw: &raw::Port, report: &mut Report) -> Option<PortSettings> {
     }
     Some(PortSettings {
         name: name?.value.to_string(),
-        path: path?.value.clone(),
+        path: places.path(&path?.value).display().to_string(),
         baud: baud as u32,
         parity: raw.parity.or(Parity::None),
         stop_bits: stop_bits as u8,
