@@ -15,7 +15,9 @@ use std::time::Duration;
 use super::{Delivery, DeviceSeen, Plan};
 use crate::aggregate::blocks::Block;
 use crate::aggregate::windows::{Source, Windows};
-use crate::model::{DeviceId, Event, Lane, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp, Tally};
+use crate::model::{
+    DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp, Tally,
+};
 use crate::normalise;
 use crate::privacy::{Cleared, intake};
 use crate::rules::alarm::{Change, State};
@@ -58,6 +60,17 @@ impl Ledger {
     }
 }
 
+/// An alarm that changed in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmChange {
+    /// Its id.
+    pub alarm: LineId,
+    /// The device.
+    pub device: DeviceId,
+    /// Raised (true) or cleared.
+    pub raised: bool,
+}
+
 /// What the spine keeps of one series.
 struct Slot {
     id: SeriesId,
@@ -92,6 +105,8 @@ pub struct Spine {
     pending: Vec<(SeriesKey, usize)>,
     snapshot_upto: i64,
     batch: Ledger,
+    /// Told after the commit, so that a batch that found no room tells of nothing twice.
+    changes: Vec<AlarmChange>,
 }
 
 impl Spine {
@@ -112,6 +127,7 @@ impl Spine {
             pending: Vec::new(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
+            changes: Vec::new(),
             plan,
             policy_version,
             slots,
@@ -233,7 +249,8 @@ impl Spine {
             Change::Raised { at_ms } => (true, at_ms),
             Change::Cleared { at_ms } => (false, at_ms),
         };
-        tracing::warn!(alarm = %alarm.id, device = %point.device, raised, "alarm changed");
+        let (id, device) = (alarm.id.clone(), point.device.clone());
+        self.changes.push(AlarmChange { alarm: id, device, raised });
         let event = Event {
             alarm: alarm.id.clone(),
             device: Some(point.device.clone()),
@@ -368,6 +385,11 @@ impl Spine {
             self.snapshot(txn)?;
         }
         Ok(batch)
+    }
+
+    /// The alarms that changed since the last call; for the log, after the commit.
+    pub fn take_changes(&mut self) -> Vec<AlarmChange> {
+        std::mem::take(&mut self.changes)
     }
 
     /// How long the spine may rest when nothing comes in.

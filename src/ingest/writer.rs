@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
-use super::spine::{Ledger, Spine};
+use super::spine::{AlarmChange, Ledger, Spine};
 use super::{AckRefused, Acked, DeviceSeen, Plan, Request};
 use crate::clock::Clock;
 use crate::model::{Loss, Stamp};
@@ -22,6 +22,10 @@ const COMPANY_SAMPLES: usize = 512;
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// Between two tries of a batch that found no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
+/// Steps of tidying between two commits: more goes than a batch can bring, and no batch waits long.
+const TIDY_STEPS_MAX: u32 = 4;
+/// A full store is told once in so long.
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Between two rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// Between two resume points of the folds when readings are few: how long the log keeps what could go.
@@ -129,6 +133,8 @@ pub struct Writer {
     batch: Vec<Request>,
     upkeep_at: Instant,
     snapshot_at: Instant,
+    /// When it was last told that the store is full.
+    full_told: Option<Instant>,
 }
 
 /// A running writer.
@@ -168,6 +174,7 @@ impl Writer {
             batch: Vec::new(),
             upkeep_at: now,
             snapshot_at: now + SNAPSHOT_EVERY,
+            full_told: None,
         })
     }
 
@@ -242,7 +249,6 @@ impl Writer {
 
     /// Commits the batch, however long it takes to find room, then answers.
     fn commit(&mut self) -> Result<(), StoreError> {
-        let mut tries = 0;
         let (ledger, acks) = loop {
             let began = Instant::now();
             match self.attempt() {
@@ -253,11 +259,15 @@ impl Writer {
                         .fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
                     break done;
                 }
-                Err(error) if error.is_passing() => self.recover(&error, &mut tries)?,
+                Err(error) if error.is_passing() => self.recover(&error)?,
                 Err(error) => return Err(error),
             }
         };
         self.counters.add(&ledger);
+        for change in self.spine.take_changes() {
+            let AlarmChange { alarm, device, raised } = change;
+            tracing::warn!(%alarm, %device, raised, "alarm changed");
+        }
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
         let mut acks = acks.into_iter();
@@ -294,11 +304,11 @@ impl Writer {
     }
 
     /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
-    fn recover(&mut self, error: &StoreError, tries: &mut u32) -> Result<(), StoreError> {
-        if *tries == 0 {
+    fn recover(&mut self, error: &StoreError) -> Result<(), StoreError> {
+        if self.full_told.is_none_or(|told| told.elapsed() >= FULL_TOLD_EVERY) {
+            self.full_told = Some(Instant::now());
             tracing::error!(%error, "nothing is acknowledged until there is room");
         }
-        *tries += 1;
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
         loop {
             let now = self.clock.now();
@@ -358,11 +368,15 @@ impl Writer {
             self.snapshot()?;
         }
         let upkeep = self.upkeep_of(self.clock.now())?;
-        match self.store.tidy(&upkeep) {
-            Ok(true) => {}
-            Ok(false) => self.upkeep_at = now + UPKEEP_EVERY,
-            Err(error) if error.is_passing() => self.upkeep_at = now + UPKEEP_EVERY,
-            Err(error) => return Err(error),
+        for step in 1.. {
+            match self.store.tidy(&upkeep) {
+                Ok(true) if step < TIDY_STEPS_MAX => continue,
+                Ok(true) => {}
+                Ok(false) => self.upkeep_at = now + UPKEEP_EVERY,
+                Err(error) if error.is_passing() => self.upkeep_at = now + UPKEEP_EVERY,
+                Err(error) => return Err(error),
+            }
+            break;
         }
         *self.counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = self.spine.devices();
         let (used, max) = self.store.room()?;

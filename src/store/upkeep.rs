@@ -16,6 +16,8 @@ use crate::model::{Lane, Loss, Seq};
 const WAL_PAGES_MAX: u64 = 2048;
 /// Rows deleted per step.
 const CHUNK: u64 = 4096;
+/// Sealed records shed per step: they are large and the city was owed them, so no more go than must.
+const SHED_RECORDS: u64 = 256;
 /// Pages given back to the file system per step.
 const VACUUM_PAGES: u64 = 256;
 
@@ -90,13 +92,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn tidy(&mut self, upkeep: &Upkeep) -> Result<bool, StoreError> {
-        let mut gone = 0;
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let step = self.tidy_step(upkeep, &mut gone);
-        if let Err(error) = step {
-            let _ = self.conn.execute_batch("ROLLBACK");
-            return Err(error);
-        }
+        let more = match self.tidy_step(upkeep) {
+            Ok(more) => more,
+            Err(error) => {
+                let _ = self.conn.execute_batch("ROLLBACK");
+                return Err(error);
+            }
+        };
         self.conn.execute_batch("COMMIT")?;
         if self.free_pages()? > self.used_pages()? {
             // Only stepping through its rows makes this pragma free more than one page.
@@ -109,22 +112,18 @@ impl Store {
         if self.upkeep.rounds.is_multiple_of(IDENTITY_ROUNDS) {
             self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
         }
-        Ok(gone >= CHUNK)
+        Ok(more)
     }
 
-    fn tidy_step(&self, upkeep: &Upkeep, gone: &mut u64) -> Result<(), StoreError> {
+    fn tidy_step(&self, upkeep: &Upkeep) -> Result<bool, StoreError> {
+        let mut gone = self.expire(upkeep, upkeep.expire_before_ms)?;
         for lane in Lane::ALL {
             if let Some(acked) = upkeep.acked[lane.index()] {
-                *gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;
+                gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;
             }
         }
-        *gone += self.expire(upkeep, upkeep.expire_before_ms)?;
-        let mut shed = 0;
-        if self.used_pages()? > self.upkeep.soft_pages && *gone == 0 {
-            shed = self.shed(upkeep)?;
-        }
-        *gone += shed;
-        Ok(())
+        let full = gone == 0 && self.used_pages()? > self.upkeep.soft_pages;
+        Ok(gone >= CHUNK || (full && self.shed(upkeep)? > 0))
     }
 
     /// Deletes readings received before a time that every fold has, oldest first; the newest one always stays, because
@@ -146,7 +145,7 @@ impl Store {
             return Ok(history);
         }
         for lane in [Lane::Bulk, Lane::Aggregate] {
-            let gone = outbox::shed(&self.conn, lane, CHUNK)?;
+            let gone = outbox::shed(&self.conn, lane, SHED_RECORDS)?;
             if gone > 0 {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
                 return Ok(gone);
