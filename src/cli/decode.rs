@@ -105,7 +105,7 @@ impl FromStr for ReadAs {
 
 /// Arguments of `decode`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example: smallbrain decode modbus --direction response 0104020222d1bb")]
+#[command(after_help = "Example: smallbrain decode modbus --direction response 01040202223849")]
 pub struct Args {
     /// modbus
     protocol: String,

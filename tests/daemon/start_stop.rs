@@ -64,6 +64,11 @@ fn the_help_of_every_verb_has_an_example() {
         assert!(examples.contains(&format!(" smallbrain {} ", verb.join(" "))), "{verb:?}: {help}");
         left.extend(verbs(&help).into_iter().map(|below| [&verb[..], &[below]].concat()));
     }
+    // The one that needs nothing around it is tried: its checksum was wrong once.
+    let help = smallbrain(&["decode", "--help"]).out;
+    let (_, example) = help.split_once("Example: smallbrain ").expect("an example");
+    let frame = smallbrain(&example.split_whitespace().collect::<Vec<_>>()).json().remove(0);
+    assert_eq!(frame["valid"], true, "{frame}");
 }
 
 #[test]
