@@ -347,7 +347,7 @@ fn a_reload_says_what_it_does_not_reach() {
         ("above = \"60\"", "above = \"61\"", &[][..]),
         ("queue = 256", "queue = 257", &["ingest.queue"]),
         ("size_max = \"2 GiB\"", "size_max = \"3 GiB\"", &["store"]),
-        ("inflight_max = 64", "inflight_max = 65", &["mqtt limits"]),
+        ("inflight_max = 64", "inflight_max = 63", &["mqtt limits"]),
         ("127.0.0.1:1883\"   ", "127.0.0.1:1884\"   ", &["mqtt.listen"]),
         ("127.0.0.1:50051", "127.0.0.1:50053", &["share_server"]),
         ("log = \"info\"", "log = \"debug\"", &["telemetry"]),

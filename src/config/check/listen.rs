@@ -19,6 +19,7 @@ use crate::config::read::{At, Key};
 use crate::config::values::{Size, Zone};
 use crate::device::mqtt::{self, topic};
 use crate::model::{Consumer, SeriesKey};
+use crate::rules::dedupe;
 use crate::{share, telemetry};
 
 /// KiB that checking one password may take.
@@ -40,13 +41,15 @@ pub(super) fn mqtt(
         let help = "listen = \"127.0.0.1:1883\", or anonymous = false and a [[mqtt.user]] for each device";
         report.fault(raw.anonymous.span_or(raw.at), format!("anybody may connect to {listen}"), help);
     }
+    const REMEMBERED: u64 = dedupe::REMEMBERED as u64;
     let kib = |count: u64| Size(count << 10);
     let seconds = Duration::from_secs;
     let packet = report.bounded(&raw.packet_max, kib(64), kib(1)..=kib(1024), "packet_max");
     let limits = mqtt::Limits {
         connections_max: report.bounded(&raw.connections_max, 1000, 1..=10_000, "connections_max") as usize,
         packet_bytes_max: packet.0 as usize,
-        inflight_max: report.bounded(&raw.inflight_max, 64, 1..=1000, "inflight_max") as usize,
+        // What a device sends again after a crash must still be known to the duplicate filter.
+        inflight_max: report.bounded(&raw.inflight_max, REMEMBERED, 1..=REMEMBERED, "inflight_max") as usize,
         connect_timeout: report.bounded(
             &raw.connect_timeout,
             seconds(10),
