@@ -37,7 +37,7 @@ pub enum KeyError {
         "the master key has {0} bytes and needs at least 32: make one with `openssl rand -hex 32` and keep it safe"
     )]
     Short(usize),
-    /// A placeholder.
+    /// The same byte throughout: nobody made that at random.
     #[error("all bytes of the master key are equal: make a random one with `openssl rand -hex 32`")]
     Equal,
     /// Hex digits that are no bytes.
