@@ -217,8 +217,7 @@ async fn a_repetition_is_known_after_a_restart_though_its_first_time_is_no_longe
             txn.commit().expect("committed");
         }
         // Killed here. What the folds have may leave the log.
-        let upkeep =
-            Upkeep { acked: [None; 3], expire_before_ms: i64::MAX, folded_upto: spine.folded_upto() };
+        let upkeep = Upkeep { acked: [None; 3], expire_before_ms: i64::MAX };
         store.tidy(&upkeep).expect("tidied");
     }
     let mut store = rig.store();

@@ -133,7 +133,7 @@ pub struct Writer {
     batch: Vec<Request>,
     upkeep_at: Instant,
     snapshot_at: Instant,
-    /// When it was last told that the store is full.
+    /// When it was last told that the store is full; none once the ballast lies again.
     full_told: Option<Instant>,
 }
 
@@ -210,7 +210,11 @@ impl Writer {
             self.counters.turns.fetch_add(1, Ordering::Relaxed);
         }
         self.commit()?;
-        self.snapshot()?;
+        match self.try_snapshot() {
+            // Without resume points of now the next start replays more of the log.
+            Err(error) if error.is_passing() => tracing::warn!(%error, "stopped without fresh resume points"),
+            end => end?,
+        }
         self.store.close()
     }
 
@@ -312,8 +316,7 @@ impl Writer {
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
         loop {
             let now = self.clock.now();
-            let upkeep = self.upkeep_of(now)?;
-            match self.store.make_room(&upkeep) {
+            match self.store.make_room() {
                 Ok(true) => {}
                 Ok(false) => std::thread::sleep(ROOM_PAUSE),
                 Err(error) if error.is_passing() => std::thread::sleep(ROOM_PAUSE),
@@ -334,14 +337,30 @@ impl Writer {
 
     fn apply(&mut self, plan: Plan) -> Result<(), StoreError> {
         self.snapshot()?;
-        let mut spine = Spine::open(plan, &mut self.store, self.clock.now())?;
+        let mut spine = loop {
+            match Spine::open(plan.clone(), &mut self.store, self.clock.now()) {
+                Ok(spine) => break spine,
+                Err(error) if error.is_passing() => self.recover(&error)?,
+                Err(error) => return Err(error),
+            }
+        };
         spine.remember_devices(&self.spine);
         self.counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         self.spine = spine;
         Ok(())
     }
 
+    /// Stores the resume points, however long it takes to find room.
     fn snapshot(&mut self) -> Result<(), StoreError> {
+        loop {
+            match self.try_snapshot() {
+                Err(error) if error.is_passing() => self.recover(&error)?,
+                end => return end,
+            }
+        }
+    }
+
+    fn try_snapshot(&mut self) -> Result<(), StoreError> {
         let mut txn = self.store.begin()?;
         self.spine.snapshot(&mut txn)?;
         txn.commit()
@@ -352,13 +371,16 @@ impl Writer {
         Ok(Upkeep {
             acked: self.spine.acked_by_all(&self.store)?,
             expire_before_ms: now.wall_ms.saturating_sub(retention),
-            folded_upto: self.spine.folded_upto(),
         })
     }
 
     /// Between commits: gives the log back, and once in a while tidies one chunk.
     fn upkeep(&mut self) -> Result<(), StoreError> {
-        self.store.checkpoint_if_due()?;
+        match self.store.checkpoint_if_due() {
+            // The log waits where it is, durable, for the next time.
+            Err(error) if error.is_passing() => {}
+            end => end?,
+        }
         let now = Instant::now();
         if now < self.upkeep_at {
             return Ok(());
@@ -377,6 +399,11 @@ impl Writer {
                 Err(error) => return Err(error),
             }
             break;
+        }
+        if self.full_told.take_if(|told| told.elapsed() >= FULL_TOLD_EVERY).is_some() {
+            if let Err(error) = self.store.restore_ballast() {
+                tracing::warn!(%error, "the ballast is not laid again");
+            }
         }
         *self.counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = self.spine.devices();
         let (used, max) = self.store.room()?;

@@ -200,7 +200,7 @@ impl Store {
             identity,
             settings,
         };
-        store.identity.write(store.epoch, store.heads())?;
+        store.remember();
         Ok(store)
     }
 
@@ -385,7 +385,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.identity.write(self.epoch, self.heads())?;
+        self.remember();
         self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }

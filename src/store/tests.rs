@@ -78,7 +78,7 @@ fn ack(store: &mut Store, upto: u64, head_hash: Option<[u8; 32]>) -> Result<Acke
 }
 
 fn upkeep(acked: u64) -> Upkeep {
-    Upkeep { acked: [None, None, Some(Seq(acked))], expire_before_ms: 0, folded_upto: i64::MAX }
+    Upkeep { acked: [None, None, Some(Seq(acked))], expire_before_ms: 0 }
 }
 
 fn page(store: &Store, after: u64) -> Page {
@@ -262,7 +262,7 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
         while let Err(error) = fill(&mut store) {
             assert!(error.is_passing(), "{error}");
             refused += 1;
-            assert!(store.make_room(&upkeep(0)).expect("tried"), "there is bulk to shed");
+            assert!(store.make_room().expect("tried"), "there is bulk to shed");
         }
     }
     assert!(refused > 0, "1 MiB never filled");
@@ -289,4 +289,22 @@ fn what_is_stored_only_its_owner_may_read() {
         let mode = entry.metadata().expect("metadata").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}: {mode:o}", entry.path().display());
     }
+}
+
+/// A lost identity file's directory, or a full disk: neither may end what still can be stored.
+#[test]
+fn the_ballast_is_laid_again_and_an_unwritable_identity_is_no_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let ballast = dir.path().join("ballast");
+    assert!(ballast.exists() && store.make_room().expect("tried") && !ballast.exists());
+    store.restore_ballast().expect("laid");
+    assert_eq!(ballast.metadata().expect("there").len(), 64 << 10);
+    // A directory in the way of the temporary file: writing it fails from now on.
+    std::fs::create_dir(dir.path().join("identity.json.new")).expect("a directory");
+    for _ in 0..60 {
+        seal(&mut store, Lane::Bulk, 1);
+        store.tidy(&upkeep(0)).expect("tidied");
+    }
+    store.close().expect("closed");
 }

@@ -32,8 +32,6 @@ pub struct Upkeep {
     pub acked: [Option<Seq>; Lane::ALL.len()],
     /// Readings received before this are old, milliseconds since 1970 UTC.
     pub expire_before_ms: i64,
-    /// Readings up to this one are in every fold's resume point.
-    pub folded_upto: i64,
 }
 
 #[derive(Debug)]
@@ -110,33 +108,48 @@ impl Store {
         }
         self.upkeep.rounds += 1;
         if self.upkeep.rounds.is_multiple_of(IDENTITY_ROUNDS) {
-            self.identity.write(self.epoch, self.position.heads.map(|head| head.seq))?;
+            self.remember();
         }
         Ok(more)
     }
 
     fn tidy_step(&self, upkeep: &Upkeep) -> Result<bool, StoreError> {
-        let mut gone = self.expire(upkeep, upkeep.expire_before_ms)?;
+        let mut gone = self.expire(upkeep.expire_before_ms)?;
         for lane in Lane::ALL {
             if let Some(acked) = upkeep.acked[lane.index()] {
                 gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;
             }
         }
         let full = gone == 0 && self.used_pages()? > self.upkeep.soft_pages;
-        Ok(gone >= CHUNK || (full && self.shed(upkeep)? > 0))
+        Ok(gone >= CHUNK || (full && self.shed()? > 0))
     }
 
     /// Deletes readings received before a time that every fold has, oldest first; the newest one always stays, because
     /// the log's position is read from it.
-    fn expire(&self, upkeep: &Upkeep, before_ms: i64) -> Result<u64, StoreError> {
-        let last = upkeep.folded_upto.min(self.position.reading - 1);
+    fn expire(&self, before_ms: i64) -> Result<u64, StoreError> {
+        // What the folds resume from after a crash is what is committed, not what somebody remembers.
+        let folded: i64 = self
+            .conn
+            .prepare_cached("SELECT coalesce(min(upto), 0) FROM fold")?
+            .query_row([], |row| row.get(0))?;
+        let last = folded.min(self.position.reading - 1);
         let delete = "DELETE FROM reading WHERE id IN
             (SELECT id FROM reading WHERE id <= ?1 ORDER BY id LIMIT ?3) AND received < ?2";
-        Ok(self.conn.prepare_cached(delete)?.execute((last, before_ms, CHUNK as i64))? as u64)
+        let gone = self.conn.prepare_cached(delete)?.execute((last, before_ms, CHUNK as i64))? as u64;
+        if gone > 0 {
+            // A boot goes with the last of its readings.
+            self.conn
+                .prepare_cached(
+                    "DELETE FROM boot WHERE first_reading < (SELECT max(first_reading) FROM boot
+                     WHERE first_reading <= (SELECT min(id) FROM reading))",
+                )?
+                .execute([])?;
+        }
+        Ok(gone)
     }
 
-    fn shed(&self, upkeep: &Upkeep) -> Result<u64, StoreError> {
-        let history = self.expire(upkeep, i64::MAX)?;
+    fn shed(&self) -> Result<u64, StoreError> {
+        let history = self.expire(i64::MAX)?;
         if history > 0 {
             self.conn.execute(
                 "INSERT INTO tally VALUES ('expired_early', ?1) ON CONFLICT (name) DO UPDATE SET count = count + ?1",
@@ -158,10 +171,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn make_room(&mut self, upkeep: &Upkeep) -> Result<bool, StoreError> {
+    pub fn make_room(&mut self) -> Result<bool, StoreError> {
         let ballast = std::fs::remove_file(&self.upkeep.ballast).is_ok();
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let gone = self.shed(upkeep).and_then(|gone| {
+        let gone = self.shed().and_then(|gone| {
             self.conn.execute_batch("COMMIT")?;
             Ok(gone)
         });
@@ -174,12 +187,19 @@ impl Store {
         }
     }
 
-    /// Lays the ballast again once there is room.
+    /// Lays the ballast again, once there is room.
     ///
     /// # Errors
     /// [`StoreError::File`].
     pub fn restore_ballast(&self) -> Result<(), StoreError> {
         self.upkeep.lay_ballast(self.settings.reserve_bytes)
+    }
+
+    /// Writes the identity file. On a full disk the older memory stands: it notices an older copy all the same.
+    pub(super) fn remember(&mut self) {
+        if let Err(error) = self.identity.write(self.epoch, self.position.heads.map(|head| head.seq)) {
+            tracing::warn!(%error, "the identity file keeps what it knew");
+        }
     }
 
     /// Pages that hold something.

@@ -197,13 +197,6 @@ impl Spine {
         self.snapshot_upto = head;
         Ok(())
     }
-
-    /// Readings up to this one are in every fold's resume point, so the log may forget them.
-    #[must_use]
-    pub fn folded_upto(&self) -> i64 {
-        let blocks = self.bulk.iter().filter(|bulk| !bulk.block.is_empty()).map(|bulk| bulk.upto);
-        blocks.chain([self.snapshot_upto]).min().unwrap_or(0)
-    }
 }
 
 /// One series of [`DUPLICATES`], and the rest.
