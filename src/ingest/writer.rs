@@ -400,10 +400,10 @@ impl Writer {
             }
             break;
         }
-        if self.full_told.take_if(|told| told.elapsed() >= FULL_TOLD_EVERY).is_some() {
-            if let Err(error) = self.store.restore_ballast() {
-                tracing::warn!(%error, "the ballast is not laid again");
-            }
+        if self.full_told.take_if(|told| told.elapsed() >= FULL_TOLD_EVERY).is_some()
+            && let Err(error) = self.store.restore_ballast()
+        {
+            tracing::warn!(%error, "the ballast is not laid again");
         }
         *self.counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = self.spine.devices();
         let (used, max) = self.store.room()?;
