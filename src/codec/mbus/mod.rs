@@ -1,0 +1,51 @@
+//! M-Bus (EN 13757-2 link layer, EN 13757-3 application layer), reading over a wired level converter.
+//!
+//! The link layer is here; records are taken apart by the crate m-bus-application-layer, and their values are read from the
+//! bytes again, as exact decimals. Guarantees: no panic on any bytes; a frame is only what has its start bytes, both lengths
+//! alike, the right checksum and the end byte. It writes nothing but link resets, selections and requests for data.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How a meter is addressed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// By its primary address, 1 to 250.
+    Primary(u8),
+    /// By its identification number of eight digits (BCD, most significant first), whatever its primary address.
+    Secondary(u32),
+}
+
+/// A text that is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("M-Bus address {0:?}: a primary address 1 to 250, or the identification number of 8 digits")]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError(text.chars().take(32).collect());
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        if text.len() == 8 {
+            return u32::from_str_radix(text, 16).map(Self::Secondary).map_err(|_| wrong());
+        }
+        text.parse().ok().filter(|address| (1..=250).contains(address)).map(Self::Primary).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Primary(address) => address.fmt(f),
+            Self::Secondary(number) => write!(f, "{number:08x}"),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
