@@ -3,6 +3,7 @@
 //! A decoder of a line protocol is one function from the received bytes to a [`Scan`]: it looks at the front only, and
 //! the caller consumes what it is told to. So garbage costs one byte at a time, and no decoder keeps a buffer.
 
+pub mod bcd;
 pub mod cjt188;
 pub mod dlt645;
 pub mod json;

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::bcd::{self, NameError};
+
 /// Which edition a meter speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Edition {
@@ -16,79 +18,8 @@ pub enum Edition {
     V2007,
 }
 
-/// An address of twelve digits, in the order of the wire: the lowest two digits first. `AA` stands for any two digits
-/// (§5.2.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address([u8; 6]);
-
-impl Address {
-    /// Any meter; only with one meter on the line.
-    pub const ANY: Self = Self([0xAA; 6]);
-    /// All meters; none answers.
-    pub const BROADCAST: Self = Self([0x99; 6]);
-
-    /// From the bytes of a frame; none when they are neither digits nor wildcards.
-    #[must_use]
-    pub fn from_wire(bytes: [u8; 6]) -> Option<Self> {
-        let digits = |byte: u8| byte >> 4 <= 9 && byte & 0x0F <= 9;
-        bytes.iter().all(|byte| *byte == 0xAA || digits(*byte)).then_some(Self(bytes))
-    }
-
-    /// The bytes of a frame.
-    #[must_use]
-    pub fn wire(self) -> [u8; 6] {
-        self.0
-    }
-
-    /// Whether a meter with the address `other` is meant: wildcards fit any digits.
-    #[must_use]
-    pub fn fits(self, other: Address) -> bool {
-        self.0.iter().zip(other.0).all(|(mine, theirs)| *mine == 0xAA || *mine == theirs)
-    }
-}
-
-/// A text that is no address, or no identifier.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {text:?}: {rule}")]
-pub struct NameError {
-    what: &'static str,
-    text: String,
-    rule: &'static str,
-}
-
-impl FromStr for Address {
-    type Err = NameError;
-
-    /// Up to twelve digits, filled with zeros in front; pairs may be `AA`.
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let wrong = || NameError {
-            what: "meter address",
-            text: text.chars().take(32).collect(),
-            rule: "up to 12 digits as printed on the meter, AA for any two: \"000000000161\"",
-        };
-        if text.is_empty() || text.len() > 12 || !text.is_ascii() {
-            return Err(wrong());
-        }
-        let padded = format!("{text:0>12}");
-        let mut bytes = [0; 6];
-        for (byte, at) in bytes.iter_mut().rev().zip((0..12).step_by(2)) {
-            *byte = u8::from_str_radix(&padded[at..at + 2], 16).map_err(|_| wrong())?;
-        }
-        Self::from_wire(bytes).ok_or_else(wrong)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({self})")
-    }
-}
+/// An address of twelve digits.
+pub type Address = bcd::Address<6>;
 
 /// A data identifier, as manuals write it: `00010000` (2007) or `9010` (1997), most significant byte first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,11 +63,11 @@ impl FromStr for Identifier {
         match (text.len(), number) {
             (8, Some(number)) => Ok(Self::v2007(number)),
             (4, Some(number)) => Ok(Self { edition: Edition::V1997, number }),
-            _ => Err(NameError {
-                what: "data identifier",
-                text: text.chars().take(32).collect(),
-                rule: "8 hexadecimal digits DI3 to DI0 (DL/T 645-2007): \"00010000\", or 4 (1997): \"9010\"",
-            }),
+            _ => Err(NameError::new(
+                "data identifier",
+                text,
+                "8 hexadecimal digits DI3 to DI0 (DL/T 645-2007): \"00010000\", or 4 (1997): \"9010\"",
+            )),
         }
     }
 }

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::bcd::NameError;
+
 /// How a meter is addressed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
@@ -16,22 +18,21 @@ pub enum Address {
     Secondary(u32),
 }
 
-/// A text that is no address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("M-Bus address {0:?}: a primary address 1 to 250, or the identification number of 8 digits")]
-pub struct AddressError(String);
-
 impl FromStr for Address {
-    type Err = AddressError;
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let wrong = || AddressError(text.chars().take(32).collect());
-        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(wrong());
-        }
-        if text.len() == 8 {
-            return u32::from_str_radix(text, 16).map(Self::Secondary).map_err(|_| wrong());
-        }
-        text.parse().ok().filter(|address| (1..=250).contains(address)).map(Self::Primary).ok_or_else(wrong)
+    type Err = NameError;
+
+    /// 1 to 250, or exactly eight digits.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let address = match text.len() {
+            8 if digits => u32::from_str_radix(text, 16).ok().map(Self::Secondary),
+            _ if digits => text.parse().ok().filter(|address| (1..=250).contains(address)).map(Self::Primary),
+            _ => None,
+        };
+        address.ok_or_else(|| {
+            let rule = "a primary address, 1 to 250, or the identification number of 8 digits";
+            NameError::new("M-Bus address", text, rule)
+        })
     }
 }
 
