@@ -1,9 +1,10 @@
 //! What a port has done, for telemetry: atomics that the port's task adds to and anybody reads. Nothing is ever reset.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// Addresses of slaves are 1 to 247.
-const UNITS: usize = 248;
+use crate::model::DeviceId;
 
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $metric:literal,)* }) => {
@@ -58,14 +59,20 @@ counters! {
         busy_permille: "serial_planned_busy_permille",
         /// One round over all points, milliseconds.
         sweep_ms: "serial_planned_sweep_milliseconds",
-        /// Points that their slave refuses for good.
+        /// Points that their meter refuses for good, or does not have.
         misconfigured: "serial_misconfigured_points",
+        /// Questions that no schedule asked: scans, readings on demand, writes.
+        errands: "serial_errands_total",
+        /// Times that meters were told the time.
+        clocks_told: "serial_clocks_told_total",
+        /// Changes of the line between two meters.
+        line_changes: "serial_line_changes_total",
     }
 }
 
 counters! {
-    /// Of one slave.
-    SlaveCounters {
+    /// Of one meter.
+    MeterCounters {
         /// Questions sent.
         requests: "serial_requests_total",
         /// Answers taken.
@@ -78,28 +85,32 @@ counters! {
         corrupt: "serial_crc_errors_total",
         /// Refusals.
         exceptions: "serial_exceptions_total",
-        /// Points of an answer that held no value.
+        /// Points of an answer without a value, because the meter has none.
         absent: "serial_absent_values_total",
+        /// Points that the answer did not hold, or in a unit that does not convert to theirs.
+        unfit: "serial_unfit_values_total",
+        /// Answers of a length or content that make no reading.
+        unusable: "serial_unusable_answers_total",
         /// When it last answered, seconds since 1970 UTC; 0 is never.
         last_answer: "serial_last_answer_timestamp_seconds",
     }
 }
 
-/// Counters of one port.
+/// Counters of one port. A meter that leaves the configuration keeps its own until the process ends; there are at most as
+/// many as there have been devices.
 #[derive(Debug)]
 pub struct Counters {
     port: String,
     /// Of the line.
     pub line: Line,
-    slaves: Vec<SlaveCounters>,
+    meters: RwLock<BTreeMap<DeviceId, Arc<MeterCounters>>>,
 }
 
 impl Counters {
     /// Of the port with this name.
     #[must_use]
     pub fn new(port: &str) -> Self {
-        let slaves = (0..UNITS).map(|_| SlaveCounters::default()).collect();
-        Self { port: port.to_owned(), line: Line::default(), slaves }
+        Self { port: port.to_owned(), line: Line::default(), meters: RwLock::default() }
     }
 
     /// The port's name.
@@ -108,26 +119,34 @@ impl Counters {
         &self.port
     }
 
-    /// Of one slave; addresses that no slave has share those of 0.
+    /// Of one meter.
     #[must_use]
-    pub fn slave(&self, unit: u8) -> &SlaveCounters {
-        &self.slaves[if usize::from(unit) < UNITS { usize::from(unit) } else { 0 }]
+    pub fn meter(&self, device: &DeviceId) -> Arc<MeterCounters> {
+        if let Some(known) = self.meters.read().unwrap_or_else(PoisonError::into_inner).get(device) {
+            return known.clone();
+        }
+        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        meters.entry(device.clone()).or_default().clone()
     }
 
-    /// Metric names with their labels, and values: the line, then every slave that was ever asked.
-    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
-        let port = self.port.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let label = format!("port=\"{port}\"");
-        let line = self.line.iter().map({
-            let label = label.clone();
-            move |(name, value)| (format!("{name}{{{label}}}"), value)
-        });
-        let asked = self.slaves.iter().enumerate().filter(|(_, slave)| slave.requests.get() > 0);
-        line.chain(asked.flat_map(move |(unit, slave)| {
-            let labels = format!("{{{label},unit=\"{unit}\"}}");
-            slave.iter().map(move |(name, value)| (format!("{name}{labels}"), value))
-        }))
+    /// Metric names with their labels, and values: the line, then every meter that was ever asked.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, u64)> {
+        let port = escaped(&self.port);
+        let line = self.line.iter().map(|(name, value)| (format!("{name}{{port=\"{port}\"}}"), value));
+        let mut all: Vec<_> = line.collect();
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        for (device, meter) in meters.iter() {
+            let labels = format!("{{port=\"{port}\",device=\"{}\"}}", escaped(device.as_str()));
+            all.extend(meter.iter().map(|(name, value)| (format!("{name}{labels}"), value)));
+        }
+        all
     }
+}
+
+/// As a label's value in the text format.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -135,14 +154,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_and_the_slaves_that_were_asked_are_listed() {
+    fn the_line_and_the_meters_that_were_asked_are_listed() {
         let counters = Counters::new("roof \"A\"");
         counters.line.foreign.add(2);
-        counters.slave(7).requests.add(1);
-        let all: Vec<_> = counters.iter().collect();
+        let meter: DeviceId = "meter-7".parse().expect("a device id");
+        counters.meter(&meter).requests.add(1);
+        counters.meter(&meter).requests.add(1);
+        let all = counters.all();
         let has = |name: &str, value| all.contains(&(name.to_owned(), value));
-        assert!(has(r#"serial_foreign_frames_total{port="roof \"A\""}"#, 2));
-        assert!(has(r#"serial_requests_total{port="roof \"A\"",unit="7"}"#, 1));
-        assert!(all.iter().all(|(name, _)| !name.contains("unit=") || name.contains(r#"unit="7""#)));
+        assert!(has(r#"serial_foreign_frames_total{port="roof \"A\""}"#, 2), "{all:?}");
+        assert!(has(r#"serial_requests_total{port="roof \"A\"",device="meter-7"}"#, 2), "{all:?}");
     }
 }

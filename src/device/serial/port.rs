@@ -5,25 +5,26 @@
 //! It never spins, never has more than [`RECEIPTS_MAX`] deliveries whose commit is outstanding, and decides nothing about
 //! what is asked.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 use tokio_util::sync::CancellationToken;
 
-use super::bus::{Action, Bus, Event, Outcome, Timing};
-use super::schedule::{Next, Read, Schedule};
-use super::{Counters, Parity, PortSettings};
+use super::exchange::{Content, Exchange};
+use super::master::{Action, ERRANDS_MAX, ErrandId, Event, Failed, Master};
+use super::question::Question;
+use super::schedule::{Ended, Said};
+use super::{Counters, Line, Parity, PortSettings, write};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::codec::modbus::{Exception, Request};
 use crate::ingest::{Delivery, Intake, Receipt, Stopped};
-use crate::model::Tally;
+use crate::model::{DeviceId, Tally};
 
 /// Deliveries whose commit is outstanding. At the bound nothing is asked until the oldest is on disk.
 pub const RECEIPTS_MAX: usize = 4;
@@ -35,7 +36,10 @@ const REOPEN_CEILING: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the task sleeps at most, whatever the schedule says.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+const SLEEP_MAX: Duration = Duration::from_secs(600);
+
+/// The hour of the day in which meters are told the time: nobody's tariff changes, and midnight is far.
+const CLOCKS_HOUR: i8 = 4;
 
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,23 +65,60 @@ pub enum PortError {
     },
 }
 
-/// Reads the points of one port until `stop`, or until nothing can be stored any more.
+/// Where errands for a port are handed in.
+#[derive(Clone, Debug)]
+pub struct Desk(mpsc::Sender<Errand>);
+
+/// The other end of a [`Desk`].
+#[derive(Debug)]
+pub struct Errands(mpsc::Receiver<Errand>);
+
+type Reply = oneshot::Sender<Result<Content, Failed>>;
+
+#[derive(Debug)]
+struct Errand(Exchange, Reply);
+
+impl Desk {
+    /// A desk for one port.
+    #[must_use]
+    pub fn new() -> (Self, Errands) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), Errands(receiver))
+    }
+
+    /// Has something asked between two readings of the schedule, and waits for what it gives.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn ask(&self, exchange: Exchange) -> Result<Content, Failed> {
+        let (reply, replied) = oneshot::channel();
+        let stopped = || Failed::Closed("the service stops".into());
+        self.0.send(Errand(exchange, reply)).await.map_err(|_| stopped())?;
+        replied.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+/// Reads the points of one port, and runs errands, until `stop` or until nothing can be stored any more.
 pub async fn serve(
     mut settings: watch::Receiver<Arc<PortSettings>>,
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    mut errands: Errands,
     stop: CancellationToken,
 ) {
     let mut current = settings.borrow_and_update().clone();
-    let start = Instant::now();
     let mut port = Port {
-        schedule: Schedule::new(&current, Duration::ZERO),
+        master: Master::new(&current, Duration::ZERO),
         receipts: VecDeque::new(),
+        replies: HashMap::new(),
+        errand: 0,
+        told: None,
+        to_tell: Vec::new(),
         intake,
         clock,
         counters,
-        start,
+        start: Instant::now(),
     };
     port.publish_plan();
     let mut backoff = Backoff::new(REOPEN_FLOOR, REOPEN_CEILING);
@@ -89,7 +130,9 @@ pub async fn serve(
                 port.counters.line.open.set(1);
                 tracing::info!(port = current.name, path = current.path, "serial port open");
                 (opened, said) = (true, String::new());
-                let end = port.talk(stream, &mut current, &mut settings, &stop, &mut backoff).await;
+                let mut tty = Tty { stream, line: current.line };
+                let end =
+                    port.talk(&mut tty, &mut current, &mut settings, &mut errands, &stop, &mut backoff).await;
                 port.counters.line.open.set(0);
                 end
             }
@@ -107,13 +150,20 @@ pub async fn serve(
                 }
             }
         }
-        let wait = backoff.wait(getrandom::u64().unwrap_or_default());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(wait) => {}
-            Ok(()) = settings.changed() => {
-                current = settings.borrow_and_update().clone();
-                port.rebuild(&current);
+        let again = Instant::now() + backoff.wait(getrandom::u64().unwrap_or_default());
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep_until(again) => break,
+                Some(Errand(_, reply)) = errands.0.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(Err(Failed::Closed(said.clone())));
+                }
+                Ok(()) = settings.changed() => {
+                    current = settings.borrow_and_update().clone();
+                    port.rebuild(&current);
+                    break;
+                }
             }
         }
     }
@@ -122,14 +172,27 @@ pub async fn serve(
 /// Why talking ended.
 enum End {
     Stop,
-    /// The line's settings changed.
+    /// The port's settings changed.
     Line,
     Broken(PortError),
 }
 
+/// An open port, and how it is set now.
+struct Tty {
+    stream: SerialStream,
+    line: Line,
+}
+
 struct Port {
-    schedule: Schedule,
+    master: Master,
     receipts: VecDeque<Receipt>,
+    /// At most [`ERRANDS_MAX`] and one in flight.
+    replies: HashMap<u64, Reply>,
+    /// The last errand's number.
+    errand: u64,
+    /// The last day on which meters were told the time, and what is still to be sent.
+    told: Option<jiff::civil::Date>,
+    to_tell: Vec<Question>,
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -139,53 +202,59 @@ struct Port {
 impl Port {
     async fn talk(
         &mut self,
-        mut stream: SerialStream,
+        tty: &mut Tty,
         current: &mut Arc<PortSettings>,
         settings: &mut watch::Receiver<Arc<PortSettings>>,
+        errands: &mut Errands,
         stop: &CancellationToken,
         backoff: &mut Backoff,
     ) -> End {
-        let mut bus = Bus::new(Timing::of(current));
-        let mut asked: Option<Read> = None;
         let mut buffer = [0; 256];
-        let mut actions = bus.handle(Event::Opened, self.now());
-        let mut watched = true;
+        let mut actions = self.master.handle(Event::Opened, self.now());
+        let (mut watched, mut attended) = (true, true);
         let cause = loop {
-            match self.act(actions, &mut stream, &mut asked, backoff).await {
+            match self.act(actions, tty, backoff).await {
                 Ok(()) => {}
                 Err(Broken::Stopped(Stopped)) => return End::Stop,
                 Err(Broken::Port(cause)) => break cause,
             }
-            let mut wakeup = bus.wakeup();
-            if bus.ready() {
-                if watched && settings.has_changed().unwrap_or_default() {
-                    let old = std::mem::replace(current, settings.borrow_and_update().clone());
-                    self.rebuild(current);
-                    if line(&old) != line(current) {
-                        return End::Line;
-                    }
-                }
-                match self.schedule.next(self.now()) {
-                    Next::Ask(read) => {
-                        let request = read.request;
-                        asked = Some(read);
-                        actions = bus.handle(Event::Ask(request), self.now());
-                        continue;
-                    }
-                    Next::Wait(until) => wakeup = Some(until),
-                    Next::Never => {}
+            let idle = self.master.is_idle();
+            if idle && watched && settings.has_changed().unwrap_or_default() {
+                let old = std::mem::replace(current, settings.borrow_and_update().clone());
+                self.rebuild(current);
+                if old.path != current.path {
+                    // Errands of the old path end with it.
+                    let actions = self.master.handle(Event::Closed, self.now());
+                    return match self.act(actions, tty, backoff).await {
+                        Err(Broken::Stopped(Stopped)) => End::Stop,
+                        _ => End::Line,
+                    };
                 }
             }
-            let at = self.start + wakeup.unwrap_or(Duration::MAX).min(self.now() + SLEEP_MAX);
+            if let Some(exchange) = self.time_to_tell(current) {
+                actions = self.master.handle(Event::Errand(ErrandId(0), exchange), self.now());
+                continue;
+            }
+            let wakeup = self.master.wakeup().unwrap_or(Duration::MAX);
+            let at = self.start + wakeup.min(self.now() + SLEEP_MAX);
             tokio::select! {
                 () = stop.cancelled() => return End::Stop,
-                read = stream.read(&mut buffer) => match read {
+                read = tty.stream.read(&mut buffer) => match read {
                     Ok(0) => break io::ErrorKind::UnexpectedEof.into(),
-                    Ok(count) => actions = bus.handle(Event::Bytes(&buffer[..count]), self.now()),
+                    Ok(count) => actions = self.master.handle(Event::Bytes(&buffer[..count]), self.now()),
                     Err(cause) => break cause,
                 },
-                () = sleep_until(at) => actions = bus.handle(Event::Wakeup, self.now()),
-                changed = settings.changed(), if watched && bus.ready() => {
+                () = sleep_until(at) => actions = self.master.handle(Event::Wakeup, self.now()),
+                errand = errands.0.recv(), if attended && self.master.has_room() => match errand {
+                    Some(Errand(exchange, reply)) => {
+                        self.errand += 1;
+                        self.replies.insert(self.errand, reply);
+                        let event = Event::Errand(ErrandId(self.errand), exchange);
+                        actions = self.master.handle(event, self.now());
+                    }
+                    None => (attended, actions) = (false, Vec::new()),
+                },
+                changed = settings.changed(), if watched && idle => {
                     watched = changed.is_ok();
                     settings.mark_changed();
                     actions = Vec::new();
@@ -193,8 +262,8 @@ impl Port {
             }
         };
         // Gives the open question back to the schedule; there is nothing to send.
-        let actions = bus.handle(Event::Closed, self.now());
-        match self.act(actions, &mut stream, &mut asked, backoff).await {
+        let actions = self.master.handle(Event::Closed, self.now());
+        match self.act(actions, tty, backoff).await {
             Err(Broken::Stopped(Stopped)) => End::Stop,
             _ => End::Broken(PortError::Lost { path: current.path.clone(), cause }),
         }
@@ -202,68 +271,78 @@ impl Port {
 
     async fn act(
         &mut self,
-        actions: Vec<Action<Request>>,
-        stream: &mut SerialStream,
-        asked: &mut Option<Read>,
+        actions: Vec<Action>,
+        tty: &mut Tty,
         backoff: &mut Backoff,
     ) -> Result<(), Broken> {
         for action in actions {
             match action {
-                Action::Send(frame) => {
-                    let stale = stream.bytes_to_read().map_err(io::Error::from)?;
-                    self.counters.line.discarded_bytes.add(stale.into());
-                    stream.clear(ClearBuffer::Input).map_err(io::Error::from)?;
-                    timeout(SEND_TIMEOUT, stream.write_all(&frame)).await.map_err(io::Error::from)??;
-                    if let Some(read) = asked {
-                        self.counters.slave(read.request.unit()).requests.add(1);
+                Action::Send(device, line, frame) => {
+                    self.send(tty, line, &frame).await?;
+                    match device {
+                        Some(device) => self.counters.meter(&device).requests.add(1),
+                        None => self.counters.line.errands.add(1),
                     }
                 }
-                Action::Done(_, outcome) => {
-                    if let Some(read) = asked.take() {
-                        if matches!(outcome, Outcome::Answer(_)) {
-                            backoff.reset();
-                        }
-                        self.done(&read, &outcome).await?;
+                Action::Read(device, ended, said) => {
+                    if matches!(ended, Ended::Content(_)) {
+                        backoff.reset();
                     }
+                    self.ended(&device, &ended, said).await?;
                 }
-                Action::Late(request) => self.counters.slave(request.unit()).late.add(1),
-                Action::Corrupt(request) => self.counters.slave(request.unit()).corrupt.add(1),
-                Action::Foreign => self.counters.line.foreign.add(1),
+                Action::Reply(ErrandId(id), result) => match self.replies.remove(&id) {
+                    // Whoever asked may be gone.
+                    Some(reply) => drop(reply.send(result)),
+                    None => self.counters.line.clocks_told.add(u64::from(result.is_ok())),
+                },
+                Action::Late(Some(device)) => self.counters.meter(&device).late.add(1),
+                Action::Corrupt(Some(device)) => self.counters.meter(&device).corrupt.add(1),
+                Action::Late(None) | Action::Corrupt(None) | Action::Foreign => {
+                    self.counters.line.foreign.add(1);
+                }
                 Action::Discarded(count) => self.counters.line.discarded_bytes.add(count as u64),
             }
         }
         Ok(())
     }
 
-    /// Counts the end of a question and hands in what it says.
-    async fn done(&mut self, read: &Read, outcome: &Outcome) -> Result<(), Stopped> {
+    async fn send(&mut self, tty: &mut Tty, line: Line, frame: &[u8]) -> io::Result<()> {
+        if tty.line != line {
+            set(&mut tty.stream, line)?;
+            tty.line = line;
+            self.counters.line.line_changes.add(1);
+        }
+        let stale = tty.stream.bytes_to_read()?;
+        self.counters.line.discarded_bytes.add(stale.into());
+        tty.stream.clear(ClearBuffer::All)?;
+        timeout(SEND_TIMEOUT, tty.stream.write_all(frame)).await?
+    }
+
+    /// Counts the end of a reading and hands in what it says.
+    async fn ended(&mut self, device: &DeviceId, ended: &Ended, said: Said) -> Result<(), Stopped> {
         let received = self.clock.now();
-        let slave = self.counters.slave(read.request.unit());
-        match outcome {
-            Outcome::Answer(_) => {
-                slave.answers.add(1);
-                slave.last_answer.set(u64::try_from(received.wall_ms / 1000).unwrap_or_default());
+        let meter = self.counters.meter(device);
+        let port = self.counters.port();
+        match ended {
+            Ended::Content(_) => {
+                meter.answers.add(1);
+                meter.last_answer.set(u64::try_from(received.wall_ms / 1000).unwrap_or_default());
             }
-            Outcome::Refused(code) => {
-                slave.exceptions.add(1);
-                if (1..=3).contains(code) {
-                    tracing::warn!(
-                        port = self.counters.port(),
-                        request = ?read.request,
-                        cause = %Exception(*code),
-                        "a slave refuses points; their configuration does not fit it"
-                    );
-                }
+            Ended::Refused(refusal) => {
+                meter.exceptions.add(1);
+                tracing::warn!(port, %device, code = refusal.code, cause = refusal.text, "a meter refuses points");
             }
-            Outcome::Timeout => slave.timeouts.add(1),
-            Outcome::Abandoned => {}
+            Ended::Unusable(cause) => {
+                meter.unusable.add(1);
+                tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
+            }
+            Ended::Timeout => meter.timeouts.add(1),
+            Ended::Abandoned => {}
         }
-        let samples = self.schedule.done(read, outcome, self.now());
-        self.counters.line.misconfigured.set(self.schedule.misconfigured() as u64);
-        if matches!(outcome, Outcome::Answer(_)) {
-            self.counters.slave(read.request.unit()).absent.add((read.points() - samples.len()) as u64);
-        }
-        if samples.is_empty() {
+        meter.absent.add(said.absent);
+        meter.unfit.add(said.unfit);
+        self.counters.line.misconfigured.set(self.master.misconfigured() as u64);
+        if said.samples.is_empty() {
             return Ok(());
         }
         if self.receipts.len() >= RECEIPTS_MAX
@@ -271,21 +350,35 @@ impl Port {
         {
             oldest.committed().await?;
         }
-        let delivery = Delivery { received, samples, lost: Tally::default() };
+        let delivery = Delivery { received, samples: said.samples, lost: Tally::default() };
         self.receipts.push_back(self.intake.deliver(delivery).await?);
         Ok(())
     }
 
+    /// Once a day, where the port says so, the time for the meters; one question at a call.
+    fn time_to_tell(&mut self, settings: &PortSettings) -> Option<Exchange> {
+        if !settings.set_clocks || !self.master.has_room() {
+            return None;
+        }
+        let local = jiff::Timestamp::from_millisecond(self.clock.now().wall_ms + settings.zone_ms).ok()?;
+        let local = local.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        if local.hour() == CLOCKS_HOUR && self.told != Some(local.date()) {
+            self.told = Some(local.date());
+            self.to_tell = write::times(settings, local);
+        }
+        self.to_tell.pop().map(Exchange::single)
+    }
+
     fn rebuild(&mut self, settings: &PortSettings) {
-        self.schedule.rebuild(settings, self.now());
+        self.master.rebuild(settings, self.now());
         self.publish_plan();
     }
 
     fn publish_plan(&self) {
-        let budget = self.schedule.budget();
+        let budget = self.master.budget();
         self.counters.line.busy_permille.set(budget.busy_permille);
         self.counters.line.sweep_ms.set(u64::try_from(budget.sweep.as_millis()).unwrap_or(u64::MAX));
-        self.counters.line.misconfigured.set(self.schedule.misconfigured() as u64);
+        self.counters.line.misconfigured.set(self.master.misconfigured() as u64);
     }
 
     fn now(&self) -> Duration {
@@ -310,25 +403,33 @@ impl From<Stopped> for Broken {
     }
 }
 
-/// What a new schedule alone cannot take over.
-fn line(settings: &PortSettings) -> (&str, u32, Parity, u8, Timing) {
-    let PortSettings { path, baud, parity, stop_bits, .. } = settings;
-    (path, *baud, *parity, *stop_bits, Timing::of(settings))
-}
-
 fn open(settings: &PortSettings) -> Result<SerialStream, PortError> {
-    let parity = match settings.parity {
-        Parity::None => tokio_serial::Parity::None,
-        Parity::Even => tokio_serial::Parity::Even,
-        Parity::Odd => tokio_serial::Parity::Odd,
-    };
-    let stop_bits =
-        if settings.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    let builder = tokio_serial::new(&settings.path, settings.baud).parity(parity).stop_bits(stop_bits);
+    let line = settings.line;
+    let builder =
+        tokio_serial::new(&settings.path, line.baud).parity(parity(line)).stop_bits(stop_bits(line));
     builder.open_native_async().map_err(|cause| match cause.kind() {
         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
             PortError::Permission(settings.path.clone())
         }
         _ => PortError::Open { path: settings.path.clone(), cause },
     })
+}
+
+fn set(stream: &mut SerialStream, line: Line) -> io::Result<()> {
+    stream.set_baud_rate(line.baud)?;
+    stream.set_parity(parity(line))?;
+    stream.set_stop_bits(stop_bits(line))?;
+    Ok(())
+}
+
+fn parity(line: Line) -> tokio_serial::Parity {
+    match line.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    }
+}
+
+fn stop_bits(line: Line) -> tokio_serial::StopBits {
+    if line.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One }
 }

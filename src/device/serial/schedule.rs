@@ -1,17 +1,24 @@
 //! What is asked on a port, and when.
 //!
-//! The point that is longest overdue goes first and takes its due neighbours along. A slave that does not answer is left
-//! alone for at least [`REST_TIMEOUTS`] response timeouts, so that its late answer cannot meet another question to it, then
-//! for twice as long each time, up to [`REST_MAX`]; all slaves that have been silent [`DEAD_AFTER`] times share a tenth of
-//! the line, so the others keep their rate. Every point of a talking slave is asked in the end, however busy the line is.
-//! It has no clock and does no I/O.
+//! The point that is longest overdue goes first and takes its due neighbours along: registers of one block, items of one
+//! identifier. A meter that does not answer is left alone for at least [`REST_TIMEOUTS`] response timeouts, so that its late
+//! answer cannot meet another question to it, then for twice as long each time, up to [`REST_MAX`]; all meters that have
+//! been silent [`DEAD_AFTER`] times share a tenth of the line, so the others keep their rate. Every point of a talking meter
+//! is asked in the end, however busy the line is. It has no clock and does no I/O.
+
+mod budget;
 
 use std::time::Duration;
 
-use super::bus::{Outcome, Timing};
-use super::{Point, PortSettings};
+use super::exchange::{Content, Exchange, Habits, Want};
+use super::point::{self, Withheld};
+use super::question::{Refusal, Sense};
+use super::{Address, Meter, Point, PortSettings, Source};
+use crate::codec::dlt645::Edition;
 use crate::codec::modbus::{RegisterKind, Request};
 use crate::model::Sample;
+
+pub use budget::Budget;
 
 /// Registers between two points that are read along rather than asked about apart; in bits sixteen times as many.
 pub const GAP_REGISTERS_MAX: u16 = 8;
@@ -19,92 +26,106 @@ pub const GAP_REGISTERS_MAX: u16 = 8;
 /// Registers of one question: cheap slaves have small buffers. In bits sixteen times as many.
 pub const BLOCK_REGISTERS_MAX: u16 = 60;
 
-/// Rest after the first timeout of a slave, in response timeouts.
+/// Rest after the first timeout of a meter, in response timeouts.
 pub const REST_TIMEOUTS: u32 = 4;
 
-/// Timeouts in a row after which a slave counts as dead.
+/// Timeouts in a row after which a meter counts as dead.
 pub const DEAD_AFTER: u32 = 3;
 
-/// The longest rest of a silent slave.
+/// The longest rest of a silent meter.
 pub const REST_MAX: Duration = Duration::from_secs(300);
 
-/// How long a point that the slave refuses for good (exceptions 1 to 3) is not asked for.
+/// How long a point that the meter refuses for good is not asked for.
 pub const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(600);
 
-/// How long a busy slave (any other exception) is given, unless the point's period is shorter.
+/// How long a busy meter is given, unless the point's period is shorter.
 pub const BUSY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Of the time a question to a dead slave has cost, how many times as long no dead one is asked.
-const PROBE_SPACING: u32 = 9;
+/// How often a meter's clock is read.
+pub const CLOCK_PERIOD: Duration = Duration::from_secs(6 * 3600);
 
-/// What a slave takes to think, for the budget.
-const THINKING: Duration = Duration::from_millis(100);
+/// How long the reading of a clock waits for a moment at which no point is due.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Of the time a question to a dead meter has cost, how many times as long no dead one is asked.
+const PROBE_SPACING: u32 = 9;
 
 /// A period below this is taken for this.
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 
-/// One question with what it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One reading with what it is for.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Read {
-    /// The question.
-    pub request: Request,
-    /// Indices into `points`.
+    /// The questions.
+    pub exchange: Exchange,
+    meter: usize,
+    /// Indices into `points`; none when it is the meter's clock that is read.
     points: Vec<usize>,
     asked: Duration,
 }
 
-impl Read {
-    /// How many points it is for.
-    #[must_use]
-    pub fn points(&self) -> usize {
-        self.points.len()
-    }
+/// How a reading ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// With what was wanted.
+    Content(Content),
+    /// With a no.
+    Refused(Refusal),
+    /// With nothing, in time.
+    Timeout,
+    /// With answers that make no reading.
+    Unusable(String),
+    /// By the port's end; nobody is to blame.
+    Abandoned,
 }
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Ask this; [`Schedule::done`] takes the end of it before the next call.
-    Ask(Read),
-    /// Nothing before this time.
-    Wait(Duration),
-    /// Nothing at all.
-    Never,
+/// What a reading said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// The values of its points.
+    pub samples: Vec<Sample>,
+    /// Points without a value, because the meter has none.
+    pub absent: u64,
+    /// Points without a value, because the answer does not hold them, or in a unit that does not convert.
+    pub unfit: u64,
 }
 
-/// What the points of a port cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Share of time the line is busy when all slaves answer, in thousandths; above 1000 the periods cannot be kept.
-    pub busy_permille: u64,
-    /// How long one round over all points takes.
-    pub sweep: Duration,
-}
-
-struct SlaveState {
-    unit: u8,
+struct MeterState {
+    meter: Meter,
+    habits: Habits,
     /// Timeouts since the last answer.
     failures: u32,
     rest_until: Duration,
+    /// Until when another question to it could meet a late answer.
+    quiet_until: Duration,
+    clock: Option<Clock>,
+}
+
+/// What is known of a meter's clock.
+struct Clock {
+    edition: Edition,
+    due: Duration,
+    /// What it showed, and when.
+    shown: Option<(i64, Duration)>,
 }
 
 struct PointState {
     point: Point,
-    slave: usize,
+    meter: usize,
     due: Duration,
-    /// The slave refused it together with neighbours.
+    /// The meter refused it together with neighbours.
     alone: bool,
     misconfigured: bool,
 }
 
 /// The schedule of one port. Times are of one monotonic clock.
 pub struct Schedule {
-    timing: Timing,
-    slaves: Vec<SlaveState>,
+    zone_ms: i64,
+    meters: Vec<MeterState>,
     points: Vec<PointState>,
     /// Points that no question can reach.
     impossible: usize,
-    /// Before it, no dead slave is asked.
+    /// Before it, no dead meter is asked.
     probe_from: Duration,
 }
 
@@ -112,41 +133,32 @@ impl Schedule {
     /// All points are due at `now`.
     #[must_use]
     pub fn new(settings: &PortSettings, now: Duration) -> Self {
-        let mut schedule = Self {
-            timing: Timing::of(settings),
-            slaves: Vec::new(),
-            points: Vec::new(),
-            impossible: 0,
-            probe_from: Duration::ZERO,
-        };
+        let (meters, points) = (Vec::new(), Vec::new());
+        let mut schedule = Self { zone_ms: 0, meters, points, impossible: 0, probe_from: Duration::ZERO };
         schedule.rebuild(settings, now);
         schedule
     }
 
-    /// Takes new settings between two questions; slaves and points that stay keep what is known about them.
+    /// Takes new settings between two readings; meters and points that stay keep what is known about them.
     pub fn rebuild(&mut self, settings: &PortSettings, now: Duration) {
-        self.timing = Timing::of(settings);
+        self.zone_ms = settings.zone_ms;
         self.impossible = 0;
-        let old_slaves = std::mem::take(&mut self.slaves);
+        let old_meters = std::mem::take(&mut self.meters);
         let mut old_points = std::mem::take(&mut self.points);
-        for (index, slave) in settings.slaves.iter().enumerate() {
-            let known = old_slaves.iter().position(|old| old.unit == slave.unit);
-            let (failures, rest_until) = known.map_or((0, Duration::ZERO), |known| {
-                (old_slaves[known].failures, old_slaves[known].rest_until)
-            });
-            self.slaves.push(SlaveState { unit: slave.unit, failures, rest_until });
-            for point in &slave.points {
-                let fits = Request::new(slave.unit, point.table, point.address, point.kind.width()).is_ok();
-                if !fits || point.table.is_bits() != (point.kind == RegisterKind::Bit) {
+        for (index, meter) in settings.meters.iter().enumerate() {
+            let known = old_meters.iter().position(|old| old.meter.address == meter.address);
+            self.meters.push(MeterState::of(meter, known.map(|known| &old_meters[known]), now));
+            for point in &meter.points {
+                if !is_possible(meter, point) {
                     self.impossible += 1;
                     continue;
                 }
-                let kept = old_points.iter().position(|old| Some(old.slave) == known && old.point == *point);
+                let kept = old_points.iter().position(|old| Some(old.meter) == known && old.point == *point);
                 self.points.push(match kept {
-                    Some(kept) => PointState { slave: index, ..old_points.swap_remove(kept) },
+                    Some(kept) => PointState { meter: index, ..old_points.swap_remove(kept) },
                     None => PointState {
                         point: point.clone(),
-                        slave: index,
+                        meter: index,
                         due: now,
                         alone: false,
                         misconfigured: false,
@@ -156,126 +168,211 @@ impl Schedule {
         }
     }
 
-    /// What to ask at the time `now`.
+    /// What to ask at the time `now`; [`Schedule::done`] takes the end of it before the next call. None before
+    /// [`Schedule::wakeup`].
     #[must_use]
-    pub fn next(&self, now: Duration) -> Next {
-        let from = |state: &PointState| {
-            let slave = &self.slaves[state.slave];
-            match slave.failures {
-                0 => state.due,
-                1..DEAD_AFTER => state.due.max(slave.rest_until),
-                _ => state.due.max(slave.rest_until).max(self.probe_from),
-            }
-        };
+    pub fn next(&mut self, now: Duration) -> Option<Read> {
         let seed = (0..self.points.len())
-            .filter(|index| from(&self.points[*index]) <= now)
+            .filter(|index| self.from(&self.points[*index]) <= now)
             .min_by_key(|index| self.points[*index].due);
-        match seed {
-            Some(seed) => self.question(seed, now).map_or(Next::Never, Next::Ask),
-            None => self.points.iter().map(from).min().map_or(Next::Never, Next::Wait),
-        }
+        let patience = if seed.is_some() { CLOCK_PATIENCE } else { Duration::ZERO };
+        self.clock(now, patience).or_else(|| self.read(seed?, now))
     }
 
-    /// Takes the end of a question at the time `now`; gives what it says.
-    pub fn done(&mut self, read: &Read, outcome: &Outcome, now: Duration) -> Vec<Sample> {
-        let Some(slave) = read.points.first().map(|first| self.points[*first].slave) else {
-            return Vec::new();
-        };
-        match outcome {
-            Outcome::Abandoned => return Vec::new(),
-            // A gateway that got no answer from its target.
-            Outcome::Timeout | Outcome::Refused(0x0A | 0x0B) => {
-                self.rest(slave, read.asked, now);
-                return Vec::new();
+    /// When there is something to ask; none when there never is.
+    #[must_use]
+    pub fn wakeup(&self) -> Option<Duration> {
+        let points = self.points.iter().map(|state| self.from(state));
+        points.chain(self.meters.iter().filter_map(MeterState::clock_from)).min()
+    }
+
+    /// Takes the end of a reading at the time `now`; gives what it says.
+    pub fn done(&mut self, read: &Read, ended: &Ended, now: Duration) -> Said {
+        let meter = &mut self.meters[read.meter];
+        match ended {
+            Ended::Abandoned => return Said::default(),
+            Ended::Timeout | Ended::Refused(Refusal { sense: Sense::Silent, .. }) => {
+                self.rest(read, now);
+                return Said::default();
             }
-            Outcome::Answer(_) | Outcome::Refused(_) => self.slaves[slave].failures = 0,
+            Ended::Content(_) => {
+                meter.failures = 0;
+                meter.habits.answered(&read.exchange);
+            }
+            Ended::Refused(_) | Ended::Unusable(_) => meter.failures = 0,
         }
-        let together = read.points.len() > 1;
-        let mut samples = Vec::new();
-        for index in &read.points {
-            let state = &mut self.points[*index];
-            state.misconfigured = false;
-            match outcome {
-                Outcome::Answer(data) => {
-                    samples.extend(sample(&state.point, read.request.start(), data));
+        if read.points.is_empty() {
+            meter.clock_read(ended, now);
+            return Said::default();
+        }
+        match ended {
+            Ended::Content(content) => self.said(read, content, now),
+            Ended::Refused(refusal) => {
+                self.refused(read, refusal.sense, now);
+                Said::default()
+            }
+            _ => {
+                for index in &read.points {
+                    let state = &mut self.points[*index];
                     state.due = following(state.due, state.point.period, now);
                 }
-                // Perhaps only a register between them is missing: each once more, alone, from now on.
-                Outcome::Refused(2 | 3) if together => state.alone = true,
-                Outcome::Refused(1..=3) => {
-                    state.misconfigured = true;
-                    state.due = now + MISCONFIGURED_PAUSE;
-                }
-                _ => state.due = now + state.point.period.clamp(PERIOD_MIN, BUSY_PAUSE),
+                Said::default()
             }
         }
-        samples
     }
 
-    /// How many points their slave refuses for good, or no question can reach.
+    /// Whose reading it is.
+    #[must_use]
+    pub fn meter(&self, read: &Read) -> &Meter {
+        &self.meters[read.meter].meter
+    }
+
+    /// Leaves a Modbus unit alone until a late answer to somebody else's question cannot come any more.
+    pub fn hush(&mut self, unit: u8, until: Duration) {
+        let same = self.meters.iter_mut().filter(|state| state.meter.address == Address::Modbus(unit));
+        same.for_each(|state| state.quiet_until = state.quiet_until.max(until));
+    }
+
+    /// Until when a question of somebody else to a Modbus unit could meet a late answer.
+    #[must_use]
+    pub fn quiet_until(&self, unit: u8) -> Option<Duration> {
+        let mut meters = self.meters.iter();
+        meters.find(|state| state.meter.address == Address::Modbus(unit)).map(|state| state.quiet_until)
+    }
+
+    /// How many points their meter refuses for good, or no question can reach.
     #[must_use]
     pub fn misconfigured(&self) -> usize {
         self.impossible + self.points.iter().filter(|state| state.misconfigured).count()
     }
 
-    /// What the points cost when all slaves answer.
-    #[must_use]
-    pub fn budget(&self) -> Budget {
-        let (mut busy_permille, mut sweep) = (0, Duration::ZERO);
-        let mut open: Vec<usize> = (0..self.points.len()).collect();
-        while let Some(seed) = open.first().copied() {
-            let period = self.points[seed].point.period.max(PERIOD_MIN);
-            let same = |index: &usize| self.points[*index].point.period.max(PERIOD_MIN) == period;
-            let block = self.block(seed, &open.iter().copied().filter(same).collect::<Vec<_>>());
-            open.retain(|index| !block.contains(index));
-            let Some(request) = self.request(&block) else { continue };
-            let wire = self.timing.wire(request.encode().len() + request.answer_bytes());
-            let cost = self.timing.silence + wire + THINKING;
-            busy_permille += u64::try_from(cost.as_micros() * 1000 / period.as_micros()).unwrap_or(u64::MAX);
-            sweep += cost;
+    /// When a point may be asked for.
+    fn from(&self, state: &PointState) -> Duration {
+        let meter = &self.meters[state.meter];
+        let due = state.due.max(meter.quiet_until);
+        match meter.failures {
+            0 => due,
+            1..DEAD_AFTER => due.max(meter.rest_until),
+            _ => due.max(meter.rest_until).max(self.probe_from),
         }
-        Budget { busy_permille, sweep }
     }
 
-    fn rest(&mut self, slave: usize, asked: Duration, now: Duration) {
-        let slave = &mut self.slaves[slave];
-        let floor = self.timing.response_timeout * REST_TIMEOUTS;
-        let rest = floor.saturating_mul(1 << slave.failures.min(16)).min(REST_MAX).max(floor);
-        slave.failures = slave.failures.saturating_add(1);
-        slave.rest_until = now + rest;
-        if slave.failures >= DEAD_AFTER {
+    fn said(&mut self, read: &Read, content: &Content, now: Duration) -> Said {
+        let meter = &self.meters[read.meter];
+        let clock_ms = match content {
+            Content::Items { clock_ms: Some(clock_ms), .. } => Some(*clock_ms - self.zone_ms),
+            _ => meter.clock_ms(now).map(|clock_ms| clock_ms - self.zone_ms),
+        };
+        let mut said = Said::default();
+        for index in &read.points {
+            let state = &mut self.points[*index];
+            state.due = following(state.due, state.point.period, now);
+            state.misconfigured = false;
+            match point::value(&state.point, content) {
+                Ok(value) => said.samples.push(Sample {
+                    series: state.point.series,
+                    value,
+                    device_ms: None,
+                    clock_ms,
+                    retained: false,
+                }),
+                Err(Withheld::Absent) => said.absent += 1,
+                Err(Withheld::Missing | Withheld::Unit) => {
+                    said.unfit += 1;
+                    state.misconfigured = true;
+                }
+            }
+        }
+        said
+    }
+
+    fn refused(&mut self, read: &Read, sense: Sense, now: Duration) {
+        let together = read.points.len() > 1;
+        for index in &read.points {
+            let state = &mut self.points[*index];
+            state.misconfigured = false;
+            match sense {
+                // Perhaps only a register between them is missing: each once more, alone, from now on.
+                Sense::Part if together => state.alone = true,
+                Sense::Part | Sense::Lasting => {
+                    state.misconfigured = true;
+                    state.due = now + MISCONFIGURED_PAUSE;
+                }
+                Sense::Passing | Sense::Silent => {
+                    state.due = now + state.point.period.clamp(PERIOD_MIN, BUSY_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self, read: &Read, now: Duration) {
+        let meter = &mut self.meters[read.meter];
+        let timeout = meter.meter.timing.response_timeout;
+        let floor = timeout * REST_TIMEOUTS;
+        let rest = floor.saturating_mul(1 << meter.failures.min(16)).min(REST_MAX).max(floor);
+        meter.failures = meter.failures.saturating_add(1);
+        meter.rest_until = now + rest;
+        meter.quiet_until = now + floor;
+        meter.habits.silent();
+        if let Some(clock) = meter.clock.as_mut().filter(|_| read.points.is_empty()) {
+            clock.due = now + CLOCK_PATIENCE;
+        }
+        if meter.failures >= DEAD_AFTER {
             // The bus listens for one more timeout.
-            let spent = now.saturating_sub(asked) + self.timing.response_timeout;
-            self.probe_from = now + self.timing.response_timeout + spent * PROBE_SPACING;
+            let spent = now.saturating_sub(read.asked) + timeout;
+            self.probe_from = now + timeout + spent * PROBE_SPACING;
         }
     }
 
-    fn question(&self, seed: usize, now: Duration) -> Option<Read> {
+    fn clock(&mut self, now: Duration, patience: Duration) -> Option<Read> {
+        let due = |state: &MeterState| state.clock_from().is_some_and(|due| due + patience <= now);
+        let meter = self.meters.iter().position(due)?;
+        let MeterState { meter: settings, habits, clock, .. } = &mut self.meters[meter];
+        let want = Want::Dlt645Clock(clock.as_ref()?.edition);
+        let exchange = Exchange::new(settings, want, habits)?;
+        Some(Read { exchange, meter, points: Vec::new(), asked: now })
+    }
+
+    fn read(&mut self, seed: usize, now: Duration) -> Option<Read> {
         let due: Vec<usize> = (0..self.points.len()).filter(|index| self.points[*index].due <= now).collect();
         let points = self.block(seed, &due);
-        Some(Read { request: self.request(&points)?, points, asked: now })
+        let meter = self.points[seed].meter;
+        let want = self.want(&points);
+        let MeterState { meter: settings, habits, .. } = &mut self.meters[meter];
+        match want.and_then(|want| Exchange::new(settings, want, habits)) {
+            Some(exchange) => Some(Read { exchange, meter, points, asked: now }),
+            None => {
+                // Not reached while `is_possible` holds; whatever else, the line must not wait for it.
+                self.points[seed].due = now + MISCONFIGURED_PAUSE;
+                None
+            }
+        }
     }
 
-    /// The points of `candidates` that are read together with `seed`, by address.
+    /// The points of `candidates` that are read together with `seed`; registers by address.
     fn block(&self, seed: usize, candidates: &[usize]) -> Vec<usize> {
         let wanted = &self.points[seed];
         if wanted.alone {
             return vec![seed];
         }
-        let scale = if wanted.point.table.is_bits() { 16 } else { 1 };
         let mut near: Vec<usize> = candidates
             .iter()
             .copied()
             .filter(|index| {
                 let state = &self.points[*index];
-                state.slave == wanted.slave && state.point.table == wanted.point.table && !state.alone
+                state.meter == wanted.meter && !state.alone && together(&state.point, &wanted.point)
             })
             .collect();
-        near.sort_by_key(|index| (self.points[*index].point.address, *index));
+        let Some((_, _, table)) = registers(&wanted.point) else { return near };
+        let scale = if table.is_bits() { 16 } else { 1 };
+        let span = |index: usize| {
+            registers(&self.points[index].point)
+                .map_or((0, 0), |(address, width, _)| (address, address + width))
+        };
+        near.sort_by_key(|index| (span(*index).0, *index));
         let (mut block, mut start, mut end) = (Vec::new(), 0, 0);
         for index in near {
-            let address = u32::from(self.points[index].point.address);
-            let after = address + u32::from(self.points[index].point.kind.width());
+            let (address, after) = span(index);
             let far = address > end + u32::from(GAP_REGISTERS_MAX * scale)
                 || after.max(end) - start > u32::from(BLOCK_REGISTERS_MAX * scale);
             if block.is_empty() || far {
@@ -291,14 +388,98 @@ impl Schedule {
         block
     }
 
-    fn request(&self, block: &[usize]) -> Option<Request> {
-        let points = || block.iter().map(|index| &self.points[*index].point);
-        let start = points().map(|point| point.address).min()?;
-        let end = points().map(|point| u32::from(point.address) + u32::from(point.kind.width())).max()?;
-        let count = u16::try_from(end - u32::from(start)).ok()?;
-        let unit = self.slaves[self.points[*block.first()?].slave].unit;
-        let table = points().next()?.table;
-        Request::new(unit, table, start, count).ok()
+    /// What is asked for these points of one meter.
+    fn want(&self, block: &[usize]) -> Option<Want> {
+        let first = &self.points[*block.first()?];
+        Some(match &first.point.source {
+            Source::Dlt645 { identifier, .. } => Want::Dlt645(*identifier),
+            Source::Cjt188 { identifier, .. } => Want::Cjt188(*identifier),
+            Source::Mbus { .. } => Want::Mbus,
+            Source::Modbus { table, .. } => {
+                let Address::Modbus(unit) = self.meters[first.meter].meter.address else { return None };
+                let spans = || block.iter().filter_map(|index| registers(&self.points[*index].point));
+                let start = spans().map(|(address, ..)| address).min()?;
+                let end = spans().map(|(address, width, _)| address + width).max()?;
+                let (start, count) = (u16::try_from(start).ok()?, u16::try_from(end - start).ok()?);
+                Want::Modbus(Request::new(unit, *table, start, count).ok()?)
+            }
+        })
+    }
+}
+
+impl MeterState {
+    fn of(meter: &Meter, known: Option<&MeterState>, now: Duration) -> Self {
+        let edition = meter.points.iter().find_map(|point| match (&meter.address, &point.source) {
+            (Address::Dlt645(_), Source::Dlt645 { identifier, .. }) => Some(identifier.edition()),
+            _ => None,
+        });
+        let old = known.and_then(|known| known.clock.as_ref());
+        let clock = edition.filter(|_| meter.watch_clock).map(|edition| Clock {
+            edition,
+            due: old.map_or(now, |old| old.due),
+            shown: old.and_then(|old| old.shown),
+        });
+        Self {
+            meter: meter.clone(),
+            habits: known.map(|known| known.habits).unwrap_or_default(),
+            failures: known.map_or(0, |known| known.failures),
+            rest_until: known.map_or(Duration::ZERO, |known| known.rest_until),
+            quiet_until: known.map_or(Duration::ZERO, |known| known.quiet_until),
+            clock,
+        }
+    }
+
+    /// When its clock may be read: a meter that does not answer is not asked for the time.
+    fn clock_from(&self) -> Option<Duration> {
+        self.clock.as_ref().filter(|_| self.failures == 0).map(|clock| clock.due.max(self.quiet_until))
+    }
+
+    fn clock_read(&mut self, ended: &Ended, now: Duration) {
+        let Some(clock) = &mut self.clock else { return };
+        clock.due = now + CLOCK_PERIOD;
+        clock.shown = match ended {
+            Ended::Content(Content::Clock(Some(ms))) => Some((*ms, now)),
+            Ended::Content(_) => None,
+            _ => clock.shown,
+        };
+    }
+
+    /// What its clock shows at `now`, by what it showed when it was read.
+    fn clock_ms(&self, now: Duration) -> Option<i64> {
+        let (ms, at) = self.clock.as_ref()?.shown?;
+        Some(ms + i64::try_from(now.saturating_sub(at).as_millis()).ok()?)
+    }
+}
+
+/// Address, width and table of a Modbus point.
+fn registers(point: &Point) -> Option<(u32, u32, crate::codec::modbus::Table)> {
+    match &point.source {
+        Source::Modbus { table, address, kind, .. } => Some(((*address).into(), kind.width().into(), *table)),
+        _ => None,
+    }
+}
+
+/// Whether two points of one meter may come with one answer.
+fn together(one: &Point, other: &Point) -> bool {
+    match (&one.source, &other.source) {
+        (Source::Modbus { table: one, .. }, Source::Modbus { table: other, .. }) => one == other,
+        (Source::Dlt645 { identifier: one, .. }, Source::Dlt645 { identifier: other, .. }) => one == other,
+        (Source::Cjt188 { identifier: one, .. }, Source::Cjt188 { identifier: other, .. }) => one == other,
+        (Source::Mbus { .. }, Source::Mbus { .. }) => true,
+        _ => false,
+    }
+}
+
+fn is_possible(meter: &Meter, point: &Point) -> bool {
+    match (&meter.address, &point.source) {
+        (Address::Modbus(unit), Source::Modbus { table, address, kind, .. }) => {
+            let reached = Request::new(*unit, *table, *address, kind.width()).is_ok();
+            reached && table.is_bits() == (*kind == RegisterKind::Bit)
+        }
+        (Address::Dlt645(_), Source::Dlt645 { .. })
+        | (Address::Cjt188(_), Source::Cjt188 { .. })
+        | (Address::Mbus(_), Source::Mbus { .. }) => true,
+        _ => false,
     }
 }
 
@@ -309,233 +490,5 @@ fn following(due: Duration, period: Duration, now: Duration) -> Duration {
     due + period.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX))
 }
 
-fn sample(point: &Point, start: u16, data: &[u8]) -> Option<Sample> {
-    let value = point.kind.read(data, usize::from(point.address - start), &point.absent)?;
-    Some(Sample { series: point.series, value, device_ms: None, retained: false })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::codec::modbus::{Order, Table};
-    use crate::device::serial::{Parity, Slave};
-    use crate::model::{SeriesKey, Value};
-
-    fn point(series: u32, table: Table, address: u16, kind: RegisterKind, period: u64) -> Point {
-        let period = Duration::from_secs(period);
-        Point { series: SeriesKey(series), table, address, kind, absent: Vec::new(), period }
-    }
-
-    fn port(slaves: Vec<(u8, Vec<Point>)>) -> PortSettings {
-        let slaves = slaves.into_iter().map(|(unit, points)| Slave {
-            device: format!("slave-{unit}").parse().expect("a device id"),
-            unit,
-            points,
-        });
-        PortSettings {
-            name: "roof".into(),
-            path: "/dev/null".into(),
-            baud: 9600,
-            parity: Parity::None,
-            stop_bits: 1,
-            response_timeout: Duration::from_secs(1),
-            silence: Duration::from_millis(20),
-            echo: false,
-            slaves: slaves.collect(),
-        }
-    }
-
-    fn holding(addresses: &[u16]) -> Vec<Point> {
-        let each = addresses.iter().zip(0..);
-        each.map(|(address, series)| point(series, Table::Holding, *address, RegisterKind::U16, 10)).collect()
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// Zeros for every question, until nothing is due; gives (unit, start, count).
-    fn drain(schedule: &mut Schedule, now: Duration) -> Vec<(u8, u16, u16)> {
-        let mut asked = Vec::new();
-        while let Next::Ask(read) = schedule.next(now) {
-            let request = read.request;
-            asked.push((request.unit(), request.start(), request.count()));
-            schedule.done(&read, &Outcome::Answer(vec![0; request.data_bytes()]), now);
-        }
-        asked
-    }
-
-    #[test]
-    fn neighbours_are_read_together() {
-        use RegisterKind::{Bit, F32, U16};
-        let bit = |address| point(0, Table::Coil, address, Bit, 10);
-        let wide = point(0, Table::Holding, 3, F32(Order::Abcd), 10);
-        let input = point(0, Table::Input, 1, U16, 10);
-        let rare = point(0, Table::Holding, 1, U16, 60);
-        type Asked = &'static [(u8, u16, u16)];
-        let cases: Vec<(Vec<Point>, Asked)> = vec![
-            (holding(&[5]), &[(1, 5, 1)]),
-            (holding(&[0, 9]), &[(1, 0, 10)]),
-            (holding(&[0, 10]), &[(1, 0, 1), (1, 10, 1)]),
-            (holding(&[20, 0, 10]), &[(1, 20, 1), (1, 0, 1), (1, 10, 1)]),
-            (holding(&[0, 8, 16, 24, 32, 40, 48, 56, 59]), &[(1, 0, 60)]),
-            (holding(&[0, 8, 16, 24, 32, 40, 48, 56, 60]), &[(1, 0, 57), (1, 60, 1)]),
-            (vec![wide.clone(), input, rare], &[(1, 1, 4), (1, 1, 1)]),
-            (vec![bit(0), bit(128), bit(300)], &[(1, 0, 129), (1, 300, 1)]),
-            (vec![wide.clone(), wide], &[(1, 3, 2)]),
-        ];
-        for (points, expected) in cases {
-            let mut schedule = Schedule::new(&port(vec![(1, points.clone())]), seconds(0));
-            assert_eq!(drain(&mut schedule, seconds(0)), expected, "{points:?}");
-        }
-    }
-
-    #[test]
-    fn each_point_keeps_its_period_and_its_phase() {
-        let points = vec![
-            point(0, Table::Holding, 0, RegisterKind::U16, 10),
-            point(1, Table::Holding, 1, RegisterKind::U16, 30),
-        ];
-        let mut schedule = Schedule::new(&port(vec![(1, points)]), seconds(0));
-        assert_eq!(drain(&mut schedule, seconds(0)), [(1, 0, 2)]);
-        for (now, asked, next) in [(9, 0, 10), (10, 1, 20), (29, 1, 30), (30, 1, 40), (75, 1, 80)] {
-            assert_eq!(drain(&mut schedule, seconds(now)).len(), asked, "at {now}");
-            assert_eq!(schedule.next(seconds(now)), Next::Wait(seconds(next)), "at {now}");
-        }
-    }
-
-    #[test]
-    fn an_answer_becomes_samples_and_no_value_becomes_none() {
-        let mut points = holding(&[0, 4, 2]);
-        points[1].absent = vec![0x7FFF];
-        points.push(point(9, Table::Holding, 4, RegisterKind::BitOf(0), 10));
-        let mut schedule = Schedule::new(&port(vec![(1, points)]), seconds(0));
-        let Next::Ask(read) = schedule.next(seconds(0)) else { panic!("all are due") };
-        assert_eq!(read.points(), 4);
-        let answer = Outcome::Answer(vec![0, 1, 9, 9, 0, 3, 9, 9, 0x7F, 0xFF]);
-        let mut samples = schedule.done(&read, &answer, seconds(0));
-        samples.sort_by_key(|sample| sample.series);
-        let values: Vec<_> = samples.into_iter().map(|sample| (sample.series.0, sample.value)).collect();
-        let expected = [(0, Value::Number(1.into())), (2, Value::Number(3.into())), (9, Value::Flag(true))];
-        assert_eq!(values, expected);
-    }
-
-    #[test]
-    fn a_block_with_a_hole_is_read_one_by_one_from_then_on() {
-        let mut schedule = Schedule::new(&port(vec![(1, holding(&[0, 4]))]), seconds(0));
-        let Next::Ask(block) = schedule.next(seconds(0)) else { panic!("all are due") };
-        schedule.done(&block, &Outcome::Refused(2), seconds(0));
-        assert_eq!(schedule.misconfigured(), 0);
-        for now in [0, 10, 20] {
-            assert_eq!(drain(&mut schedule, seconds(now)), [(1, 0, 1), (1, 4, 1)], "at {now}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_decides_when_the_point_is_asked_again() {
-        for (code, again, misconfigured) in [
-            (1, 600, 1),
-            (2, 600, 1),
-            (3, 600, 1),
-            (4, 10, 0),
-            (5, 10, 0),
-            (6, 10, 0),
-            (8, 10, 0),
-            (11, 4, 0),
-        ] {
-            let mut schedule = Schedule::new(&port(vec![(1, holding(&[7]))]), seconds(0));
-            let Next::Ask(read) = schedule.next(seconds(0)) else { panic!("it is due") };
-            assert!(schedule.done(&read, &Outcome::Refused(code), seconds(0)).is_empty());
-            assert_eq!(schedule.next(seconds(0)), Next::Wait(seconds(again)), "exception {code}");
-            assert_eq!(schedule.misconfigured(), misconfigured, "exception {code}");
-            assert_eq!(drain(&mut schedule, seconds(again)).len(), 1);
-            assert_eq!(schedule.misconfigured(), 0, "an answer clears it");
-        }
-    }
-
-    #[test]
-    fn a_silent_slave_rests_longer_and_longer_and_an_answer_wakes_it() {
-        let mut schedule = Schedule::new(&port(vec![(1, holding(&[0]))]), seconds(0));
-        let mut now = seconds(0);
-        let mut rests = Vec::new();
-        for _ in 0..9 {
-            let Next::Ask(read) = schedule.next(now) else { panic!("a probe is due at {now:?}") };
-            now += seconds(1);
-            schedule.done(&read, &Outcome::Timeout, now);
-            let Next::Wait(until) = schedule.next(now) else { panic!("it rests") };
-            rests.push((until - now).as_secs());
-            now = until;
-        }
-        assert_eq!(rests, [4, 8, 19, 32, 64, 128, 256, 300, 300]);
-        assert_eq!(drain(&mut schedule, now).len(), 1);
-        assert_eq!(schedule.next(now), Next::Wait(following(seconds(0), seconds(10), now)));
-    }
-
-    /// Of six slaves five are dead; a dead one costs two seconds a question.
-    #[test]
-    fn the_others_keep_their_rate() {
-        let every_second =
-            |unit: u8| (unit, vec![point(unit.into(), Table::Holding, 0, RegisterKind::U16, 1)]);
-        let mut schedule = Schedule::new(&port((1..=6).map(every_second).collect()), seconds(0));
-        let (mut now, mut answers, mut probes) = (seconds(0), 0, [0; 7]);
-        let hour = seconds(3600);
-        while now < hour {
-            match schedule.next(now) {
-                Next::Ask(read) if read.request.unit() == 1 => {
-                    now += Duration::from_millis(50);
-                    answers += 1;
-                    schedule.done(&read, &Outcome::Answer(vec![0, 0]), now);
-                }
-                Next::Ask(read) => {
-                    probes[usize::from(read.request.unit())] += 1;
-                    now += seconds(1);
-                    schedule.done(&read, &Outcome::Timeout, now);
-                    now += seconds(1);
-                }
-                Next::Wait(until) => now = until,
-                Next::Never => panic!("there is always something to come"),
-            }
-        }
-        assert!(answers > 3600 * 9 / 10, "{answers}");
-        assert!(probes[2..].iter().all(|count| (10..40).contains(count)), "{probes:?}");
-    }
-
-    #[test]
-    fn new_settings_keep_what_is_known() {
-        let mut settings = port(vec![(1, holding(&[0])), (2, holding(&[0]))]);
-        let mut schedule = Schedule::new(&settings, seconds(0));
-        for outcome in [Outcome::Timeout, Outcome::Answer(vec![0, 0])] {
-            let Next::Ask(read) = schedule.next(seconds(0)) else { panic!("two are due") };
-            schedule.done(&read, &outcome, seconds(0));
-        }
-        settings.slaves.insert(0, Slave { unit: 9, ..settings.slaves[0].clone() });
-        schedule.rebuild(&settings, seconds(1));
-        assert_eq!(drain(&mut schedule, seconds(1)), [(9, 0, 1)], "1 rests and 2 has been read");
-        assert_eq!(drain(&mut schedule, seconds(4)), [(1, 0, 1)]);
-        settings.slaves.clear();
-        schedule.rebuild(&settings, seconds(5));
-        assert_eq!(schedule.next(seconds(5)), Next::Never);
-    }
-
-    #[test]
-    fn a_point_that_no_question_reaches_is_counted_and_stops_nothing() {
-        let mut points = holding(&[1]);
-        points.push(point(1, Table::Holding, 65_535, RegisterKind::U32(Order::Abcd), 10));
-        points.push(point(2, Table::Coil, 0, RegisterKind::U16, 10));
-        points.push(point(3, Table::Input, 0, RegisterKind::Bit, 10));
-        let mut schedule = Schedule::new(&port(vec![(1, points), (0, holding(&[0]))]), seconds(0));
-        assert_eq!(schedule.misconfigured(), 4);
-        assert_eq!(drain(&mut schedule, seconds(0)), [(1, 1, 1)]);
-    }
-
-    #[test]
-    fn the_budget_is_the_time_on_the_wire() {
-        // 8 + 15 characters of 10 bits at 9600 baud, 20 ms of silence, 100 ms of thought; every 10 s.
-        let mut settings = port(vec![(1, holding(&[0, 4])), (2, holding(&[0, 4]))]);
-        let one = Duration::from_secs(1) * 10 / 9600 * 23 + Duration::from_millis(120);
-        let budget = Schedule::new(&settings, seconds(0)).budget();
-        assert_eq!(budget, Budget { busy_permille: 28, sweep: one * 2 });
-        settings.slaves[0].points[1].period = seconds(1);
-        assert!(Schedule::new(&settings, seconds(0)).budget().busy_permille > 140);
-    }
-}
+mod tests;
