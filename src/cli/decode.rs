@@ -48,7 +48,7 @@ pub enum OptionError {
     #[error("direction {0:?}: one of request, response, stream")]
     Direction(String),
     /// Not a register type.
-    #[error("type {0:?}: TYPE[:ORDER][@AT] like int16, float32:CDAB, uint64:HGFEDCBA@4")]
+    #[error("type {0:?}: TYPE[:ORDER][@AT] like int16, float32:CDAB, uint64:HGFEDCBA@4, text:8@10, bit3")]
     Type(String),
 }
 
