@@ -4,6 +4,7 @@
 //! one object for each line of hex, in order, whatever the line holds; memory is bounded by the longest line. It opens no
 //! port and reads no configuration.
 
+mod mbus;
 mod modbus;
 
 pub use modbus::ReadAs;
@@ -20,8 +21,10 @@ pub const LINE_CHARS_MAX: usize = 1 << 20;
 type Decode = fn(&[u8], &Options, &mut Vec<u8>) -> io::Result<()>;
 
 /// All decoders, by the name of their protocol.
-const PROTOCOLS: &[(&str, Decode)] =
-    &[("modbus", |bytes, options, out| object(&modbus::line(bytes, options), out))];
+const PROTOCOLS: &[(&str, Decode)] = &[
+    ("mbus", |bytes, _, out| object(&mbus::line(bytes), out)),
+    ("modbus", |bytes, options, out| object(&modbus::line(bytes, options), out)),
+];
 
 /// Why nothing more is decoded. A line that is no frame is not an error but an answer.
 #[derive(Debug, thiserror::Error)]
