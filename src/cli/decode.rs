@@ -5,6 +5,7 @@
 //! port and reads no configuration.
 
 mod cjt188;
+mod mbus;
 mod modbus;
 
 pub use modbus::ReadAs;
@@ -23,6 +24,7 @@ type Decode = fn(&[u8], &Options, &mut Vec<u8>) -> io::Result<()>;
 /// All decoders, by the name of their protocol.
 const PROTOCOLS: &[(&str, Decode)] = &[
     ("cjt188", |bytes, _, out| object(&cjt188::decode(bytes), out)),
+    ("mbus", |bytes, _, out| object(&mbus::line(bytes), out)),
     ("modbus", |bytes, options, out| object(&modbus::line(bytes, options), out)),
 ];
 
