@@ -3,6 +3,8 @@
 //! Guarantees: one object for each line of hex, in order, whatever the line holds; garbage around frames is skipped and
 //! counted; numbers that need to be exact are strings. It opens no port and reads no configuration.
 
+mod dlt645;
+
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::str::FromStr;
@@ -19,7 +21,7 @@ pub const LINE_CHARS_MAX: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// No decoder of that name.
-    #[error("protocol {0:?} is not known; decoders exist for: modbus")]
+    #[error("protocol {0:?} is not known; decoders exist for: modbus, dlt645")]
     Protocol(String),
     /// Input or output.
     #[error("decode: {0}")]
@@ -107,7 +109,7 @@ impl FromStr for ReadAs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example: smallbrain decode modbus --direction response 01040202223849")]
 pub struct Args {
-    /// modbus
+    /// modbus or dlt645
     protocol: String,
     /// Frames as hex digits; without any, lines of hex digits on stdin
     hex: Vec<String>,
@@ -159,10 +161,10 @@ pub fn run_with(
     mut input: impl BufRead,
     output: impl Write,
 ) -> Result<(), DecodeError> {
-    if protocol != "modbus" {
+    if !["modbus", "dlt645"].contains(&protocol) {
         return Err(DecodeError::Protocol(protocol.into()));
     }
-    let mut decoder = Decoder { options, output: io::BufWriter::new(output), bytes: Vec::new() };
+    let mut decoder = Decoder { protocol, options, output: io::BufWriter::new(output), bytes: Vec::new() };
     if !hex.is_empty() {
         if hex.iter().all(|text| text.len() <= 2) {
             decoder.line(hex.concat().as_bytes())?;
@@ -195,6 +197,7 @@ pub fn run_with(
 }
 
 struct Decoder<'o, W: Write> {
+    protocol: &'o str,
     options: &'o Options,
     output: io::BufWriter<W>,
     bytes: Vec<u8>,
@@ -208,6 +211,10 @@ impl<W: Write> Decoder<'_, W> {
         let line = if text.len() > LINE_CHARS_MAX {
             Line::invalid("too_long")
         } else if parse_hex(text, &mut self.bytes) {
+            if self.protocol == "dlt645" {
+                serde_json::to_writer(&mut self.output, &dlt645::decode(&self.bytes))?;
+                return self.output.write_all(b"\n");
+            }
             decode(&self.bytes, self.options)
         } else {
             Line::invalid("hex")
