@@ -141,7 +141,7 @@ impl Inside {
         metrics.extend(self.mqtt.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.share.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            metrics.extend(port.iter());
+            metrics.extend(port.all());
         }
         metrics
     }

@@ -24,7 +24,7 @@ type Decode = fn(&[u8], &Options, &mut Vec<u8>) -> io::Result<()>;
 
 /// All decoders, by the name of their protocol.
 const PROTOCOLS: &[(&str, Decode)] = &[
-    ("cjt188", |bytes, _, out| object(&cjt188::decode(bytes), out)),
+    ("cjt188", |bytes, _, out| object(&cjt188::line(bytes), out)),
     ("dlt645", |bytes, _, out| object(&dlt645::line(bytes), out)),
     ("mbus", |bytes, _, out| object(&mbus::line(bytes), out)),
     ("modbus", |bytes, options, out| object(&modbus::line(bytes, options), out)),

@@ -117,7 +117,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// All frames of a line, and what lies between them.
-pub(super) fn decode(bytes: &[u8]) -> Line<'_> {
+pub(super) fn line(bytes: &[u8]) -> Line<'_> {
     let (mut frames, mut at, mut garbage) = (Vec::new(), 0, 0);
     while at < bytes.len() {
         let skipped = match cjt188::scan(&bytes[at..]) {

@@ -113,7 +113,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// All frames of a line; without any, why there is none.
-pub(super) fn decode(bytes: &[u8]) -> Line {
+pub(super) fn line(bytes: &[u8]) -> Line {
     let (mut frames, mut rest, mut skipped) = (Vec::new(), bytes, 0);
     while !rest.is_empty() {
         let taken = match scan(rest) {

@@ -203,6 +203,12 @@ impl ValveCommand {
         frame::sealed(LEADER_MAX, asked.kind, asked.address, asked.function, &[first, second, ser, order])
     }
 
+    /// Bytes of the answer: its frame with identifier, serial number and status, and some leader.
+    #[must_use]
+    pub fn answer_bytes(&self) -> usize {
+        usize::from(LEADER) + frame::OVERHEAD_BYTES + 5
+    }
+
     /// Whether the meter took or refused the command, if `frame` is its answer. The valve moves for seconds after it: its
     /// state is in the next reading.
     #[must_use]

@@ -115,7 +115,12 @@ pub(super) fn settings(
             let modbus = point.modbus.as_ref()?;
             Some(Point {
                 series: *series,
-                source: Source::Modbus { table: modbus.table, address: modbus.address, kind: modbus.kind, absent: modbus.absent.clone() },
+                source: Source::Modbus {
+                    table: modbus.table,
+                    address: modbus.address,
+                    kind: modbus.kind,
+                    absent: modbus.absent.clone(),
+                },
                 unit: String::new(),
                 period: modbus.period,
                 writable: None,
@@ -123,7 +128,14 @@ pub(super) fn settings(
         });
         let line = Line { baud: 9600, parity: Parity::None, stop_bits: 1 };
         let ms = Duration::from_millis;
-        Some(Meter { device: fleet.devices[device].id.clone(), address: Address::Modbus(unit), line, timing: Timing::of(line, ms(20), ms(50), ms(1000)), watch_clock: false, points: points.collect() })
+        Some(Meter {
+            device: fleet.devices[device].id.clone(),
+            address: Address::Modbus(unit),
+            line,
+            timing: Timing::of(line, ms(20), ms(50), ms(1000)),
+            watch_clock: false,
+            points: points.collect(),
+        })
     };
     let port = |port: Port| PortSettings {
         meters: port.slaves.into_iter().filter_map(slave).collect(),

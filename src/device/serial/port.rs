@@ -17,7 +17,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Content, Exchange};
-use super::master::{Action, ERRANDS_MAX, ErrandId, Event, Failed, Master};
+use super::master::{Action, ErrandId, Event, Failed, Master};
 use super::question::Question;
 use super::schedule::{Ended, Said};
 use super::{Counters, Line, Parity, PortSettings, write};
@@ -189,7 +189,7 @@ struct Tty {
 struct Port {
     master: Master,
     receipts: VecDeque<Receipt>,
-    /// At most [`ERRANDS_MAX`] and one in flight.
+    /// At most [`super::master::ERRANDS_MAX`] and one in flight.
     replies: HashMap<u64, Reply>,
     /// The last errand's number.
     errand: u64,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::modbus::{Order, Table};
-use crate::device::serial::question::{Answer, Asked};
+use crate::device::serial::question::Asked;
 use crate::device::serial::{Line, Parity, Timing};
 use crate::model::{SeriesKey, Value};
 
