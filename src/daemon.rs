@@ -112,6 +112,7 @@ impl std::fmt::Display for Addresses {
 /// A serial port's task.
 struct Port {
     settings: watch::Sender<Arc<serial::PortSettings>>,
+    desk: serial::Desk,
     stop: CancellationToken,
 }
 
@@ -140,7 +141,7 @@ impl Inside {
         metrics.extend(self.mqtt.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.share.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            metrics.extend(port.iter());
+            metrics.extend(port.all());
         }
         metrics
     }
@@ -366,6 +367,7 @@ impl Daemon {
             self.inside.ports.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
             let (name, stop) = (settings.name.clone(), self.stop.child_token());
             let settings = watch::Sender::new(Arc::new(settings));
+            let (desk, errands) = serial::Desk::new();
             let (receiver, intake, clock, ends) =
                 (settings.subscribe(), self.intake.clone(), self.clock.clone(), stop.clone());
             self.tasks.spawn(keep(name.clone(), stop.clone(), move || {
@@ -374,10 +376,11 @@ impl Daemon {
                     intake.clone(),
                     clock.clone(),
                     counters.clone(),
+                    errands.clone(),
                     ends.clone(),
                 )
             }));
-            self.ports.insert(name, Port { settings, stop });
+            self.ports.insert(name, Port { settings, desk, stop });
         }
     }
 

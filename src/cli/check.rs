@@ -59,7 +59,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let mut devices: Vec<_> = points().map(|point| &point.device).collect();
     devices.dedup();
     let collected = points().filter(|point| point.treatment.is_some()).count();
-    let slaves: usize = config.ports.iter().map(|port| port.slaves.len()).sum();
+    let slaves: usize = config.ports.iter().map(|port| port.meters.len()).sum();
     let files: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
     writeln!(out, "files       {}", files.join(", "))?;
     let gateway = &config.gateway;

@@ -1,8 +1,39 @@
 //! DL/T 645: electricity meters, editions 2007 and 1997, reading.
 //!
-//! Source: DL/T 645-2007 (clause numbers below) and DL/T 645-1997. Guarantees: no panic on any bytes; a frame is only what
-//! has both start bytes, a possible length, the right checksum and the end byte; an answer is only what has the address,
-//! the function and the data identifier of its question. It writes nothing to a meter.
+//! Source: DL/T 645-2007 (clause numbers in this module) and what implementations and captures agree on of DL/T 645-1997.
+//! Guarantees: no panic on any bytes; a frame is only what has both start bytes, digits for an address, a possible length,
+//! the right checksum and the end byte; an answer is only what has the address, the function and the data identifier of its
+//! question. It writes nothing to a meter but, with [`TimeBroadcast`], the time to all of them.
+//!
+//! # Names of items
+//!
+//! | names | of |
+//! |---|---|
+//! | `forward_active_energy_total` | what is counted: combined, forward, reverse active; combined reactive 1, 2; quadrant 1 to 4 reactive; forward, reverse apparent; associated, fundamental, harmonic, copper and iron loss active |
+//! | `phase_a_forward_active_energy` | the same of one phase, which has no tariffs |
+//! | `forward_active_max_demand_total`, `forward_active_max_demand_time_total` | the largest demand and its minute |
+//! | `…_tariff_1`, for `…_total` | one tariff, 1 to 63 |
+//! | `…_settlement_1` behind it | as it was on the last settlement day but 0, 1 to 12 |
+//! | `voltage_a`, `active_power_total`, `active_power_a` | what is measured, by phase and in total |
+//! | `voltage_harmonic_a_3` | by phase and order |
+//! | `daily_freeze_time`, `daily_freeze_forward_active_energy_total` | the last daily freeze; `…_day_2` is the one before it |
+//! | `status_4.loss_of_voltage` | a bit of status word 4, true when it is 1; words 4, 5, 6 are phases A, B, C |
+//! | `date`, `weekday`, `time`, `meter_number`, `meter_temperature`, … | what there is one of |
+//!
+//! Both editions use the same name for the same thing. [`item_names`] tells those of an identifier.
+
+mod frame;
+mod items;
+mod request;
+mod table;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use frame::{FRAME_BYTES_MAX, Fault, Frame, examine, scan};
+pub use items::{ItemError, bad_digits, item_names, items, known};
+pub use request::{Answer, FOLLOW_FRAMES_MAX, Refusal, Request};
+pub use time::{TimeBroadcast, clock_ms};
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,6 +82,25 @@ impl Identifier {
     #[must_use]
     pub fn number(self) -> u32 {
         self.number
+    }
+
+    /// The identifier at the front of an answer's or a question's data, and the rest; none when they are too short.
+    #[must_use]
+    pub fn split(edition: Edition, data: &[u8]) -> Option<(Self, &[u8])> {
+        match edition {
+            Edition::V1997 => {
+                data.split_first_chunk().map(|(bytes, rest)| (Self::v1997(u16::from_le_bytes(*bytes)), rest))
+            }
+            Edition::V2007 => {
+                data.split_first_chunk().map(|(bytes, rest)| (Self::v2007(u32::from_le_bytes(*bytes)), rest))
+            }
+        }
+    }
+
+    /// As it goes over the wire, but for the 33H: the lowest byte first.
+    fn wire(self) -> Vec<u8> {
+        let bytes = if self.edition == Edition::V1997 { 2 } else { 4 };
+        self.number.to_le_bytes()[..bytes].to_vec()
     }
 }
 

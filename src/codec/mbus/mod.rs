@@ -4,6 +4,23 @@
 //! bytes again, as exact decimals. Guarantees: no panic on any bytes; a frame is only what has its start bytes, both lengths
 //! alike, the right checksum and the end byte. It writes nothing but link resets, selections and requests for data.
 
+mod fixed;
+mod frame;
+mod items;
+mod request;
+mod telegram;
+mod value;
+mod vif;
+
+#[cfg(test)]
+mod tests;
+
+pub use fixed::Fixed;
+pub use frame::{FRAME_BYTES_MAX, Fault, Frame, examine, scan};
+pub use items::items;
+pub use request::{Answer, Refusal, Request, SELECTED};
+pub use telegram::{Error, Function, Header, Maker, Record, Telegram, records};
+
 use std::fmt;
 use std::str::FromStr;
 

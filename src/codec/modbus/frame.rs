@@ -5,11 +5,14 @@
 
 use std::fmt;
 
-use super::crc16;
+use super::{Exception, crc16};
 use crate::codec::Scan;
 
 /// Unit, 253 bytes of PDU, CRC (Serial Line V1.02 §2.5.1).
 pub const FRAME_BYTES_MAX: usize = 256;
+
+/// The encapsulated function of FC 43 that reads a device's identification (V1.1b3 §6.21).
+pub(super) const MEI_IDENTIFICATION: u8 = 14;
 
 /// Who sent it. The bytes alone do not always tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,30 +80,69 @@ pub enum Body<'a> {
         /** Packed bits or registers. */
         data: &'a [u8],
     },
+    /// Question of FC 7 and 17, which is nothing more.
+    Ask,
+    /// Answer of FC 7: eight coils whose meaning is the slave's.
+    Status(u8),
+    /// Answer of FC 17: what the slave says of itself.
+    Server(&'a [u8]),
+    /// FC 22, both directions: the register becomes (itself and `and`) or (`or` and not `and`).
+    MaskWrite {
+        /** Address. */
+        address: u16,
+        /** Bits that stay. */
+        and: u16,
+        /** Bits that are set where they do not stay. */
+        or: u16,
+    },
+    /// Question of FC 23: writes, then reads.
+    ReadWrite {
+        /** First address to read. */
+        start: u16,
+        /** How many to read. */
+        count: u16,
+        /** First address to write. */
+        write_start: u16,
+        /** Registers to write. */
+        data: &'a [u8],
+    },
+    /// Question of FC 43/14.
+    ReadIdentification {
+        /** 1 basic, 2 regular, 3 extended, 4 one object. */
+        code: u8,
+        /** The first object. */
+        object: u8,
+    },
+    /// Answer of FC 43/14.
+    Identification {
+        /** As asked. */
+        code: u8,
+        /** 1 to 3: what the slave has; 80H more: it gives single objects. */
+        conformity: u8,
+        /** The object to go on with, when there are more. */
+        next: Option<u8>,
+        /** The objects. */
+        objects: Objects<'a>,
+    },
     /// A slave says no.
     Exception(Exception),
     /// Any other function whose length is known.
     Other(&'a [u8]),
 }
 
-/// Why a slave says no (V1.1b3 §7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exception(pub u8);
+/// Objects of an answer of FC 43/14, each inside of the frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Objects<'a>(&'a [u8]);
 
-impl fmt::Display for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            1 => "illegal function",
-            2 => "illegal data address",
-            3 => "illegal data value",
-            4 => "device failure",
-            5 => "acknowledge",
-            6 => "busy",
-            7 => "negative acknowledge",
-            8 => "memory parity error",
-            0x0A => "gateway path unavailable",
-            0x0B => "gateway target did not answer",
-            code => return write!(f, "exception {code}"),
+impl<'a> Objects<'a> {
+    /// Number and content of each.
+    pub fn iter(self) -> impl Iterator<Item = (u8, &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (head, tail) = rest.split_at_checked(2)?;
+            let (content, behind) = tail.split_at_checked(head[1].into())?;
+            rest = behind;
+            Some((head[0], content))
         })
     }
 }
@@ -163,9 +205,30 @@ fn length(bytes: &[u8], direction: Direction) -> Result<usize, Fault> {
         (Direction::Request, 16) => 9 + even(nonzero(counted(6)?)?)?,
         (Direction::Request, 23) => 13 + even(nonzero(counted(10)?)?)?,
         (_, 22) => 10,
+        (_, 0x2B) => identification(bytes, direction)?,
         _ => return Err(Fault::Unknown),
     };
     if len > FRAME_BYTES_MAX { Err(Fault::Unknown) } else { Ok(len) }
+}
+
+/// Bytes of a frame of FC 43/14 (V1.1b3 §6.21): an answer is as long as its objects say, one by one.
+fn identification(bytes: &[u8], direction: Direction) -> Result<usize, Fault> {
+    let byte = |at: usize| bytes.get(at).copied().ok_or(Fault::Short);
+    if byte(2)? != MEI_IDENTIFICATION || !(1..=4).contains(&byte(3)?) {
+        return Err(Fault::Unknown);
+    }
+    if direction == Direction::Request {
+        return Ok(7);
+    }
+    let mut end = 8;
+    for behind in (0..usize::from(byte(7)?)).rev() {
+        // Number and length of each that follows, and the checksum, still have to fit.
+        if end + 2 + 2 * behind + 2 > FRAME_BYTES_MAX {
+            return Err(Fault::Unknown);
+        }
+        end += 2 + usize::from(byte(end + 1)?);
+    }
+    Ok(end + 2)
 }
 
 fn nonzero(count: usize) -> Result<usize, Fault> {
@@ -200,146 +263,46 @@ fn body(function: u8, data: &[u8], direction: Direction) -> Option<Body<'_>> {
             _ => return None,
         },
         (_, 6) => Body::WriteRegister { address: word(0)?, value: word(2)? },
-        (_, 15 | 16) => {
-            let (start, count) = (word(0)?, word(2)?);
+        (Direction::Request, 15 | 16) => {
+            let (start, count, data) = (word(0)?, word(2)?, data.get(5..)?);
             let (max, bytes) =
                 if function == 15 { (1968, count.div_ceil(8)) } else { (123, count.saturating_mul(2)) };
-            let values = data.get(5..).unwrap_or_default();
-            let whole = direction == Direction::Response || values.len() == usize::from(bytes);
-            if !(1..=max).contains(&count) || !whole {
+            if !(1..=max).contains(&count) || data.len() != usize::from(bytes) {
                 return None;
             }
-            Body::WriteMany { start, count, data: values }
+            Body::WriteMany { start, count, data }
         }
+        (Direction::Response, 15 | 16) => {
+            let (start, count) = (word(0)?, word(2)?);
+            let max = if function == 15 { 1968 } else { 123 };
+            if !(1..=max).contains(&count) {
+                return None;
+            }
+            Body::WriteMany { start, count, data: &[] }
+        }
+        (Direction::Request, 7 | 17) => Body::Ask,
+        (Direction::Response, 7) => Body::Status(*data.first()?),
+        (Direction::Response, 17) => Body::Server(data.get(1..)?),
+        (_, 22) => Body::MaskWrite { address: word(0)?, and: word(2)?, or: word(4)? },
+        (Direction::Request, 23) => {
+            let (count, written, data) = (word(2)?, word(6)?, data.get(9..)?);
+            let possible = (1..=125).contains(&count) && (1..=121).contains(&written);
+            if !possible || data.len() != 2 * usize::from(written) {
+                return None;
+            }
+            Body::ReadWrite { start: word(0)?, count, write_start: word(4)?, data }
+        }
+        (Direction::Request, 0x2B) => Body::ReadIdentification { code: *data.get(1)?, object: *data.get(2)? },
+        (Direction::Response, 0x2B) => Body::Identification {
+            code: *data.get(1)?,
+            conformity: *data.get(2)?,
+            // Not only FF, as the standard has it: what is no "no" is a "yes".
+            next: (*data.get(3)? != 0).then_some(*data.get(4)?),
+            objects: Objects(data.get(6..)?),
+        },
         _ => Body::Other(data),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::{Request, Table};
-    use super::*;
-
-    fn sealed(mut content: Vec<u8>) -> Vec<u8> {
-        let crc = crc16(&content);
-        content.extend(crc.to_le_bytes());
-        content
-    }
-
-    /// Reads a whole capture in the given pieces, the way a bus does.
-    fn frames(pieces: &[&[u8]], direction: Direction) -> Vec<(usize, Vec<u8>)> {
-        let (mut buffer, mut gone, mut found) = (Vec::new(), 0, Vec::new());
-        for piece in pieces {
-            buffer.extend_from_slice(piece);
-            loop {
-                let used = match scan(&buffer, direction) {
-                    Scan::Need => break,
-                    Scan::Skip(count) => count,
-                    Scan::Frame { len, .. } => {
-                        found.push((gone, buffer[..len].to_vec()));
-                        len
-                    }
-                };
-                assert!((1..=buffer.len()).contains(&used));
-                buffer.drain(..used);
-                gone += used;
-            }
-            assert!(buffer.len() < FRAME_BYTES_MAX, "what waits is bounded");
-        }
-        found
-    }
-
-    #[test]
-    fn what_no_device_may_say_is_no_frame_even_with_a_good_checksum() {
-        use Direction::{Request, Response};
-        for (content, direction, fault) in [
-            (vec![1, 3, 0, 0, 0, 0], Request, Fault::Content),
-            (vec![1, 3, 0, 0, 0, 126], Request, Fault::Content),
-            (vec![1, 1, 0, 0, 7, 209], Request, Fault::Content),
-            (vec![1, 5, 0, 0, 1, 0], Request, Fault::Content),
-            (vec![1, 16, 0, 0, 0, 2, 2, 0, 0], Request, Fault::Content),
-            (vec![1, 0x83, 0], Response, Fault::Content),
-            (vec![1, 3, 3, 0, 0, 0], Response, Fault::Unknown),
-            (vec![1, 3, 0], Response, Fault::Unknown),
-            (vec![1, 3, 252, 0], Response, Fault::Unknown),
-            (vec![1, 99, 0, 0], Response, Fault::Unknown),
-            (vec![1, 3, 4, 0], Response, Fault::Short),
-        ] {
-            let bytes = sealed(content.clone());
-            assert_eq!(examine(&bytes, direction), Err(fault), "{content:?}");
-        }
-    }
-
-    #[test]
-    fn a_long_length_in_the_garbage_gives_way_to_the_frame_behind_it() {
-        let good = sealed(vec![9, 4, 2, 1, 2]);
-        let mut capture = vec![0x07, 0x03, 0x04];
-        capture.extend(&good);
-        capture.extend([0; 8]);
-        assert_eq!(frames(&[&capture], Direction::Response), [(3, good)]);
-    }
-
-    fn responses() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            (1..248u8, 1..5u8, proptest::collection::vec(any::<u8>(), 1..60)).prop_map(
-                |(unit, function, mut data)| {
-                    if function > 2 && data.len() % 2 == 1 {
-                        data.push(0);
-                    }
-                    let mut content = vec![unit, function, data.len() as u8];
-                    content.extend(data);
-                    sealed(content)
-                }
-            ),
-            (1..248u8, 1..5u8, 1..12u8).prop_map(|(unit, function, code)| sealed(vec![
-                unit,
-                function | 0x80,
-                code
-            ])),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_in_any_split_end_and_the_split_does_not_matter(
-            bytes in proptest::collection::vec(any::<u8>(), 0..600),
-            at in 0..600usize,
-            asked in any::<bool>(),
-        ) {
-            let direction = if asked { Direction::Request } else { Direction::Response };
-            let (head, tail) = bytes.split_at(at.min(bytes.len()));
-            prop_assert_eq!(frames(&[&bytes], direction), frames(&[head, tail], direction));
-        }
-
-        #[test]
-        fn a_frame_is_found_whole_wherever_it_is_split(frame in responses(), at in 0..70usize) {
-            let (head, tail) = frame.split_at(at.min(frame.len()));
-            prop_assert_eq!(frames(&[head, tail], Direction::Response), vec![(0, frame.clone())]);
-        }
-
-        /// The length being the same, CRC-16 sees every change within 16 bits.
-        #[test]
-        fn one_wrong_byte_never_makes_another_answer(
-            frame in responses(),
-            at in any::<proptest::sample::Index>(),
-            flip in 1..=255u8,
-        ) {
-            let Ok((_, whole)) = examine(&frame, Direction::Response) else { panic!("a frame") };
-            let count = match whole.body {
-                Body::Bits(data) => data.len() * 8,
-                Body::Registers(data) => data.len() / 2,
-                _ => 1,
-            };
-            let table = [Table::Coil, Table::Discrete, Table::Holding, Table::Input][usize::from(whole.function) - 1];
-            let question = Request::new(whole.unit, table, 0, count as u16).expect("a possible question");
-            let mut damaged = frame.clone();
-            damaged[at.index(frame.len())] ^= flip;
-            for (_, bytes) in frames(&[&damaged], Direction::Response) {
-                let Ok((_, other)) = examine(&bytes, Direction::Response) else { panic!("a frame") };
-                prop_assert!(!matches!(question.answer(&other), Some(Ok(_))));
-            }
-        }
-    }
-}
+mod tests;

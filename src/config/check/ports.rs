@@ -8,7 +8,7 @@ use super::{Fleet, Places, Shown};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
-use crate::device::serial::{Parity, Point, PortSettings, Slave};
+use crate::device::serial::{Address, Line, Meter, Parity, Point, PortSettings, Source, Timing};
 use crate::model::{LineId, SeriesKey};
 
 /// A port, and its slaves as (device by index, unit).
@@ -89,16 +89,16 @@ fn port(raw: &raw::Port, places: &Places, report: &mut Report) -> Option<PortSet
         let help = format!("3.5 characters, {} ms at {baud} baud, to 1s", least.as_micros().div_ceil(1000));
         report.fault(at.span, format!("silence = {} is out of range", at.value.shown()), help);
     }
+    let line = Line { baud: baud as u32, parity: raw.parity.or(Parity::None), stop_bits: stop_bits as u8 };
+    let _ = (silence, response_timeout, Timing::of(line, silence, silence, response_timeout));
     Some(PortSettings {
         name: name?.value.to_string(),
         path: places.path(&path?.value).display().to_string(),
-        baud: baud as u32,
-        parity: raw.parity.or(Parity::None),
-        stop_bits: stop_bits as u8,
-        response_timeout,
-        silence,
+        line,
         echo: raw.echo.or(false),
-        slaves: Vec::new(),
+        set_clocks: false,
+        zone_ms: 0,
+        meters: Vec::new(),
     })
 }
 
@@ -115,17 +115,30 @@ pub(super) fn settings(
             let modbus = point.modbus.as_ref()?;
             Some(Point {
                 series: *series,
-                table: modbus.table,
-                address: modbus.address,
-                kind: modbus.kind,
-                absent: modbus.absent.clone(),
+                source: Source::Modbus {
+                    table: modbus.table,
+                    address: modbus.address,
+                    kind: modbus.kind,
+                    absent: modbus.absent.clone(),
+                },
+                unit: String::new(),
                 period: modbus.period,
+                writable: None,
             })
         });
-        Some(Slave { device: fleet.devices[device].id.clone(), unit, points: points.collect() })
+        let line = Line { baud: 9600, parity: Parity::None, stop_bits: 1 };
+        let ms = Duration::from_millis;
+        Some(Meter {
+            device: fleet.devices[device].id.clone(),
+            address: Address::Modbus(unit),
+            line,
+            timing: Timing::of(line, ms(20), ms(50), ms(1000)),
+            watch_clock: false,
+            points: points.collect(),
+        })
     };
     let port = |port: Port| PortSettings {
-        slaves: port.slaves.into_iter().filter_map(slave).collect(),
+        meters: port.slaves.into_iter().filter_map(slave).collect(),
         ..port.settings
     };
     ports.into_iter().map(port).collect()

@@ -90,10 +90,7 @@ impl Habits {
         self.silences += 1;
         self.reset = true;
         if self.silences.is_multiple_of(ORDER_AFTER) {
-            self.order = match self.order {
-                IdentifierOrder::HighFirst => IdentifierOrder::LowFirst,
-                IdentifierOrder::LowFirst => IdentifierOrder::HighFirst,
-            };
+            self.order = self.order.other();
         }
     }
 
@@ -122,7 +119,7 @@ enum Of {
     Dlt645 { address: dlt645::Address, identifier: Identifier, seq: u8, data: Vec<u8> },
     Clock { address: dlt645::Address, edition: Edition, date: Option<Vec<u8>>, time: Option<Vec<u8>> },
     Cjt188 { request: cjt188::Request, meter: Cjt188 },
-    Mbus { address: mbus::Address, step: Link, fcb: bool, telegrams: u8, items: Vec<Item> },
+    Mbus { address: mbus::Address, step: Link, fcb: bool, telegrams: u8, records: Vec<mbus::Record> },
 }
 
 /// Where an M-Bus exchange is.
@@ -166,7 +163,7 @@ impl Exchange {
                     mbus::Address::Primary(_) => Link::Data,
                 };
                 let fcb = step != Link::Data || habits.fcb;
-                Of::Mbus { address: *address, step, fcb, telegrams: 0, items: Vec::new() }
+                Of::Mbus { address: *address, step, fcb, telegrams: 0, records: Vec::new() }
             }
             _ => return None,
         };
@@ -250,24 +247,22 @@ impl Exchange {
                     Err(error) => Step::Unusable(error.to_string()),
                 }
             }
-            (Of::Mbus { step, fcb, telegrams, items, .. }, Answer::Mbus(answer)) => match step {
+            (Of::Mbus { step, fcb, telegrams, records, .. }, Answer::Mbus(answer)) => match step {
                 Link::Reset | Link::Select => {
                     *step = Link::Data;
                     Step::Ask
                 }
                 Link::Data => {
                     *telegrams += 1;
-                    let telegram = match mbus::telegram(&answer.data) {
-                        Ok(telegram) => telegram,
+                    match answer.telegram() {
+                        Ok(telegram) => records.extend(telegram.records),
                         Err(error) => return Step::Unusable(error.to_string()),
-                    };
-                    let more = telegram.more;
-                    items.extend(mbus::items(telegram));
-                    if more && *telegrams < TELEGRAMS_MAX {
+                    }
+                    if answer.more && *telegrams < TELEGRAMS_MAX {
                         *fcb = !*fcb;
                         return Step::Ask;
                     }
-                    Step::Done(Content::Items { items: std::mem::take(items), clock_ms: None })
+                    Step::Done(Content::Items { items: mbus::items(&*records), clock_ms: None })
                 }
             },
             _ => Step::Unusable("an answer in another protocol".into()),
@@ -306,11 +301,9 @@ fn as_utc_ms(clock: civil::DateTime) -> Option<i64> {
 }
 
 fn telegram(address: mbus::Address, step: Link, fcb: bool) -> mbus::Request {
-    /// The address of the meter that was selected (EN 13757-2).
-    const SELECTED: u8 = 253;
     let (link, id) = match address {
         mbus::Address::Primary(address) => (address, None),
-        mbus::Address::Secondary(id) => (SELECTED, Some(id)),
+        mbus::Address::Secondary(id) => (mbus::SELECTED, Some(id)),
     };
     match (step, id) {
         (Link::Select, Some(id)) => mbus::Request::Select { id },

@@ -275,3 +275,6 @@ impl Master {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Content, Exchange};
-use super::master::{Action, ERRANDS_MAX, ErrandId, Event, Failed, Master};
+use super::master::{Action, ErrandId, Event, Failed, Master};
 use super::question::Question;
 use super::schedule::{Ended, Said};
 use super::{Counters, Line, Parity, PortSettings, write};
@@ -39,7 +39,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 const SLEEP_MAX: Duration = Duration::from_secs(600);
 
 /// The hour of the day in which meters are told the time: nobody's tariff changes, and midnight is far.
-const CLOCKS_HOUR: i8 = 4;
+const CLOCKS_HOUR: i64 = 4;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +71,9 @@ pub enum PortError {
 #[derive(Clone, Debug)]
 pub struct Desk(mpsc::Sender<Errand>);
 
-/// The other end of a [`Desk`].
-#[derive(Debug)]
-pub struct Errands(mpsc::Receiver<Errand>);
+/// The other end of a [`Desk`]; one task at a time runs what comes in.
+#[derive(Clone, Debug)]
+pub struct Errands(Arc<Mutex<mpsc::Receiver<Errand>>>);
 
 type Reply = oneshot::Sender<Result<Content, Failed>>;
 
@@ -83,7 +85,7 @@ impl Desk {
     #[must_use]
     pub fn new() -> (Self, Errands) {
         let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), Errands(receiver))
+        (Self(sender), Errands(Arc::new(Mutex::new(receiver))))
     }
 
     /// Has something asked between two readings of the schedule, and waits for what it gives.
@@ -104,9 +106,10 @@ pub async fn serve(
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
-    mut errands: Errands,
+    errands: Errands,
     stop: CancellationToken,
 ) {
+    let mut errands = errands.0.lock().await;
     let mut current = settings.borrow_and_update().clone();
     let mut port = Port {
         master: Master::new(&current, Duration::ZERO),
@@ -155,7 +158,7 @@ pub async fn serve(
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep_until(again) => break,
-                Some(Errand(_, reply)) = errands.0.recv() => {
+                Some(Errand(_, reply)) = errands.recv() => {
                     // Whoever asked may be gone.
                     let _ = reply.send(Err(Failed::Closed(said.clone())));
                 }
@@ -186,12 +189,12 @@ struct Tty {
 struct Port {
     master: Master,
     receipts: VecDeque<Receipt>,
-    /// At most [`ERRANDS_MAX`] and one in flight.
+    /// At most [`super::master::ERRANDS_MAX`] and one in flight.
     replies: HashMap<u64, Reply>,
     /// The last errand's number.
     errand: u64,
     /// The last day on which meters were told the time, and what is still to be sent.
-    told: Option<jiff::civil::Date>,
+    told: Option<i64>,
     to_tell: Vec<Question>,
     intake: Intake,
     clock: Arc<dyn Clock>,
@@ -205,7 +208,7 @@ impl Port {
         tty: &mut Tty,
         current: &mut Arc<PortSettings>,
         settings: &mut watch::Receiver<Arc<PortSettings>>,
-        errands: &mut Errands,
+        errands: &mut mpsc::Receiver<Errand>,
         stop: &CancellationToken,
         backoff: &mut Backoff,
     ) -> End {
@@ -245,7 +248,7 @@ impl Port {
                     Err(cause) => break cause,
                 },
                 () = sleep_until(at) => actions = self.master.handle(Event::Wakeup, self.now()),
-                errand = errands.0.recv(), if attended && self.master.has_room() => match errand {
+                errand = errands.recv(), if attended && self.master.has_room() => match errand {
                     Some(Errand(exchange, reply)) => {
                         self.errand += 1;
                         self.replies.insert(self.errand, reply);
@@ -360,11 +363,12 @@ impl Port {
         if !settings.set_clocks || !self.master.has_room() {
             return None;
         }
-        let local = jiff::Timestamp::from_millisecond(self.clock.now().wall_ms + settings.zone_ms).ok()?;
-        let local = local.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-        if local.hour() == CLOCKS_HOUR && self.told != Some(local.date()) {
-            self.told = Some(local.date());
-            self.to_tell = write::times(settings, local);
+        let utc_ms = self.clock.now().wall_ms;
+        let local_ms = utc_ms.saturating_add(settings.zone_ms);
+        let (day, hour) = (local_ms.div_euclid(DAY_MS), local_ms.rem_euclid(DAY_MS) / HOUR_MS);
+        if hour == CLOCKS_HOUR && self.told != Some(day) {
+            self.told = Some(day);
+            self.to_tell = write::times(settings, utc_ms);
         }
         self.to_tell.pop().map(Exchange::single)
     }

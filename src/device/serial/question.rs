@@ -44,8 +44,8 @@ pub enum Asked {
 pub enum Answer {
     /// Values of registers or bits, as they came.
     Modbus(Vec<u8>),
-    /// Part of an identity.
-    ModbusInquiry(modbus::InquiryAnswer),
+    /// Who a slave is, or a part of it.
+    ModbusInquiry(modbus::Finding),
     /// Data of an identifier, or an address.
     Dlt645(dlt645::Answer),
     /// Data of an identifier, or an address.
@@ -94,12 +94,12 @@ pub enum Sense {
 impl From<Exception> for Refusal {
     fn from(exception: Exception) -> Self {
         let sense = match exception.0 {
-            1 => Sense::Lasting,
             2 | 3 => Sense::Part,
-            0x0A | 0x0B => Sense::Silent,
+            _ if exception.is_lasting() => Sense::Lasting,
+            _ if exception.is_silence() => Sense::Silent,
             _ => Sense::Passing,
         };
-        Self { code: exception.0, sense, text: exception.to_string() }
+        Self { code: exception.0, sense, text: format!("{exception}: {}", exception.advice()) }
     }
 }
 

@@ -4,14 +4,13 @@
 //! for. DL/T 645 meters are told the time where the port says so, and nothing else: their writes need a programming key, and
 //! a trip cannot be taken back from here.
 
-use jiff::civil::DateTime;
 use rust_decimal::Decimal;
 
 use super::question::{Asked, Question};
 use super::{Address, Meter, Point, PortSettings, Source, Writable};
 use crate::codec::cjt188::{IdentifierOrder, ValveCommand};
 use crate::codec::dlt645::TimeBroadcast;
-use crate::codec::modbus::{RegisterKind, Table, Write};
+use crate::codec::modbus::{RegisterKind, Table, Write, Written};
 use crate::model::Value;
 
 /// The item of a CJ/T 188 meter that is its valve.
@@ -54,7 +53,7 @@ pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question,
     let writable = point.writable.as_ref().ok_or(WriteError::ReadOnly)?;
     let asked = match (&meter.address, &point.source, value) {
         (Address::Modbus(unit), Source::Modbus { table: Table::Coil, address, .. }, Value::Flag(on)) => {
-            Asked::ModbusWrite(Write::coil(*unit, *address, *on).map_err(|_| WriteError::Place("unit 0"))?)
+            modbus(*unit, *address, Written::Coil(*on))?
         }
         (
             Address::Modbus(unit),
@@ -62,9 +61,11 @@ pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question,
             Value::Number(number),
         ) => {
             let registers = registers(*kind, *number, writable)?;
-            Asked::ModbusWrite(
-                Write::registers(*unit, *address, &registers).map_err(|_| WriteError::Place("unit 0"))?,
-            )
+            let written = match registers[..] {
+                [register] => Written::Register(register),
+                _ => Written::Registers(registers),
+            };
+            modbus(*unit, *address, written)?
         }
         (Address::Cjt188(own), Source::Cjt188 { item, .. }, Value::Flag(open)) if item == VALVE => {
             if own.address.is_wildcard() {
@@ -95,23 +96,20 @@ pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question,
 /// The time, for all DL/T 645 meters of a port: a question for each setting of the line that they have. A meter obeys
 /// when it is no more than five minutes off, once a day (§7.6).
 #[must_use]
-pub fn times(settings: &PortSettings, local: DateTime) -> Vec<Question> {
+pub fn times(settings: &PortSettings, utc_ms: i64) -> Vec<Question> {
     let mut questions: Vec<Question> = Vec::new();
+    let Some(time) = TimeBroadcast::new(utc_ms, settings.zone_ms) else { return questions };
     for meter in settings.meters.iter().filter(|meter| matches!(meter.address, Address::Dlt645(_))) {
         if questions.iter().all(|question| question.line != meter.line) {
-            let time = TimeBroadcast {
-                year: local.year(),
-                month: local.month(),
-                day: local.day(),
-                hour: local.hour(),
-                minute: local.minute(),
-                second: local.second(),
-            };
             let asked = Asked::Dlt645Time(time);
             questions.push(Question { asked, line: meter.line, timing: meter.timing });
         }
     }
     questions
+}
+
+fn modbus(unit: u8, address: u16, written: Written) -> Result<Asked, WriteError> {
+    Write::new(unit, address, written).map(Asked::ModbusWrite).map_err(|_| WriteError::Place("this address"))
 }
 
 fn registers(kind: RegisterKind, reading: Decimal, writable: &Writable) -> Result<Vec<u16>, WriteError> {
@@ -125,4 +123,143 @@ fn registers(kind: RegisterKind, reading: Decimal, writable: &Writable) -> Resul
     };
     let sample = exact().ok_or(WriteError::Inexact(reading))?;
     kind.write(&Value::Number(sample)).ok_or(WriteError::Inexact(reading))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::cjt188::UnitPlace;
+    use crate::codec::{cjt188, dlt645};
+    use crate::device::serial::{Cjt188, Line, Parity, Timing};
+    use crate::model::SeriesKey;
+
+    const LINE: Line = Line { baud: 2400, parity: Parity::Even, stop_bits: 1 };
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().expect("a number in a test")
+    }
+
+    fn meter(address: Address) -> Meter {
+        let ms = Duration::from_millis;
+        Meter {
+            device: "pump-1".parse().expect("a device id"),
+            address,
+            line: LINE,
+            timing: Timing::of(LINE, ms(20), ms(50), ms(1000)),
+            watch_clock: false,
+            points: Vec::new(),
+        }
+    }
+
+    fn point(source: Source, writable: bool) -> Point {
+        let limits =
+            Writable { min: decimal("5"), max: decimal("50"), scale: decimal("0.1"), offset: decimal("0") };
+        let period = Duration::from_secs(10);
+        Point {
+            series: SeriesKey(1),
+            source,
+            unit: String::new(),
+            period,
+            writable: writable.then_some(limits),
+        }
+    }
+
+    fn register(table: Table, kind: RegisterKind, writable: bool) -> Point {
+        point(Source::Modbus { table, address: 7, kind, absent: Vec::new() }, writable)
+    }
+
+    fn valve(item: &str, writable: bool) -> Point {
+        let identifier = cjt188::Identifier::READING;
+        point(Source::Cjt188 { identifier, item: item.to_owned() }, writable)
+    }
+
+    fn water(address: &str) -> Address {
+        Address::Cjt188(Cjt188 {
+            address: address.parse().expect("an address"),
+            kind: 0x10,
+            order: None,
+            unit: UnitPlace::Behind,
+            any_ser: false,
+            leader: 4,
+        })
+    }
+
+    fn electricity(writable: bool) -> Point {
+        let identifier = dlt645::Identifier::v2007(0x0001_0000);
+        point(Source::Dlt645 { identifier, item: None }, writable)
+    }
+
+    #[test]
+    fn only_what_is_writable_is_written_and_only_within_its_limits() {
+        use RegisterKind::{Bit, U16};
+        let slave = || meter(Address::Modbus(3));
+        let number = |text| Value::Number(decimal(text));
+        let (holding, input) =
+            (|writable| register(Table::Holding, U16, writable), register(Table::Input, U16, true));
+        let limits =
+            |value| WriteError::Limits { value: decimal(value), min: decimal("5"), max: decimal("50") };
+        let meters = [slave(), meter(water("00000805000001")), meter(water("AAAAAAAAAAAAAA"))];
+        let electric = meter(Address::Dlt645("161".parse().expect("an address")));
+        for (meter, point, value, expected) in [
+            (&meters[0], holding(true), number("21.5"), Ok("0306000700d7")),
+            (&meters[0], holding(true), number("5"), Ok("030600070032")),
+            (&meters[0], holding(false), number("21.5"), Err(WriteError::ReadOnly)),
+            (&meters[0], holding(true), number("4.9"), Err(limits("4.9"))),
+            (&meters[0], holding(true), number("50.1"), Err(limits("50.1"))),
+            (&meters[0], holding(true), number("21.55"), Err(WriteError::Inexact(decimal("21.55")))),
+            (&meters[0], holding(true), Value::Flag(true), Err(WriteError::Kind)),
+            (&meters[0], input, number("21.5"), Err(WriteError::Place("an input"))),
+            (&meters[0], register(Table::Coil, Bit, true), Value::Flag(true), Ok("03050007ff00")),
+            (&meters[0], register(Table::Coil, Bit, false), Value::Flag(true), Err(WriteError::ReadOnly)),
+            (&meters[1], valve(VALVE, true), Value::Flag(false), Ok("a0170099")),
+            (&meters[1], valve(VALVE, false), Value::Flag(false), Err(WriteError::ReadOnly)),
+            (
+                &meters[1],
+                valve("current_volume", true),
+                number("21.5"),
+                Err(WriteError::Place("anything but a valve")),
+            ),
+            (
+                &meters[2],
+                valve(VALVE, true),
+                Value::Flag(false),
+                Err(WriteError::Place("the valve of any meter")),
+            ),
+            (
+                &electric,
+                electricity(true),
+                Value::Flag(false),
+                Err(WriteError::Place("a meter of this protocol")),
+            ),
+        ] {
+            let sent = question(meter, &point, &value).map(|question| {
+                question.asked.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            });
+            match (sent, expected) {
+                (Ok(sent), Ok(part)) => assert!(sent.contains(part), "{sent} has {part}"),
+                (sent, expected) => assert_eq!(sent.map(|_| ()), expected.map(|_| ()), "{point:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_line_is_told_the_time_once() {
+        let address = || Address::Dlt645("161".parse().expect("an address"));
+        let mut fast = meter(address());
+        fast.line.baud = 9600;
+        let settings = PortSettings {
+            name: "roof".into(),
+            path: "/dev/null".into(),
+            line: LINE,
+            echo: false,
+            set_clocks: true,
+            zone_ms: 0,
+            meters: vec![meter(address()), fast, meter(address()), meter(Address::Modbus(1))],
+        };
+        let bauds: Vec<u32> =
+            times(&settings, 1_790_000_000_000).iter().map(|question| question.line.baud).collect();
+        assert_eq!(bauds, [2400, 9600]);
+    }
 }

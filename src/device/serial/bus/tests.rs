@@ -218,7 +218,7 @@ fn a_port_that_goes_away_gives_the_question_back() {
 #[test]
 fn what_is_told_to_all_waits_for_no_answer_and_then_the_line_is_left_alone() {
     let mut line = Track::new(false);
-    let time = TimeBroadcast { year: 2026, month: 11, day: 21, hour: 4, minute: 17, second: 0 };
+    let time = TimeBroadcast::new(1_790_000_000_000, 0).expect("a time of this century");
     line.handle(Event::Ask(Question { asked: Asked::Dlt645Time(time), ..question() }), 0);
     line.pass(100);
     line.handle(Event::Bytes(&[1, 2, 3]), 100);
