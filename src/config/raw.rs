@@ -51,20 +51,25 @@ impl Root {
     pub(crate) fn read(sources: &Sources, report: &mut Report) -> Self {
         let mut root = Self::default();
         for (file, source) in sources.files.iter().enumerate() {
-            let (table, errors) = DeTable::parse_recoverable(&source.text);
-            let mut lines = Vec::new();
-            for error in errors {
-                let span = error.span().unwrap_or_default();
-                let line = source.text[..source.text.floor_char_boundary(span.start)].matches('\n').count();
-                // One broken line gives several errors, of which the first is the cause.
-                if !lines.contains(&line) {
-                    lines.push(line);
-                    report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
-                }
-            }
-            root.fill(table.get_ref(), file, report);
+            root.add(file, &source.text, report);
         }
         root
+    }
+
+    /// Goes on with the text of one more file.
+    pub(crate) fn add(&mut self, file: usize, text: &str, report: &mut Report) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut lines = Vec::new();
+        for error in errors {
+            let span = error.span().unwrap_or_default();
+            let line = text[..text.floor_char_boundary(span.start)].matches('\n').count();
+            // One broken line gives several errors, of which the first is the cause.
+            if !lines.contains(&line) {
+                lines.push(line);
+                report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
+            }
+        }
+        self.fill(table.get_ref(), file, report);
     }
 }
 
