@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use smallbrain::clock::SystemClock;
-use smallbrain::codec::modbus::{RegisterKind, Request, Table};
-use smallbrain::device::serial::bus::{Action, Bus, Event, Timing};
-use smallbrain::device::serial::schedule::{Next, Schedule};
-use smallbrain::device::serial::{Counters, Parity, Point, PortSettings, Slave, serve};
+use smallbrain::codec::modbus::{RegisterKind, Table};
+use smallbrain::device::serial::master::{Action, Event, Master};
+use smallbrain::device::serial::{
+    Address, Counters, Desk, Line, Meter, Parity, Point, PortSettings, Source, Timing, serve,
+};
 use smallbrain::ingest::{Delivery, Intake, Request as ForWriter};
 use smallbrain::model::{SeriesKey, Value};
 use smallbrain::simulate::bus::{Fault, Script, Signal, SimulatedBus, SimulatedSlave};
@@ -19,33 +20,39 @@ use tokio_util::sync::CancellationToken;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
+const LINE: Line = Line { baud: 115_200, parity: Parity::None, stop_bits: 1 };
+
 /// Two points that cannot be merged, so that the same unit is asked two questions of the same form.
 const ADDRESSES: [u16; 2] = [0, 100];
 
-fn port(path: &Path, units: &[u8], period: Duration) -> PortSettings {
-    let point = |unit: u8, address: u16| Point {
+fn meter(unit: u8, period: Duration) -> Meter {
+    let point = |address: u16| Point {
         series: SeriesKey(series(unit, address)),
-        table: Table::Holding,
-        address,
-        kind: RegisterKind::U16,
-        absent: Vec::new(),
+        source: Source::Modbus { table: Table::Holding, address, kind: RegisterKind::U16, absent: Vec::new() },
+        unit: String::new(),
         period,
+        writable: None,
     };
-    let slaves = units.iter().map(|unit| Slave {
+    let ms = Duration::from_millis;
+    Meter {
         device: format!("slave-{unit}").parse().expect("a device id"),
-        unit: *unit,
-        points: ADDRESSES.iter().map(|address| point(*unit, *address)).collect(),
-    });
+        address: Address::Modbus(unit),
+        line: LINE,
+        timing: Timing::of(LINE, ms(20), ms(50), TIMEOUT),
+        watch_clock: false,
+        points: ADDRESSES.iter().map(|address| point(*address)).collect(),
+    }
+}
+
+fn port(path: &Path, units: &[u8], period: Duration) -> PortSettings {
     PortSettings {
         name: "roof".into(),
         path: path.to_string_lossy().into_owned(),
-        baud: 115_200,
-        parity: Parity::None,
-        stop_bits: 1,
-        response_timeout: TIMEOUT,
-        silence: Duration::from_millis(20),
+        line: LINE,
         echo: false,
-        slaves: slaves.collect(),
+        set_clocks: false,
+        zone_ms: 0,
+        meters: units.iter().map(|unit| meter(*unit, period)).collect(),
     }
 }
 
@@ -67,52 +74,35 @@ fn play(
     echo: bool,
     until: Duration,
 ) -> (Vec<(Duration, u32, Value)>, usize) {
-    let (mut bus, mut schedule) =
-        (Bus::<Request>::new(Timing::of(settings)), Schedule::new(settings, Duration::ZERO));
+    let mut master = Master::new(settings, Duration::ZERO);
     let mut script = Script::new(slaves, echo);
-    let (mut wire, mut asked, mut samples, mut late) =
-        (Vec::<(Duration, Vec<u8>)>::new(), None, Vec::new(), 0);
+    let (mut wire, mut samples, mut late) = (Vec::<(Duration, Vec<u8>)>::new(), Vec::new(), 0);
     let mut now = Duration::ZERO;
-    let mut actions = bus.handle(Event::Opened, now);
+    let mut actions = master.handle(Event::Opened, now);
     while now < until {
         for action in actions {
             match action {
-                Action::Send(frame) => {
-                    wire.extend(
-                        script.hear(&frame, now).into_iter().map(|(delay, bytes)| (now + delay, bytes)),
-                    );
+                Action::Send(_, _, frame) => {
+                    let answers = script.hear(&frame, now).into_iter();
+                    wire.extend(answers.map(|(delay, bytes)| (now + delay, bytes)));
                 }
-                Action::Done(_, outcome) => {
-                    let read = asked.take().expect("only what was asked ends");
-                    let said = schedule.done(&read, &outcome, now);
-                    samples.extend(said.into_iter().map(|sample| (now, sample.series.0, sample.value)));
+                Action::Read(_, _, said) => {
+                    let said = said.samples.into_iter();
+                    samples.extend(said.map(|sample| (now, sample.series.0, sample.value)));
                 }
                 Action::Late(_) => late += 1,
-                Action::Foreign | Action::Corrupt(_) | Action::Discarded(_) => {}
-            }
-        }
-        let mut wakeup = bus.wakeup();
-        if bus.ready() {
-            match schedule.next(now) {
-                Next::Ask(read) => {
-                    let request = read.request;
-                    asked = Some(read);
-                    actions = bus.handle(Event::Ask(request), now);
-                    continue;
-                }
-                Next::Wait(at) => wakeup = Some(at),
-                Next::Never => {}
+                Action::Reply(..) | Action::Foreign | Action::Corrupt(_) | Action::Discarded(_) => {}
             }
         }
         wire.sort_by_key(|(at, _)| *at);
         let arrives = wire.first().map(|(at, _)| *at);
-        let next = arrives.into_iter().chain(wakeup).min().unwrap_or(until);
+        let next = arrives.into_iter().chain(master.wakeup()).min().unwrap_or(until);
         now = now.max(next);
         actions = if arrives == Some(next) {
             let (_, bytes) = wire.remove(0);
-            bus.handle(Event::Bytes(&bytes), now)
+            master.handle(Event::Bytes(&bytes), now)
         } else {
-            bus.handle(Event::Wakeup, now)
+            master.handle(Event::Wakeup, now)
         };
     }
     (samples, late)
@@ -231,7 +221,8 @@ async fn reading_goes_on_after_the_adapter_was_unplugged_and_the_settings_change
     let counters = Arc::new(Counters::new("roof"));
     let stop = CancellationToken::new();
     let clock = Arc::new(SystemClock::default());
-    let task = tokio::spawn(serve(settings, intake, clock, counters.clone(), stop.clone()));
+    let (_desk, errands) = Desk::new();
+    let task = tokio::spawn(serve(settings, intake, clock, counters.clone(), errands, stop.clone()));
 
     // The adapter comes after the daemon.
     tokio::task::yield_now().await;
@@ -252,7 +243,7 @@ async fn reading_goes_on_after_the_adapter_was_unplugged_and_the_settings_change
     change.send_replace(Arc::new(port(&link, &[1, 2], period)));
     heard(&mut writer, series(2, 100)).await;
 
-    let all: Vec<_> = counters.iter().collect();
+    let all = counters.all();
     let value = |name: &str| all.iter().find(|(metric, _)| metric.starts_with(name)).map(|(_, value)| *value);
     assert!(value("serial_answers_total") > Some(2) && value("serial_open") == Some(1), "{all:?}");
 
