@@ -28,7 +28,12 @@ const ADDRESSES: [u16; 2] = [0, 100];
 fn meter(unit: u8, period: Duration) -> Meter {
     let point = |address: u16| Point {
         series: SeriesKey(series(unit, address)),
-        source: Source::Modbus { table: Table::Holding, address, kind: RegisterKind::U16, absent: Vec::new() },
+        source: Source::Modbus {
+            table: Table::Holding,
+            address,
+            kind: RegisterKind::U16,
+            absent: Vec::new(),
+        },
         unit: String::new(),
         period,
         writable: None,
