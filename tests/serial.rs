@@ -88,7 +88,7 @@ fn play(
         for action in actions {
             match action {
                 Action::Send(_, _, frame) => {
-                    let answers = script.hear(&frame, now).into_iter();
+                    let answers = script.hear(&frame, now, None).into_iter();
                     wire.extend(answers.map(|(delay, bytes)| (now + delay, bytes)));
                 }
                 Action::Read(_, _, said) => {
@@ -133,14 +133,14 @@ fn a_fault_of_one_slave_is_its_own_and_no_value_is_ever_somebody_elses() {
         (Fault::Late(TIMEOUT * 49 / 10), false),
         (Fault::GarbageBefore(40), true),
         (Fault::GarbageAfter(40), true),
-        (Fault::WrongCrc, false),
-        (Fault::WrongUnit, false),
+        (Fault::Corrupt, false),
+        (Fault::WrongAddress, false),
         (Fault::ForeignFirst, true),
         (Fault::Short, false),
         (Fault::Babble, false),
-        (Fault::Exception(2), false),
-        (Fault::Exception(6), false),
-        (Fault::Exception(11), false),
+        (Fault::Refuse(2), false),
+        (Fault::Refuse(6), false),
+        (Fault::Refuse(11), false),
     ] {
         for echo in [false, true] {
             let settings = PortSettings { echo, ..settings.clone() };
@@ -175,8 +175,8 @@ proptest! {
                 1 => Fault::Late(TIMEOUT * *tenths / 10),
                 2 => Fault::GarbageBefore(*count),
                 3 => Fault::GarbageAfter(*count),
-                4 => Fault::WrongCrc,
-                5 => Fault::WrongUnit,
+                4 => Fault::Corrupt,
+                5 => Fault::WrongAddress,
                 6 => Fault::ForeignFirst,
                 7 => Fault::Short,
                 _ => Fault::Babble,

@@ -282,7 +282,7 @@ mod tests {
     fn line(hex: &str) -> Json {
         let mut bytes = Vec::new();
         assert!(parse_hex(hex.as_bytes(), &mut bytes), "{hex}");
-        serde_json::to_value(decode(&bytes)).expect("a line is JSON")
+        serde_json::to_value(super::line(&bytes)).expect("a line is JSON")
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
             for (key, value) in more.as_object().expect("an object") {
                 expected[key] = value.clone();
             }
-            let got = serde_json::to_value(decode(&wire(control, plain))).expect("a line is JSON");
+            let got = serde_json::to_value(super::line(&wire(control, plain))).expect("a line is JSON");
             assert_eq!(got, expected, "{control:02x} {plain}");
         }
         assert_eq!(line("fefefefe68aaaaaaaaaaaa681300df16")["wildcard"], json!(true));
@@ -393,7 +393,7 @@ mod tests {
     fn what_a_bus_carried_is_told_apart_and_garbage_counted() {
         let (question, answer) = (wire(0x11, "00000100"), wire(0x91, "00000100 26000000"));
         let both = [&[0xFF, 0x68, 0x00], &question[..], &[0xFE, 0xFE], &answer, &[0x68, 0x12]].concat();
-        let got = serde_json::to_value(decode(&both)).expect("a line is JSON");
+        let got = serde_json::to_value(super::line(&both)).expect("a line is JSON");
         assert_eq!((&got["valid"], &got["skipped"]), (&json!(true), &json!(2)));
         let frames = got["frames"].as_array().expect("frames");
         assert_eq!(frames.len(), 2);
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!((&frames[1]["kind"], &frames[1]["leader"]), (&json!("read_response"), &json!(2)));
         assert_eq!(frames[1]["values"][0]["value"], json!("0.26"));
         let one =
-            serde_json::to_value(decode(&[&[0xFF], &answer[..], &[0x00]].concat())).expect("a line is JSON");
+            serde_json::to_value(super::line(&[&[0xFF], &answer[..], &[0x00]].concat())).expect("a line is JSON");
         assert_eq!(
             (&one["kind"], &one["garbage_before"], &one["skipped"]),
             (&json!("read_response"), &json!(1), &json!(1))
@@ -414,7 +414,7 @@ mod tests {
         let at = wrong.len() - 2;
         let computed = wrong[at];
         wrong[at] = computed.wrapping_add(1);
-        let got = serde_json::to_value(decode(&wrong)).expect("a line is JSON");
+        let got = serde_json::to_value(super::line(&wrong)).expect("a line is JSON");
         let hex = |byte: u8| format!("{byte:02x}");
         assert_eq!(
             got,
@@ -431,8 +431,8 @@ mod tests {
             control: u8,
             plain in proptest::collection::vec(any::<u8>(), 0..50),
         ) {
-            prop_assert!(serde_json::to_value(decode(&bytes)).is_ok());
-            let frame = serde_json::to_value(decode(&wire(control, &Hex(plain).to_string())));
+            prop_assert!(serde_json::to_value(super::line(&bytes)).is_ok());
+            let frame = serde_json::to_value(super::line(&wire(control, &Hex(plain).to_string())));
             // A question cannot refuse, nor say that more follows.
             prop_assert_eq!(frame.expect("a line is JSON")["valid"] == json!(true), !(0x20..0x80).contains(&control));
         }
