@@ -1,4 +1,7 @@
-//! `simulate`: devices that are not there. The load generator of the benchmarks and crash tests, and a few MQTT devices.
+//! `simulate`: devices that are not there. The load generator of the benchmarks and crash tests, a few MQTT
+//! devices, and meters on a serial bus.
+
+mod bus;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +14,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::simulate::{bus, devices, load};
+use crate::simulate::{devices, load};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -30,9 +33,9 @@ pub enum Simulation {
     /// A few doors, thermometers, smoke detectors and water meters over MQTT
     #[command(after_help = MQTT_EXAMPLES)]
     Mqtt(MqttArgs),
-    /// Modbus slaves on a pseudo-terminal; the path to open is the first line
-    #[command(after_help = BUS_EXAMPLES)]
-    Bus(BusArgs),
+    /// Meters of Modbus, DL/T 645, CJ/T 188 and M-Bus on a pseudo-terminal; the path to open is the first line
+    #[command(after_help = bus::EXAMPLES)]
+    Bus(bus::BusArgs),
 }
 
 const LOAD_EXAMPLES: &str = "\
@@ -52,46 +55,6 @@ Examples:
   smallbrain simulate mqtt --doors 4 --thermometers 0 --user '{device}' --password-file devices.key
 
 Device door-1 publishes on compound/door-1/up; cards, names and telephone numbers are made up, and listed at the end.";
-
-const BUS_EXAMPLES: &str = "\
-Examples:
-  smallbrain simulate bus --link /tmp/bus --slave 1 --slave 2:garbage:4
-      unit 1 is healthy, unit 2 has noise before every fourth answer
-
-Each slave has a temperature in register 0 (tenths of a degree), a counter in registers 2 and 3, a humidity as a float in
-registers 6 and 7 (low word first), and bits 0 to 7. Units 1 and up are what config.example.toml calls room-sensor.";
-
-/// Arguments of `simulate bus`.
-#[derive(Debug, Args)]
-pub struct BusArgs {
-    /// UNIT, or UNIT:FAULT, or UNIT:FAULT:EVERY; FAULT is one of dead, late, garbage, crc, foreign, short, babble, busy
-    #[arg(long = "slave", required = true, value_parser = slave)]
-    slaves: Vec<bus::SimulatedSlave>,
-    /// A stable path to the pseudo-terminal
-    #[arg(long)]
-    link: Option<PathBuf>,
-}
-
-fn slave(text: &str) -> Result<bus::SimulatedSlave, String> {
-    let mut parts = text.splitn(3, ':');
-    let unit = parts.next().unwrap_or_default();
-    let unit = unit.parse().ok().filter(|unit| (1..=247).contains(unit)).ok_or("a unit is 1 to 247")?;
-    let slave = bus::SimulatedSlave::new(unit, u64::from(unit));
-    let fault = match parts.next() {
-        None => return Ok(slave),
-        Some("dead") => bus::Fault::Dead,
-        Some("late") => bus::Fault::Late(Duration::from_millis(1500)),
-        Some("garbage") => bus::Fault::GarbageBefore(3),
-        Some("crc") => bus::Fault::WrongCrc,
-        Some("foreign") => bus::Fault::ForeignFirst,
-        Some("short") => bus::Fault::Short,
-        Some("babble") => bus::Fault::Babble,
-        Some("busy") => bus::Fault::Exception(6),
-        Some(_) => return Err("a fault is dead, late, garbage, crc, foreign, short, babble or busy".into()),
-    };
-    let every = parts.next().map_or(Ok(1), str::parse).map_err(|_| "EVERY is a number")?;
-    Ok(slave.with(fault, every))
-}
 
 /// Arguments of `simulate load`.
 #[derive(Debug, Args)]
@@ -218,7 +181,7 @@ pub async fn run(args: SimulateArgs, out: &mut impl Write) -> anyhow::Result<()>
             Simulation::Mqtt(args) => run_mqtt(args, out, stop.clone()).await,
             Simulation::Bus(args) => {
                 tokio::select! {
-                    played = bus::run(args.slaves, args.link) => Ok(played?),
+                    played = args.play() => Ok(played?),
                     () = stop.cancelled() => Ok(()),
                 }
             }
@@ -313,14 +276,14 @@ mod tests {
     fn the_examples_in_the_help_are_accepted() {
         Top::command().debug_assert();
         let mut seen = 0;
-        for text in [LOAD_EXAMPLES, MQTT_EXAMPLES] {
+        for text in [LOAD_EXAMPLES, MQTT_EXAMPLES, bus::EXAMPLES] {
             for line in text.lines().filter_map(|line| line.trim().strip_prefix("smallbrain ")) {
                 let words = line.split(' ').map(|word| word.trim_matches('\''));
                 Top::try_parse_from(words).expect("an example of the help");
                 seen += 1;
             }
         }
-        assert_eq!(seen, 4);
+        assert_eq!(seen, 7);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A pseudo-terminal: a serial port without hardware.
 //!
 //! The far end is opened by its path like any serial port, this end reads and writes bytes. Raw from the start, so that
-//! nothing is echoed or translated. There are no bauds and no parity on it. Dropping it hangs up the far end.
+//! nothing is echoed or translated. The speed that the far end was set to can be read, but bytes do not keep to it; parity
+//! cannot even be read, because the driver clears it. Dropping it hangs up the far end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,6 +52,15 @@ impl Pty {
         &self.path
     }
 
+    /// The speed that the far end is set to, in bauds.
+    ///
+    /// # Errors
+    /// By the operating system.
+    pub fn baud(&self) -> io::Result<u32> {
+        // Linux gives the settings of the far end for this end.
+        Ok(rustix::termios::tcgetattr(&self.sender)?.output_speed())
+    }
+
     /// Waits for bytes from the far end; gives how many.
     ///
     /// # Errors
@@ -76,6 +86,16 @@ mod tests {
     use tokio_serial::SerialPortBuilderExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_speed_of_the_far_end_is_seen() {
+        let pty = Pty::open().expect("a pty");
+        let path = pty.path().to_string_lossy().into_owned();
+        for baud in [300, 2400, 9600, 115_200] {
+            let _port = tokio_serial::new(&path, baud).open_native_async().expect("the far end");
+            assert_eq!(pty.baud().expect("a speed"), baud);
+        }
+    }
 
     #[tokio::test]
     async fn every_byte_goes_both_ways_unchanged() {

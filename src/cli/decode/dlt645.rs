@@ -270,3 +270,171 @@ fn broadcast_time(data: &[u8]) -> Named {
     });
     Named { name: "time".into(), value, unit: "" }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::super::parse_hex;
+    use super::*;
+
+    fn line(hex: &str) -> Json {
+        let mut bytes = Vec::new();
+        assert!(parse_hex(hex.as_bytes(), &mut bytes), "{hex}");
+        serde_json::to_value(super::line(&bytes)).expect("a line is JSON")
+    }
+
+    #[test]
+    fn every_sample_says_what_is_expected() {
+        let samples = include_str!("../../../tests/data/dlt645.jsonl");
+        for sample in samples.lines() {
+            let sample: Json = serde_json::from_str(sample).expect("the samples are JSON");
+            let got = line(sample["hex"].as_str().expect("hex"));
+            for (key, expected) in sample["expect"].as_object().expect("an object") {
+                assert_eq!(got.get(key), Some(expected), "{key}: {got}");
+            }
+            for flag in ["bad_bcd", "length_mismatch", "values", "error", "more", "skipped", "garbage_before"]
+            {
+                assert_eq!(got.get(flag).is_some(), sample["expect"].get(flag).is_some(), "{flag}: {got}");
+            }
+        }
+        assert!(samples.lines().count() >= 24, "the samples are there");
+    }
+
+    /// Made by hand; `plain` without the 33H.
+    fn wire(control: u8, plain: &str) -> Vec<u8> {
+        let mut data = Vec::new();
+        assert!(parse_hex(plain.as_bytes(), &mut data), "{plain}");
+        let mut frame = vec![0x68, 0x12, 0x00, 0x00, 0x00, 0x10, 0x20, 0x68, control, data.len() as u8];
+        frame.extend(data.iter().map(|byte| byte.wrapping_add(0x33)));
+        frame.push(frame.iter().fold(0, |sum, byte| sum.wrapping_add(*byte)));
+        frame.push(0x16);
+        frame
+    }
+
+    #[test]
+    fn what_the_samples_do_not_have() {
+        let flag = |name: &str, value: bool| json!({"name": name, "value": value, "unit": ""});
+        for (control, plain, protocol, kind, more) in [
+            (0x12, "00000100 01", "2007", "follow_request", json!({"di": "00010000", "seq": 1})),
+            (
+                0xB2,
+                "00000100 101112 01",
+                "2007",
+                "follow_response",
+                json!({"di": "00010000", "seq": 1, "more": true, "data_after_di": "101112"}),
+            ),
+            (
+                0xB1,
+                "00000100 10111213",
+                "2007",
+                "read_response",
+                json!({"di": "00010000", "more": true, "data_after_di": "10111213"}),
+            ),
+            (0x91, "00", "2007", "read_response", json!({"length_mismatch": true})),
+            (0x91, "00000006 22", "2007", "read_response", json!({"di": "06000000", "data_after_di": "22"})),
+            (
+                0x91,
+                "03050004 1000",
+                "2007",
+                "read_response",
+                json!({"di": "04000503", "values": [
+                    flag("status_3.second_period_set", false),
+                    flag("status_3.auxiliary_supply", false),
+                    flag("status_3.battery_supply", false),
+                    flag("status_3.programming_allowed", false),
+                    flag("status_3.relay_open", true),
+                ]}),
+            ),
+            (0xD1, "0200", "2007", "error_response", json!({"data": "0200"})),
+            (
+                0x08,
+                "050403020126",
+                "2007",
+                "time_broadcast",
+                json!({"values": [{"name": "time", "value": "2026-01-02T03:04:05", "unit": ""}]}),
+            ),
+            // What others write: the item, never the password.
+            (0x14, "01030004 02112233 00000000 08", "2007", "write_request", json!({"di": "04000301"})),
+            (0x94, "", "2007", "write_response", json!({})),
+            (0x1C, "02112233 00000000 1a00", "2007", "relay_control", json!({})),
+            (0x9C, "", "2007", "relay_control_response", json!({})),
+            (0x18, "000c0004 02112233 02445566", "2007", "password_request", json!({})),
+            (0x13, "", "2007", "read_address_request", json!({})),
+            (0x01, "1090", "1997", "read_request", json!({"di": "9010"})),
+            (
+                0xA1,
+                "1f90 1011",
+                "1997",
+                "read_response",
+                json!({"di": "901f", "more": true, "data_after_di": "1011"}),
+            ),
+            (0x04, "10c0 112233 44", "1997", "write_request", json!({"di": "c010"})),
+            (0x0F, "112233", "1997", "password_request", json!({})),
+            (0x80, "cdce", "", "heartbeat", json!({"data": "0001"})),
+            (0x9F, "01", "", "unknown", json!({"data": "01"})),
+        ] {
+            let mut expected = json!({"valid": true, "addr": "201000000012", "kind": kind});
+            expected["ctrl"] = json!(format!("{control:02X}"));
+            if !protocol.is_empty() {
+                expected["protocol"] = json!(protocol);
+            }
+            for (key, value) in more.as_object().expect("an object") {
+                expected[key] = value.clone();
+            }
+            let got = serde_json::to_value(super::line(&wire(control, plain))).expect("a line is JSON");
+            assert_eq!(got, expected, "{control:02x} {plain}");
+        }
+        assert_eq!(line("fefefefe68aaaaaaaaaaaa681300df16")["wildcard"], json!(true));
+    }
+
+    #[test]
+    fn what_a_bus_carried_is_told_apart_and_garbage_counted() {
+        let (question, answer) = (wire(0x11, "00000100"), wire(0x91, "00000100 26000000"));
+        let both = [&[0xFF, 0x68, 0x00], &question[..], &[0xFE, 0xFE], &answer, &[0x68, 0x12]].concat();
+        let got = serde_json::to_value(super::line(&both)).expect("a line is JSON");
+        assert_eq!((&got["valid"], &got["skipped"]), (&json!(true), &json!(2)));
+        let frames = got["frames"].as_array().expect("frames");
+        assert_eq!(frames.len(), 2);
+        assert_eq!((&frames[0]["kind"], &frames[0]["garbage_before"]), (&json!("read_request"), &json!(3)));
+        assert_eq!((&frames[1]["kind"], &frames[1]["leader"]), (&json!("read_response"), &json!(2)));
+        assert_eq!(frames[1]["values"][0]["value"], json!("0.26"));
+        let one =
+            serde_json::to_value(super::line(&[&[0xFF], &answer[..], &[0x00]].concat())).expect("a line is JSON");
+        assert_eq!(
+            (&one["kind"], &one["garbage_before"], &one["skipped"]),
+            (&json!("read_response"), &json!(1), &json!(1))
+        );
+    }
+
+    #[test]
+    fn a_line_without_a_frame_says_why() {
+        let mut wrong = wire(0x91, "00000100 26000000");
+        let at = wrong.len() - 2;
+        let computed = wrong[at];
+        wrong[at] = computed.wrapping_add(1);
+        let got = serde_json::to_value(super::line(&wrong)).expect("a line is JSON");
+        let hex = |byte: u8| format!("{byte:02x}");
+        assert_eq!(
+            got,
+            json!({"valid": false, "reason": "checksum", "computed_cs": hex(computed), "got_cs": hex(wrong[at])})
+        );
+        assert_eq!(line("68120000001020689108"), json!({"valid": false, "reason": "truncated"}));
+        assert_eq!(line("00ff00"), json!({"valid": false, "reason": "malformed"}));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_one_object(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            control: u8,
+            plain in proptest::collection::vec(any::<u8>(), 0..50),
+        ) {
+            prop_assert!(serde_json::to_value(super::line(&bytes)).is_ok());
+            let frame = serde_json::to_value(super::line(&wire(control, &Hex(plain).to_string())));
+            // A question cannot refuse, nor say that more follows.
+            prop_assert_eq!(frame.expect("a line is JSON")["valid"] == json!(true), !(0x20..0x80).contains(&control));
+        }
+    }
+}

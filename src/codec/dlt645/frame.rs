@@ -139,27 +139,29 @@ pub fn scan(bytes: &[u8]) -> Scan<Frame<'_>> {
     }
 }
 
-/// The frame that `bytes` hold somewhere.
+/// The first frame that `bytes` hold somewhere.
 ///
 /// # Errors
-/// Why the best candidate is none: a wrong checksum says more than anything else, then the first start byte counts.
+/// Why there is none: a wrong checksum says more than anything else, then the first start byte counts.
 pub fn examine(bytes: &[u8]) -> Result<Frame<'_>, Fault> {
-    let mut first = None;
-    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == START);
-    for (at, _) in starts {
+    let plain = |reason| Fault { reason, computed: None, got: None };
+    let mut best = None::<Fault>;
+    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == START) {
         let leader =
             bytes[..at].iter().rev().take(LEADER_BYTES_MAX).take_while(|byte| **byte == LEADER).count();
-        let reason = match candidate(&bytes[at - leader..]) {
+        let fault = match candidate(&bytes[at - leader..]) {
             Ok(found) if found.is_whole() => return Ok(found.frame),
             Ok(Candidate { computed, got, .. }) if computed != got => {
-                return Err(Fault { reason: "checksum", computed: Some(computed), got: Some(got) });
+                Fault { reason: "checksum", computed: Some(computed), got: Some(got) }
             }
-            Ok(_) | Err(Front::Garbage(_)) => "malformed",
-            Err(Front::Short) => "truncated",
+            Ok(_) | Err(Front::Garbage(_)) => plain("malformed"),
+            Err(Front::Short) => plain("truncated"),
         };
-        first.get_or_insert(reason);
+        if best.is_none_or(|best| best.computed.is_none() && fault.computed.is_some()) {
+            best = Some(fault);
+        }
     }
-    Err(Fault { reason: first.unwrap_or("malformed"), computed: None, got: None })
+    Err(best.unwrap_or(plain("malformed")))
 }
 
 /// What stands at the front but for a wrong checksum or a wrong end; none when it is a good frame or no frame at all.

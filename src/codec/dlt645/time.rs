@@ -45,7 +45,7 @@ impl TimeBroadcast {
         let local = Offset::UTC.to_datetime(local);
         let year = i8::try_from(local.year().checked_sub(2000)?).ok()?;
         let parts = [local.second(), local.minute(), local.hour(), local.day(), local.month(), year];
-        let bcd = |part: i8| ((part / 10) << 4 | part % 10).cast_unsigned();
+        let bcd = |part: i8| (((part / 10) << 4) | (part % 10)).cast_unsigned();
         (0..100).contains(&year).then(|| Self(parts.map(bcd)))
     }
 

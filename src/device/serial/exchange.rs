@@ -311,3 +311,6 @@ fn telegram(address: mbus::Address, step: Link, fcb: bool) -> mbus::Request {
         (Link::Reset | Link::Select, _) => mbus::Request::Reset { address: link },
     }
 }
+
+#[cfg(test)]
+mod tests;
