@@ -208,6 +208,14 @@ section! {
     }
 }
 
+impl Point {
+    /// Whether it says where a device on a bus has it.
+    pub(crate) fn is_on_bus(&self) -> bool {
+        let absent = self.modbus.is_absent() && self.dlt645.is_absent();
+        !(absent && self.cjt188.is_absent() && self.mbus.is_absent())
+    }
+}
+
 words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
 
 /// Whom a point tells about.

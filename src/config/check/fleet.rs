@@ -74,7 +74,7 @@ impl<'r> Fleet<'r> {
             let Some(name) = report.need(&raw.name, raw.at, "name", "\"thermometer\"") else { continue };
             report.once(&mut seen, name.value.clone(), name.span, "template");
             let points = fleet.points(raw, report);
-            let speech = protocol::speech(raw, &points, report);
+            let speech = protocol::speech(raw, report);
             fleet.templates.push(Template { raw, name: name.value.clone(), points, speech });
         }
         let mut seen = HashMap::new();
@@ -139,9 +139,7 @@ impl<'r> Fleet<'r> {
             let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
             report.fault(pointer.span, format!("pointer {:?} does not begin with /", pointer.value), help);
         }
-        let serial =
-            [raw.modbus.is_absent(), raw.dlt645.is_absent(), raw.cjt188.is_absent(), raw.mbus.is_absent()];
-        if raw.json.is_absent() && serial.iter().all(|absent| *absent) {
+        if raw.json.is_absent() && !raw.is_on_bus() {
             let help = "json = \"/temperature\" of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
             report.missing(raw.at, "nothing says where it comes from", help);
         }

@@ -80,9 +80,12 @@ pub(super) fn ports(
         match ports.iter_mut().find(|port| port.settings.name == name.value.as_str()) {
             Some(port) => {
                 let Some(speech) = template.and_then(|template| template.speech) else { continue };
-                let address = || At { value: address.value.clone(), span: address.span };
-                let member = |device: &usize| Member { device: *device, address: address(), given, speech };
-                port.members.extend(own.iter().map(member));
+                port.members.extend(own.first().map(|device| Member {
+                    device: *device,
+                    address,
+                    given,
+                    speech,
+                }));
             }
             None if names.contains_key(&name.value) => {}
             None => {
@@ -144,8 +147,7 @@ fn place<'r>(
         _ => {}
     }
     if let (Some(port), Some(template)) = (raw.port.get(), template)
-        && template.speech.is_none()
-        && !template.points.is_empty()
+        && !template.raw.point.list().iter().any(raw::Point::is_on_bus)
     {
         let help = "modbus, dlt645, cjt188 or mbus = { … } at a point of its template";
         report.missing(port.span, "a device on a port, but no point of its template is on one", help);

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use super::fleet::Point;
 use crate::codec::cjt188::{self, IdentifierOrder, LEADER, LEADER_MAX, UnitPlace};
 use crate::codec::dlt645::Edition;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, MeterType};
 use crate::config::read::Key;
-use crate::device::serial::{Line, Parity, Source};
+use crate::device::serial::{Line, Parity};
+use crate::model::Metric;
 
 /// What is spoken on a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +22,16 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    fn of(source: &Source) -> Self {
-        match source {
-            Source::Modbus { .. } => Self::Modbus,
-            Source::Dlt645 { identifier, .. } => Self::Dlt645(identifier.edition()),
-            Source::Cjt188 { .. } => Self::Cjt188,
-            Source::Mbus { .. } => Self::Mbus,
+    /// Of a point, as far as it says so, and where.
+    fn of(raw: &raw::Point) -> Option<(Self, Span)> {
+        if let Some(at) = raw.modbus.get() {
+            Some((Self::Modbus, at.span))
+        } else if let Some(at) = raw.dlt645.get() {
+            Some((Self::Dlt645(at.value.di.value()?.edition()), at.span))
+        } else if let Some(at) = raw.cjt188.get() {
+            Some((Self::Cjt188, at.span))
+        } else {
+            raw.mbus.get().map(|at| (Self::Mbus, at.span))
         }
     }
 
@@ -148,21 +152,15 @@ pub(super) fn meter_type(raw: &raw::Template) -> u8 {
 }
 
 /// Checks what a model says about its protocol; none when no point is on a bus.
-pub(super) fn speech(raw: &raw::Template, points: &[Point], report: &mut Report) -> Option<Speech> {
+pub(super) fn speech(raw: &raw::Template, report: &mut Report) -> Option<Speech> {
     let mut protocol: Option<(Protocol, Span)> = None;
-    for point in points {
-        let Some(place) = &point.place else { continue };
-        let own = Protocol::of(&place.source);
-        let (first, span) = *protocol.get_or_insert((own, place.span));
+    for point in raw.point.list() {
+        let Some((own, span)) = Protocol::of(point) else { continue };
+        let (first, before) = *protocol.get_or_insert((own, span));
         if own != first {
-            let message =
-                format!("point {}: {} in a template of {}", point.metric, own.title(), first.title());
-            report.twice(
-                place.span,
-                span,
-                message,
-                "one protocol and one edition for all points of a template",
-            );
+            let point = point.metric.value().map_or("", Metric::as_str);
+            let message = format!("point {point}: {} in a template of {}", own.title(), first.title());
+            report.twice(span, before, message, "one protocol and one edition for all points of a template");
         }
     }
     let protocol = protocol.map(|(protocol, _)| protocol);
@@ -190,7 +188,7 @@ fn strays(raw: &raw::Template, report: &mut Report) {
     }
     let has = |of: fn(&raw::Point) -> bool| raw.point.list().iter().any(of);
     let (dlt645, cjt188) = (has(|point| !point.dlt645.is_absent()), has(|point| !point.cjt188.is_absent()));
-    let bus = dlt645 || cjt188 || has(|point| !point.modbus.is_absent() || !point.mbus.is_absent());
+    let bus = has(raw::Point::is_on_bus);
     let keys = [
         ("baud", span(&raw.baud), bus, "a bus"),
         ("parity", span(&raw.parity), bus, "a bus"),

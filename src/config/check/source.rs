@@ -46,8 +46,9 @@ pub(super) fn place(raw: &raw::Point, rule: &Rule, meter: u8, report: &mut Repor
         }
         return None;
     };
-    for (name, span) in given {
+    if let Some((name, span)) = given.next() {
         report.fault(span, format!("{name} beside {first}"), "one place on a bus for a point");
+        return None;
     }
     let unit = raw.unit.value().map_or("", String::as_str);
     let wanted = Wanted { kind: rule.kind, unit, span: raw.unit.span_or(span) };
@@ -135,18 +136,15 @@ fn modbus(raw: &raw::Modbus, kind: Kind, report: &mut Report) -> Option<Source> 
         report.fault(order.span, "an order of bytes in one register", help);
     }
     let width = register.map_or(1, RegisterKind::width);
-    let start = address.and_then(|address| {
-        let start = u16::try_from(address.value).ok();
+    let start = address.and_then(|address| u16::try_from(address.value).ok());
+    if let Some(address) = address {
         // Whatever the unit is, a slave that has all there is can answer.
-        let asked = start.filter(|start| {
-            Request::new(1, table.map_or(Table::Holding, |at| at.value), *start, width).is_ok()
-        });
-        if asked.is_none() {
+        let table = table.map_or(Table::Holding, |table| table.value);
+        if start.is_none_or(|start| Request::new(1, table, start, width).is_err()) {
             let message = format!("address {} with {width} registers", address.value);
             report.fault(address.span, message, format!("0 to {}, as on the wire", u16::MAX - (width - 1)));
         }
-        asked
-    });
+    }
     for pattern in raw.absent.list() {
         let bits = register.map_or(64, RegisterKind::pattern_bits);
         if bits < 64 && pattern.value.0 >> bits != 0 {
