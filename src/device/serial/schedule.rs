@@ -311,7 +311,7 @@ fn following(due: Duration, period: Duration, now: Duration) -> Duration {
 
 fn sample(point: &Point, start: u16, data: &[u8]) -> Option<Sample> {
     let value = point.kind.read(data, usize::from(point.address - start), &point.absent)?;
-    Some(Sample { series: point.series, value, device_ms: None, retained: false })
+    Some(Sample { series: point.series, value, device_ms: None, clock_ms: None, retained: false })
 }
 
 #[cfg(test)]
