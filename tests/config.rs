@@ -3,10 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rust_decimal::Decimal;
 use smallbrain::cli::check;
 use smallbrain::config::{Config, Fault, Faults};
 use smallbrain::device::serial::{Address, Meter, Parity, Source};
 use smallbrain::model::{Lane, SeriesKey};
+use smallbrain::normalise::Outside;
 use smallbrain::share::Listener;
 
 /// 2026-11-21 00:00 in +08:00.
@@ -80,6 +82,23 @@ fn the_example_runs_as_it_is() {
     assert_eq!(point.aggregates, [1], "A-15m");
     let frost = config.names.get("thermometer-3", "temperature").expect("a thermometer");
     assert_eq!(config.plan.points[frost.index()].as_ref().map(|point| &point.alarms[..]), Some(&[1, 2][..]));
+}
+
+#[test]
+fn what_a_point_is_judged_by() {
+    let config = load(&example()).unwrap_or_else(|faults| panic!("{faults}"));
+    let point = |metric| {
+        let key = config.names.get(if metric == "volume" { "water-1" } else { "thermometer-1" }, metric);
+        config.plan.points[key.expect("a point").index()].as_ref().expect("a point")
+    };
+    let decimal = |text: &str| text.parse::<Decimal>().ok();
+    let volume = point("volume");
+    assert_eq!(volume.rule.outside, Outside::Flag);
+    assert_eq!((volume.plausible.monotonic, volume.plausible.slope_max), (true, decimal("0.005")));
+    assert_eq!(volume.deadband, decimal("0.01"));
+    let temperature = point("temperature");
+    assert_eq!(temperature.rule.outside, Outside::Drop);
+    assert_eq!((temperature.plausible.judges(), temperature.deadband), (false, None));
 }
 
 #[test]
@@ -201,50 +220,59 @@ fn every_planted_fault_is_told_at_its_place() {
         (149, 66, "no such file"),
         (149, 90, "no such file"),
         (152, 7, "error parsing level filter"),
-        (157, 13, "stop_bits = 3 is out of range"),
-        (161, 8, "baud = 100 is out of range"),
-        (162, 10, "leader in a template without points of CJ/T 188"),
-        (165, 8, "point energy: forward_active_energy_total does not convert to kW.h"),
-        (171, 36, "point voltage: unknown item \"voltage_d\""),
-        (175, 10, "point current: 0202ff00 holds several items"),
-        (178, 10, "point relay: status_3.relay_open is a flag"),
-        (181, 17, "point odd: identifier 99999999 is not known"),
-        (184, 17, "point odder: data identifier \"0001000\""),
-        (190, 12, "point power: the point cannot be writable"),
-        (195, 10, "point energy_1997: DL/T 645-1997 in a template of DL/T 645-2007"),
-        (199, 14, "unknown word \"cold\""),
-        (200, 1, "unknown key `unit_frist`"),
-        (201, 10, "leader = 40 is out of range"),
-        (204, 10, "point volume: current_volume comes in a unit, and the point has none"),
-        (204, 46, "point volume: period = \"2d\" is out of range"),
-        (209, 10, "point volume_settled: cjt188 beside modbus"),
-        (218, 12, "point battery_low: the point cannot be writable"),
-        (223, 9, "clock in a template without points of DL/T 645"),
-        (227, 12, "point setpoint: writable without limits"),
-        (232, 49, "point level: unknown type \"u15\""),
-        (236, 1, "point label: unknown key `scael`"),
-        (238, 41, "point label: address 65530 with 8 registers"),
-        (241, 12, "point half: the point cannot be writable"),
-        (242, 72, "point half: an order of bytes in one register"),
-        (242, 90, "point half: a pattern of more than 8 bits"),
-        (249, 17, "point heat: item \"Energy\""),
-        (252, 8, "point heat_flow: volume_flow does not convert to L"),
-        (259, 8, "a unit of a DL/T 645-2007 device"),
-        (265, 11, "meter address \"20100000001X\""),
-        (272, 8, "baud = 12 is out of range"),
-        (278, 11, "address 201000000012 of port bus-2 stands twice"),
-        (284, 11, "an address with wildcards, and port bus-2 has 3 dlt645 devices"),
-        (290, 11, "everybody's address"),
-        (296, 11, "one address for several devices"),
-        (300, 12, "unknown template \"cjt188-watr\""),
-        (308, 11, "an address of a Modbus device"),
-        (314, 11, "M-Bus address \"251\""),
-        (319, 8, "a port without address"),
-        (324, 11, "an address without port"),
-        (329, 8, "baud without port"),
-        (334, 8, "a device on a port, but no point of its template is on one"),
-        (348, 12, "energy of single devices tells how one household lives"),
-        (350, 12, "A-10s is about none of the line's metrics"),
+        (158, 11, "outside = \"flag\" without a range"),
+        (159, 13, "a text stands here"),
+        (160, 13, "slope_max = -1"),
+        (161, 12, "deadband = 0"),
+        (166, 11, "unknown word \"keep\""),
+        (171, 11, "outside on a point that is no number"),
+        (172, 13, "monotonic on a point that is no number"),
+        (173, 13, "slope_max on a point that is no number"),
+        (174, 12, "deadband on a point that is no number"),
+        (180, 13, "stop_bits = 3 is out of range"),
+        (184, 8, "baud = 100 is out of range"),
+        (185, 10, "leader in a template without points of CJ/T 188"),
+        (188, 8, "point energy: forward_active_energy_total does not convert to kW.h"),
+        (194, 36, "point voltage: unknown item \"voltage_d\""),
+        (198, 10, "point current: 0202ff00 holds several items"),
+        (201, 10, "point relay: status_3.relay_open is a flag"),
+        (204, 17, "point odd: identifier 99999999 is not known"),
+        (207, 17, "point odder: data identifier \"0001000\""),
+        (213, 12, "point power: the point cannot be writable"),
+        (218, 10, "point energy_1997: DL/T 645-1997 in a template of DL/T 645-2007"),
+        (222, 14, "unknown word \"cold\""),
+        (223, 1, "unknown key `unit_frist`"),
+        (224, 10, "leader = 40 is out of range"),
+        (227, 10, "point volume: current_volume comes in a unit, and the point has none"),
+        (227, 46, "point volume: period = \"2d\" is out of range"),
+        (232, 10, "point volume_settled: cjt188 beside modbus"),
+        (241, 12, "point battery_low: the point cannot be writable"),
+        (246, 9, "clock in a template without points of DL/T 645"),
+        (250, 12, "point setpoint: writable without limits"),
+        (255, 49, "point level: unknown type \"u15\""),
+        (259, 1, "point label: unknown key `scael`"),
+        (261, 41, "point label: address 65530 with 8 registers"),
+        (264, 12, "point half: the point cannot be writable"),
+        (265, 72, "point half: an order of bytes in one register"),
+        (265, 90, "point half: a pattern of more than 8 bits"),
+        (272, 17, "point heat: item \"Energy\""),
+        (275, 8, "point heat_flow: volume_flow does not convert to L"),
+        (282, 8, "a unit of a DL/T 645-2007 device"),
+        (288, 11, "meter address \"20100000001X\""),
+        (295, 8, "baud = 12 is out of range"),
+        (301, 11, "address 201000000012 of port bus-2 stands twice"),
+        (307, 11, "an address with wildcards, and port bus-2 has 3 dlt645 devices"),
+        (313, 11, "everybody's address"),
+        (319, 11, "one address for several devices"),
+        (323, 12, "unknown template \"cjt188-watr\""),
+        (331, 11, "an address of a Modbus device"),
+        (337, 11, "M-Bus address \"251\""),
+        (342, 8, "a port without address"),
+        (347, 11, "an address without port"),
+        (352, 8, "baud without port"),
+        (357, 8, "a device on a port, but no point of its template is on one"),
+        (371, 12, "energy of single devices tells how one household lives"),
+        (373, 12, "A-10s is about none of the line's metrics"),
         // In the library: the file's own template has the metric in another unit.
         (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
@@ -268,10 +296,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with(" 98 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("107 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 98));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 107));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -321,6 +349,7 @@ fn one_wrong_passage_is_one_fault() {
         ("scale = \"0.1\"", "scale = \"0,1\"", "is no exact decimal"),
         ("is = true", "above = 1", "a condition for another kind of metric"),
         ("is = true", "", "alarm without a condition"),
+        ("max = 85 ", "outside = \"drop\"\nslope_max = 0\nmax = 85 ", "slope_max = 0"),
         ("device_burst = 400", "device_burst = 4", "a message may carry 5 points"),
         ("thermometer-{1..3}", "thermometer-{1..30000}", "device id"),
         ("[share_server]", "[shareserver]", "unknown key `shareserver`"),
@@ -371,6 +400,11 @@ fn what_may_not_be_meant_is_warned_of() {
             "device water-1: no line of the collection list",
         ),
         ("battery = { do", "humidity2 = { do", "battery of thermometer is in no line"),
+        (
+            "metric = \"battery\"\nunit = \"%\"",
+            "metric = \"battery\"\nunit = \"%\"\ndeadband = 1",
+            "battery of thermometer is compared, but not kept as a number",
+        ),
         ("anonymous = true", "anonymous = false", "nobody may connect"),
         (
             "[[mapping]]\ntopic = \"compound/{device}/up\"\ntemplate = \"water\"",

@@ -19,7 +19,7 @@ use crate::codec::cjt188::IdentifierOrder;
 use crate::codec::json::TimeForm;
 use crate::device::serial::Parity;
 use crate::model::{Consumer, Lane, LineId, Metric, Severity};
-use crate::normalise::Kind;
+use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
@@ -198,6 +198,10 @@ section! {
         offset: Decimal,
         min: Decimal,
         max: Decimal,
+        outside: Outside,
+        monotonic: bool,
+        slope_max: Decimal,
+        deadband: Decimal,
         json: String,
         modbus: Modbus,
         dlt645: Dlt645,
@@ -217,6 +221,7 @@ impl Point {
 }
 
 words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
+words!(Outside, "drop" => Outside::Drop, "flag" => Outside::Flag);
 
 /// Whom a point tells about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
