@@ -251,6 +251,7 @@ fn every_planted_fault_is_told_at_its_place() {
         (250, 12, "point setpoint: writable without limits"),
         (255, 49, "point level: unknown type \"u15\""),
         (259, 1, "point label: unknown key `scael`"),
+        (260, 12, "point label: the point cannot be writable"),
         (261, 41, "point label: address 65530 with 8 registers"),
         (264, 12, "point half: the point cannot be writable"),
         (265, 72, "point half: an order of bytes in one register"),
@@ -264,6 +265,7 @@ fn every_planted_fault_is_told_at_its_place() {
         (307, 11, "an address with wildcards, and port bus-2 has 3 dlt645 devices"),
         (313, 11, "everybody's address"),
         (319, 11, "one address for several devices"),
+        (319, 11, "a valve of any meter"),
         (323, 12, "unknown template \"cjt188-watr\""),
         (331, 11, "an address of a Modbus device"),
         (337, 11, "M-Bus address \"251\""),
@@ -296,10 +298,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("107 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("110 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 107));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 110));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -310,7 +312,7 @@ fn check_tells_faults_and_what_a_good_file_says() {
     let (_dir, path) = site(&uncommented());
     let (code, text) = run(&path.display().to_string(), false);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("port        bus-1: 3 meters, 16 points, a round of 13 questions in "), "{text}");
+    assert!(text.contains("port        bus-1: 3 meters, 16 points, a round of 12 questions in "), "{text}");
     let (_, text) = run(&path.display().to_string(), true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
     let ports: Vec<_> = array.iter().filter(|entry| entry["level"] == "port").collect();

@@ -8,7 +8,7 @@ use crate::codec::cjt188::{self, IdentifierOrder, LEADER, LEADER_MAX, UnitPlace}
 use crate::codec::dlt645::Edition;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, MeterType};
-use crate::config::read::Key;
+use crate::config::read::{At, Key};
 use crate::device::serial::{Line, Parity};
 use crate::model::Metric;
 
@@ -22,17 +22,17 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    /// Of a point, as far as it says so, and where.
+    /// Of a point, as far as it says one, and where.
     fn of(raw: &raw::Point) -> Option<(Self, Span)> {
-        if let Some(at) = raw.modbus.get() {
-            Some((Self::Modbus, at.span))
-        } else if let Some(at) = raw.dlt645.get() {
-            Some((Self::Dlt645(at.value.di.value()?.edition()), at.span))
-        } else if let Some(at) = raw.cjt188.get() {
-            Some((Self::Cjt188, at.span))
-        } else {
-            raw.mbus.get().map(|at| (Self::Mbus, at.span))
-        }
+        let edition = |at: &At<raw::Dlt645>| Some((Self::Dlt645(at.value.di.value()?.edition()), at.span));
+        let said = [
+            raw.modbus.get().map(|at| (Self::Modbus, at.span)),
+            raw.dlt645.get().and_then(edition),
+            raw.cjt188.get().map(|at| (Self::Cjt188, at.span)),
+            raw.mbus.get().map(|at| (Self::Mbus, at.span)),
+        ];
+        let mut said = said.into_iter().flatten();
+        said.next().filter(|_| said.next().is_none())
     }
 
     /// For people.
