@@ -161,7 +161,9 @@ fn a_fault_of_one_slave_is_its_own_and_no_value_is_ever_somebody_elses() {
                 answers(3)
             );
             let soon = matches!(fault, Fault::Late(delay) if delay < TIMEOUT * 2);
-            assert_eq!(late > 0, soon, "{fault:?}");
+            // Noise may hide an answer until its time is over.
+            assert!(late > 0 || !soon, "{fault:?}");
+            assert!(late == 0 || soon || fault == Fault::Babble, "{fault:?}");
         }
     }
 }
