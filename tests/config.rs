@@ -468,6 +468,57 @@ fn a_setting_of_the_line_is_the_devices_then_the_templates_then_the_ports() {
 }
 
 #[test]
+fn points_of_meters_are_of_a_kind_and_unit_that_can_come() {
+    for (point, fault) in [
+        ("unit = 'MWh', dlt645 = { di = '00010000' }", None),
+        ("unit = 'kWh', dlt645 = { di = '0001ff00', item = 'forward_active_energy_tariff_3' }", None),
+        ("kind = 'text', dlt645 = { di = '04000402' }", None),
+        ("dlt645 = { di = '02060000' }", None),
+        ("unit = '1', dlt645 = { di = '02060000' }", Some("power_factor_total has no unit")),
+        ("kind = 'flag', dlt645 = { di = '00010000' }", Some("is no flag")),
+        ("unit = 'L', cjt188 = { item = 'current_volume' }", None),
+        ("unit = 'kWh', cjt188 = { di = 'd121', item = 'history_heat_2' }", None),
+        ("unit = 'kWh', cjt188 = { item = 'current_volume' }", Some("does not convert to kWh")),
+        ("unit = 'm3', cjt188 = { di = 'a017', item = 'valve_open' }", Some("identifier a017")),
+        ("kind = 'flag', writable = true, cjt188 = { item = 'valve_open' }", None),
+        ("unit = 'm3', mbus = { item = 'volume_1' }", None),
+        ("unit = 'm3', mbus = { item = 'volume_per_input_pulse_0' }", None),
+        ("unit = 'whatever', mbus = { item = 'x5a' }", None),
+        ("unit = 'm3', mbus = { item = 'energy_tariff_2' }", Some("does not convert to m3")),
+        (
+            "kind = 'text', modbus = { table = 'holding', address = 65_532, type = 'text:4', order = 'BADC' }",
+            None,
+        ),
+        (
+            "modbus = { table = 'input', address = 65_533, type = 'bcd64' }",
+            Some("address 65533 with 4 registers"),
+        ),
+        ("kind = 'flag', writable = true, modbus = { table = 'coil', address = 0 }", None),
+        (
+            "min = 0, max = 9, writable = true, modbus = { table = 'holding', address = 0, type = 'f32' }",
+            None,
+        ),
+        (
+            "min = 0, max = 9, writable = true, modbus = { table = 'input', address = 0, type = 'u16' }",
+            Some("writable"),
+        ),
+        ("writable = true, json = '/a'", Some("writable without a place on a bus")),
+    ] {
+        let told = match with_port(
+            2400,
+            &format!("[[template]]\nname = 't'\npoint = [{{ metric = 'x', {point} }}]\n"),
+        ) {
+            Ok(_) => String::new(),
+            Err(faults) => faults.summary(),
+        };
+        assert!(
+            fault.map_or(told.is_empty(), |fault| told.contains("point x: ") && told.contains(fault)),
+            "{point}: {told}"
+        );
+    }
+}
+
+#[test]
 fn a_meter_alone_may_have_any_address() {
     let device = "[[device]]\nid = 'e'\ntemplate = 'dlt645-1997'\nport = 'bus'\naddress = 'AAAAAAAAAAAA'\n";
     let config = with_port(1200, device).unwrap_or_else(|faults| panic!("{faults}"));

@@ -27,8 +27,6 @@ pub(super) struct Place {
     pub(super) source: Source,
     pub(super) period: Duration,
     pub(super) writable: Option<Writable>,
-    /// Of the table that says so.
-    pub(super) span: Span,
 }
 
 /// Checks `modbus`, `dlt645`, `cjt188`, `mbus` and `writable` of a point of a model with this type byte.
@@ -64,7 +62,7 @@ pub(super) fn place(raw: &raw::Point, rule: &Rule, meter: u8, report: &mut Repor
     };
     let source = source?;
     let writable = writable(raw, &source, rule, report);
-    Some(Place { source, period, writable, span })
+    Some(Place { source, period, writable })
 }
 
 fn period(key: &Key<Duration>, default: Duration, report: &mut Report) -> Duration {
