@@ -210,7 +210,7 @@ fn parsed(text: &At<String>, speech: &Speech, report: &mut Report) -> Option<Add
         }),
         Protocol::Mbus => text.value.parse().map(Address::Mbus),
     };
-    if text.value == BROADCAST {
+    if matches!(speech.protocol, Protocol::Dlt645(_)) && text.value == BROADCAST {
         let help = "the meter's own; AAAAAAAAAAAA for the only one on a port";
         report.fault(text.span, "everybody's address, which nobody answers", help);
         return None;
