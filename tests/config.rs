@@ -3,9 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rust_decimal::Decimal;
 use smallbrain::cli::check;
 use smallbrain::config::{Config, Fault, Faults};
 use smallbrain::model::{Lane, SeriesKey};
+use smallbrain::normalise::Outside;
 use smallbrain::share::Listener;
 
 /// 2026-11-21 00:00 in +08:00.
@@ -79,6 +81,23 @@ fn the_example_runs_as_it_is() {
     assert_eq!(point.aggregates, [1], "A-15m");
     let frost = config.names.get("thermometer-3", "temperature").expect("a thermometer");
     assert_eq!(config.plan.points[frost.index()].as_ref().map(|point| &point.alarms[..]), Some(&[1, 2][..]));
+}
+
+#[test]
+fn what_a_point_is_judged_by() {
+    let config = load(&example()).unwrap_or_else(|faults| panic!("{faults}"));
+    let point = |metric| {
+        let key = config.names.get(if metric == "volume" { "water-1" } else { "thermometer-1" }, metric);
+        config.plan.points[key.expect("a point").index()].as_ref().expect("a point")
+    };
+    let decimal = |text: &str| text.parse::<Decimal>().ok();
+    let volume = point("volume");
+    assert_eq!(volume.rule.outside, Outside::Flag);
+    assert_eq!((volume.plausible.monotonic, volume.plausible.slope_max), (true, decimal("0.005")));
+    assert_eq!(volume.deadband, decimal("0.01"));
+    let temperature = point("temperature");
+    assert_eq!(temperature.rule.outside, Outside::Drop);
+    assert_eq!((temperature.plausible.judges(), temperature.deadband), (false, None));
 }
 
 #[test]
@@ -183,6 +202,15 @@ fn every_planted_fault_is_told_at_its_place() {
         (149, 66, "no such file"),
         (149, 90, "no such file"),
         (152, 7, "error parsing level filter"),
+        (158, 11, "outside = \"flag\" without a range"),
+        (159, 13, "a text stands here"),
+        (160, 13, "slope_max = -1"),
+        (161, 12, "deadband = 0"),
+        (166, 11, "unknown word \"keep\""),
+        (171, 11, "outside on a point that is no number"),
+        (172, 13, "monotonic on a point that is no number"),
+        (173, 13, "slope_max on a point that is no number"),
+        (174, 12, "deadband on a point that is no number"),
     ];
     for ((line, column, message), told) in planted.iter().zip(&told) {
         assert_eq!((*line, *column), (told.0, told.1), "{message} / {}", told.2);
@@ -204,10 +232,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("54 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("63 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 54));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 63));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -248,6 +276,7 @@ fn one_wrong_passage_is_one_fault() {
         ("scale = \"0.1\"", "scale = \"0,1\"", "is no exact decimal"),
         ("is = true", "above = 1", "a condition for another kind of metric"),
         ("is = true", "", "alarm without a condition"),
+        ("max = 85 ", "outside = \"drop\"\nslope_max = 0\nmax = 85 ", "slope_max = 0"),
         ("device_burst = 400", "device_burst = 4", "a message may carry 5 points"),
         ("thermometer-{1..3}", "thermometer-{1..30000}", "device id"),
         ("[share_server]", "[shareserver]", "unknown key `shareserver`"),
@@ -296,6 +325,11 @@ fn what_may_not_be_meant_is_warned_of() {
             "device water-1: no line of the collection list",
         ),
         ("battery = { do", "humidity2 = { do", "battery of thermometer is in no line"),
+        (
+            "metric = \"battery\"\nunit = \"%\"",
+            "metric = \"battery\"\nunit = \"%\"\ndeadband = 1",
+            "battery of thermometer is compared, but not kept as a number",
+        ),
         ("anonymous = true", "anonymous = false", "nobody may connect"),
         (
             "[[mapping]]\ntopic = \"compound/{device}/up\"\ntemplate = \"water\"",

@@ -17,7 +17,7 @@ use crate::codec::json::TimeForm;
 use crate::codec::modbus::{Order, RegisterKind, Table};
 use crate::device::serial::Parity;
 use crate::model::{Consumer, Lane, LineId, Metric, Severity};
-use crate::normalise::Kind;
+use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 section! {
@@ -195,12 +195,17 @@ section! {
         offset: Decimal,
         min: Decimal,
         max: Decimal,
+        outside: Outside,
+        monotonic: bool,
+        slope_max: Decimal,
+        deadband: Decimal,
         json: String,
         modbus: Modbus,
     }
 }
 
 words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
+words!(Outside, "drop" => Outside::Drop, "flag" => Outside::Flag);
 
 section! {
     /// Where a Modbus slave has a point.

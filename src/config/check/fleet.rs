@@ -15,8 +15,9 @@ use crate::config::raw::{self, Do, Register, Root};
 use crate::config::read::{At, Key};
 use crate::config::source::fits;
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
-use crate::normalise::{Kind, Rule};
+use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
+use crate::rules::plausible;
 
 /// Devices of one configuration; one more is a fault.
 const DEVICES_MAX: usize = 10_000;
@@ -38,6 +39,8 @@ pub(super) struct Point {
     pub(super) span: Span,
     pub(super) unit: String,
     pub(super) rule: Rule,
+    pub(super) plausible: plausible::Rule,
+    pub(super) deadband: Option<Decimal>,
     pub(super) json: Option<String>,
     pub(super) modbus: Option<Modbus>,
     /// Where the collection list names it, and with which word if that could be read.
@@ -145,6 +148,11 @@ impl<'r> Fleet<'r> {
             span: metric.span,
             unit,
             rule: rule(raw, kind, report),
+            plausible: plausible::Rule {
+                monotonic: raw.monotonic.or(false),
+                slope_max: above_zero("slope_max", &raw.slope_max, report),
+            },
+            deadband: above_zero("deadband", &raw.deadband, report),
             json: json.map(|pointer| pointer.value.clone()),
             modbus: raw.modbus.value().and_then(|modbus| self::modbus(modbus, kind, report)),
             listed: None,
@@ -270,6 +278,16 @@ impl<'r> Fleet<'r> {
         }
         let used = |template: usize| self.devices.iter().any(|device| device.template == template);
         for (index, template) in self.templates.iter().enumerate() {
+            let replaced = |point: &&Point| {
+                matches!(point.listed, Some((_, Some(Do::Generalise | Do::Pseudonym))))
+                    && (point.plausible.judges() || point.deadband.is_some())
+            };
+            for point in template.points.iter().filter(replaced) {
+                let message =
+                    format!("{} of {} is compared, but not kept as a number", point.metric, template.name);
+                let help = "monotonic, slope_max and deadband need \"keep\" in the collection list";
+                report.warn(point.span, message, help);
+            }
             let listed = template.points.iter().any(|point| point.listed.is_some());
             for point in template.points.iter().filter(|point| point.listed.is_none()) {
                 if listed && used(index) {
@@ -283,9 +301,21 @@ impl<'r> Fleet<'r> {
 }
 
 fn numbers_only(raw: &raw::Point, report: &mut Report) {
-    let keys = [("scale", &raw.scale), ("offset", &raw.offset), ("min", &raw.min), ("max", &raw.max)];
-    let spans = keys.into_iter().filter_map(|(name, key)| Some((name, key.get()?.span)));
-    for (name, span) in spans.chain(raw.unit.get().map(|unit| ("unit", unit.span))) {
+    let decimals = [
+        ("scale", &raw.scale),
+        ("offset", &raw.offset),
+        ("min", &raw.min),
+        ("max", &raw.max),
+        ("slope_max", &raw.slope_max),
+        ("deadband", &raw.deadband),
+    ];
+    let spans = decimals.into_iter().filter_map(|(name, key)| Some((name, key.get()?.span)));
+    let others = [
+        ("unit", raw.unit.get().map(|at| at.span)),
+        ("outside", raw.outside.get().map(|at| at.span)),
+        ("monotonic", raw.monotonic.get().map(|at| at.span)),
+    ];
+    for (name, span) in spans.chain(others.into_iter().filter_map(|(name, span)| Some((name, span?)))) {
         report.fault(span, format!("{name} on a point that is no number"), "only kind = \"number\" has it");
     }
 }
@@ -300,12 +330,26 @@ fn rule(raw: &raw::Point, kind: Kind, report: &mut Report) -> Rule {
         report.fault(raw.min.span_or(raw.at), message, "min at or below max, both after scaling");
     }
     let bounded = raw.min.value().is_some() || raw.max.value().is_some();
+    let outside = raw.outside.or(Outside::Drop);
+    if outside == Outside::Flag && raw.min.is_absent() && raw.max.is_absent() && kind == Kind::Number {
+        let help = "min, max or both: without them nothing is outside";
+        report.fault(raw.outside.span_or(raw.at), "outside = \"flag\" without a range", help);
+    }
     Rule {
         kind,
         scale: raw.scale.or(Decimal::ONE),
         offset: raw.offset.or(Decimal::ZERO),
         range: bounded.then_some((min, max)),
+        outside,
     }
+}
+
+fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Decimal> {
+    let number = key.get()?;
+    if number.value <= Decimal::ZERO {
+        report.fault(number.span, format!("{name} = {}", number.value), "a number above 0, after scaling");
+    }
+    Some(number.value)
 }
 
 fn modbus(raw: &raw::Modbus, kind: Kind, report: &mut Report) -> Option<Modbus> {

@@ -82,6 +82,8 @@ impl Rules {
                     metric: point.metric.clone(),
                     unit: point.unit.clone(),
                     rule: point.rule.clone(),
+                    plausible: point.plausible,
+                    deadband: point.deadband,
                     treatment: point.treatment.clone(),
                     alarms: Vec::new(),
                     aggregates: Vec::new(),

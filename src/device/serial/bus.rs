@@ -264,7 +264,10 @@ impl Bus {
             };
             let (len, heard) = match question.asked.hear(&self.buffer) {
                 Scan::Need if last && !self.buffer.is_empty() => (1, None),
-                Scan::Need => return discarded,
+                Scan::Need => match self.answer_behind(&question) {
+                    Some(garbage) => (garbage, None),
+                    None => return discarded,
+                },
                 Scan::Skip(count) => {
                     if question.asked.damaged(&self.buffer) {
                         actions.push(Action::Corrupt);
@@ -297,6 +300,15 @@ impl Bus {
             self.busy = now;
             actions.push(if waiting { Action::Done(outcome) } else { Action::Late });
         }
+    }
+
+    /// How many bytes of what looks like a longer frame stand before a whole answer: noise may begin with a frame's head.
+    /// A single byte is no proof of an answer.
+    fn answer_behind(&self, question: &Question) -> Option<usize> {
+        (1..self.buffer.len()).find(|at| {
+            let heard = question.asked.hear(&self.buffer[*at..]);
+            matches!(heard, Scan::Frame { len: 2.., frame: Heard::Answer(_) })
+        })
     }
 
     fn clear(&mut self) -> usize {

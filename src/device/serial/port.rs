@@ -30,7 +30,8 @@ use crate::model::{DeviceId, Tally};
 pub const RECEIPTS_MAX: usize = 4;
 
 const REOPEN_FLOOR: Duration = Duration::from_millis(500);
-const REOPEN_CEILING: Duration = Duration::from_secs(30);
+/// Opening a path costs nothing, and an adapter that is plugged again is to be read at once.
+const REOPEN_CEILING: Duration = Duration::from_secs(3);
 
 /// An adapter that takes no bytes for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);

@@ -279,7 +279,7 @@ impl Schedule {
                     series: state.point.series,
                     value,
                     device_ms: None,
-                    // clock_ms,
+                    clock_ms,
                     retained: false,
                 }),
                 Err(Withheld::Absent) => said.absent += 1,
