@@ -52,7 +52,7 @@ pub struct Search {
     pub line: Line,
     /// How long a meter may take; none is what the protocol's standard allows.
     pub response_timeout: Option<Duration>,
-    /// Modbus units, within 1 to 247.
+    /// Modbus units up to 247, primary addresses of M-Bus up to 250; from 1.
     pub units: RangeInclusive<u8>,
 }
 

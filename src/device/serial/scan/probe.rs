@@ -9,9 +9,6 @@ use crate::device::serial::exchange::Exchange;
 use crate::device::serial::protocol::Protocol;
 use crate::device::serial::question::{Asked, Question};
 
-/// The last primary address of M-Bus.
-const PRIMARY_MAX: u8 = 250;
-
 /// One question.
 #[derive(Clone, Debug)]
 pub(super) enum Probe {
@@ -76,9 +73,17 @@ impl Probe {
             Protocol::Cjt188 => {
                 vec![any(LowFirst), any(HighFirst), Self::Address188(LowFirst), Self::Address188(HighFirst)]
             }
-            Protocol::Modbus => vec![Self::Unit(*search.units.start())],
+            Protocol::Modbus => Some(*search.units.start())
+                .filter(|first| *first <= UNIT_MAX)
+                .map(Self::Unit)
+                .into_iter()
+                .collect(),
             Protocol::Mbus => {
-                vec![Self::Deselect, Self::Selected { id: u32::MAX, digits: 0 }, Self::Primary(1)]
+                vec![
+                    Self::Deselect,
+                    Self::Selected { id: u32::MAX, digits: 0 },
+                    Self::Primary(*search.units.start()),
+                ]
             }
         }
     }
@@ -91,11 +96,9 @@ impl Probe {
                 let next = next_pair(*last)?;
                 Some(Self::Part645 { edition: *edition, low: [rest, &[next]].concat() })
             }
-            Self::Unit(unit) => {
-                unit.checked_add(1).filter(|unit| search.units.contains(unit)).map(Self::Unit)
-            }
+            Self::Unit(unit) => Some(unit + 1).filter(|next| *next <= last_unit(search)).map(Self::Unit),
             Self::Primary(address) => {
-                Some(address + 1).filter(|next| *next <= PRIMARY_MAX).map(Self::Primary)
+                address.checked_add(1).filter(|next| next <= search.units.end()).map(Self::Primary)
             }
             Self::Selected { id, digits: digits @ 1.. } => {
                 let shift = 32 - 4 * digits;
@@ -112,8 +115,8 @@ impl Probe {
             Self::Part645 { low, .. } => {
                 99 - low.last().map_or(99, |last| usize::from(10 * (last >> 4) + (last & 0xF)))
             }
-            Self::Unit(unit) => search.units.end().saturating_sub(*unit).into(),
-            Self::Primary(address) => (PRIMARY_MAX - address).into(),
+            Self::Unit(unit) => last_unit(search).saturating_sub(*unit).into(),
+            Self::Primary(address) => search.units.end().saturating_sub(*address).into(),
             Self::Selected { id, digits: digits @ 1.. } => 9 - (id >> (32 - 4 * digits) & 0xF) as usize,
             _ => 0,
         };
@@ -178,6 +181,13 @@ impl Probe {
             _ => Exchange::single(question),
         }
     }
+}
+
+/// The last slave there may be (Modbus over Serial Line V1.02 §2.2).
+const UNIT_MAX: u8 = 247;
+
+fn last_unit(search: &Search) -> u8 {
+    (*search.units.end()).min(UNIT_MAX)
 }
 
 /// The two digits after these; none after 99.

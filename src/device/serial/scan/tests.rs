@@ -11,7 +11,7 @@ use crate::simulate::bus::{
 };
 
 fn search(protocol: Protocol) -> Search {
-    Search { protocol, line: protocol.line(), response_timeout: None, units: 1..=247 }
+    Search { protocol, line: protocol.line(), response_timeout: None, units: 1..=250 }
 }
 
 /// What was found, what was noted, how long it took, and every frame sent.
