@@ -153,7 +153,7 @@ impl Bus {
             Event::Closed => {
                 discarded += self.clear();
                 let state = std::mem::replace(&mut self.state, State::Closed);
-                if let State::Silence { .. } | State::Waiting { .. } = state {
+                if let State::Silence { .. } | State::Waiting { .. } | State::Turnaround { .. } = state {
                     actions.push(Action::Done(Outcome::Abandoned));
                 }
             }

@@ -228,6 +228,17 @@ fn what_is_told_to_all_waits_for_no_answer_and_then_the_line_is_left_alone() {
     assert!(line.bus.ready());
 }
 
+/// Found by fuzzing: a port that went away while the line was left alone swallowed the question, which then never ended.
+#[test]
+fn what_is_told_to_all_ends_with_the_port() {
+    let mut line = Track::new(false);
+    let time = TimeBroadcast::new(1_790_000_000_000, 0).expect("a time of this century");
+    line.handle(Event::Ask(Question { asked: Asked::Dlt645Time(time), ..question() }), 0);
+    line.pass(100);
+    line.handle(Event::Closed, 100);
+    assert_eq!(line.log, [(20, "send"), (100, "abandoned")]);
+}
+
 proptest! {
     /// Any bytes at any times: each question ends once and in time, and only its own values end it.
     #[test]
