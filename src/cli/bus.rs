@@ -254,3 +254,72 @@ pub fn as_json(value: &wire::Value) -> serde_json::Value {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::simulate::bus::{Cjt188Meter, Fault, Order, SimulatedBus, SimulatedMeter, SimulatedSlave};
+    use wire::direct::Protocol as Ask;
+    use wire::read_request::What;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    async fn line(meters: Vec<SimulatedMeter>) -> (SimulatedBus, Bus, String) {
+        let simulated = SimulatedBus::start(meters, false, None).expect("a pty");
+        let path = simulated.path().display().to_string();
+        let bus = Bus::open(&path, Path::new("/nonexistent/socket")).await.expect("a path needs no daemon");
+        (simulated, bus, path)
+    }
+
+    async fn read(bus: &mut Bus, port: &str, ask: Ask) -> Result<wire::ReadResponse, BusError> {
+        let direct = wire::Direct { protocol: Some(ask), line: None, timeout_ms: 300 };
+        let request = wire::ReadRequest { port: port.into(), what: Some(What::Direct(direct)) };
+        timeout(LIMIT, bus.read(request)).await.expect("in time")
+    }
+
+    #[tokio::test]
+    async fn a_meter_of_either_order_is_read_and_damage_is_told_from_silence() {
+        let mut water = Cjt188Meter::new(0x10, 20_241_234_567_890, 2).fixed();
+        water.order = Some(Order::LowFirst);
+        let corrupt = SimulatedSlave::new(7, 3).with(Fault::Corrupt, 1);
+        let (_simulated, mut bus, path) = line(vec![water.into(), corrupt.into()]).await;
+        let ask = |identifier: &str| {
+            Ask::Cjt188(wire::Cjt188 { address: "20241234567890".into(), identifier: identifier.into() })
+        };
+        let reading = read(&mut bus, &path, ask("")).await.expect("a reading");
+        assert!(reading.values.iter().any(|value| value.name == "current_volume" && value.value.is_some()));
+        assert_eq!(reading.clock.len(), "2026-01-01T08:00:00".len());
+        let modbus = |unit| Ask::Modbus(wire::Modbus { unit, register: "holding:0".into() });
+        for (unit, text) in [(7, "damaged"), (8, "no answer")] {
+            let error = read(&mut bus, &path, modbus(unit)).await.expect_err("no reading");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_scanned_once_at_a_time_and_a_scan_that_nobody_takes_is_over() {
+        let (_simulated, mut bus, path) = line(Vec::new()).await;
+        let request = wire::ScanRequest { port: path, ..Default::default() };
+        let mut first = bus.scan(request.clone()).await.expect("a scan");
+        let news = timeout(LIMIT, first.next()).await.expect("in time");
+        assert!(news.is_some_and(|news| news.is_ok()));
+        let second = bus.scan(request.clone()).await.map(|_| ());
+        assert!(second.is_err_and(|error| error.to_string().contains("being scanned already")));
+        drop(first);
+        assert!(bus.scan(request).await.is_ok());
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, expected) in
+            [("800ms", Some(800)), ("2s", Some(2000)), ("2", None), ("0s", None), ("5000000s", None)]
+        {
+            assert_eq!(milliseconds(text).ok(), expected, "{text}");
+        }
+    }
+}

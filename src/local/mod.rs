@@ -279,13 +279,16 @@ impl BusService for Buses {
             return Err(Status::invalid_argument("which metric to write has to be told"));
         };
         let value = value::parse(named.rule.kind, text);
-        let value = value.ok_or_else(|| Status::invalid_argument(WriteError::Kind.to_string()))?;
         bus.counters.line.writes.add(1);
         // What a text says may be somebody's name; a number that was set is not.
-        let shown = if value::is_text(&value) { "a text".to_owned() } else { value::text(&value) };
+        let shown = match &value {
+            Some(value) if !value::is_text(value) => value::text(value),
+            _ => "a text".to_owned(),
+        };
         let port = &bus.settings.name;
         tracing::info!(uid, port, device, metric, value = shown, "somebody asks to write a point");
-        let told = match write::question(meter, point, &value) {
+        let question = value.ok_or(WriteError::Kind).and_then(|value| write::question(meter, point, &value));
+        let told = match question {
             Ok(question) => match bus.desk.ask(Exchange::single(question)).await {
                 Ok(Content::Answer(Answer::Written)) => Ok("the meter confirms it".to_owned()),
                 Ok(_) => Err(Status::data_loss("the meter answered something else; read the point")),

@@ -127,7 +127,7 @@ async fn run(
 ) -> Result<(), mpsc::error::SendError<Result<wire::ScanResponse, Status>>> {
     let tell = |news| out.send(Ok(wire::ScanResponse { news: Some(news) }));
     let mut count = 0;
-    while let Some(exchange) = scan.next() {
+    while let Some(exchange) = scan.ask() {
         if let Some(progress) = scan.progress() {
             tell(News::Progress(as_progress(&progress))).await?;
         }

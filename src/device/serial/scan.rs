@@ -13,7 +13,7 @@
 //!   any digit, digit by digit where answers collide.
 //!
 //! Guarantees: it only reads; it ends, after at most [`QUESTIONS_MAX`] questions for each search; a meter is found once. It
-//! has no clock and does no I/O: [`Scan::next`] is what to ask, [`Scan::heard`] takes what came of it.
+//! has no clock and does no I/O: [`Scan::ask`] is what to ask, [`Scan::heard`] takes what came of it.
 
 mod found;
 mod probe;
@@ -107,7 +107,7 @@ impl Scan {
 
     /// What to ask now; none when the scan is over.
     #[must_use]
-    pub fn next(&mut self) -> Option<Exchange> {
+    pub fn ask(&mut self) -> Option<Exchange> {
         loop {
             let search = self.searches.last()?;
             let probe = match self.probes.pop() {
@@ -139,7 +139,7 @@ impl Scan {
         }
     }
 
-    /// What came of the last [`Scan::next`], and a meter if one is found by it.
+    /// What came of the last [`Scan::ask`], and a meter if one is found by it.
     ///
     /// # Errors
     /// [`Failed::Closed`]: the port is gone, and the scan with it.

@@ -52,7 +52,7 @@ fn play_noisy(
     let mut scan = Scan::new(searches);
     let (mut found, mut sent, mut now) = (Vec::new(), Vec::new(), Duration::ZERO);
     assert!(master.handle(Event::Opened, now).is_empty());
-    while let Some(exchange) = scan.next() {
+    while let Some(exchange) = scan.ask() {
         let mut wire: Vec<(Duration, Vec<u8>)> = Vec::new();
         let mut actions = master.handle(Event::Errand(ErrandId(1), exchange), now);
         let result = 'errand: loop {
@@ -269,7 +269,7 @@ fn lines_are_tried_one_after_the_other_and_a_meter_is_found_once() {
 #[test]
 fn a_port_that_goes_ends_the_scan() {
     let mut scan = Scan::new([search(Protocol::Mbus)]);
-    assert!(scan.next().is_some());
+    assert!(scan.ask().is_some());
     let progress = scan.progress().expect("it is on");
     assert_eq!((progress.protocol, progress.asked, progress.left), (Protocol::Mbus, 1, 251));
     let closed = || Failed::Closed("the adapter is away".into());
