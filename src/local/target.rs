@@ -88,7 +88,7 @@ impl Target {
         let same = peers.clone().find(|meter| meter.address.to_string() == address.to_string());
         let line = same.or_else(|| peers.next()).map_or(protocol.line(), |meter| meter.line);
         let line = self::line(direct.line.as_ref(), line)?;
-        let timing = protocol.timing(line, timeout(direct.timeout_ms)?);
+        let timing = protocol.timing(line, std::time::Duration::ZERO, timeout(direct.timeout_ms)?);
         let address = match (same, address) {
             // The configuration knows its habits.
             (Some(Meter { address: Address::Cjt188(known), .. }), Address::Cjt188(asked))

@@ -138,6 +138,7 @@ pub async fn serve(
         errand: 0,
         told: None,
         to_tell: Vec::new(),
+        said: HashMap::new(),
         intake,
         clock,
         counters,
@@ -153,7 +154,7 @@ pub async fn serve(
                 port.counters.line.open.set(1);
                 tracing::info!(port = current.name, path = current.path, "serial port open");
                 (opened, said) = (true, String::new());
-                let mut tty = Tty { stream, line: current.line };
+                let mut tty = Tty { stream, line: Some(current.line) };
                 let end =
                     port.talk(&mut tty, &mut current, &mut settings, &mut errands, &stop, &mut backoff).await;
                 port.counters.line.open.set(0);
@@ -203,10 +204,10 @@ enum End {
     Broken(PortError),
 }
 
-/// An open port, and how it is set now.
+/// An open port, and how it is set now; none when that is not known.
 struct Tty {
     stream: SerialStream,
-    line: Line,
+    line: Option<Line>,
 }
 
 struct Port {
@@ -219,6 +220,8 @@ struct Port {
     /// The last day on which meters were told the time, and what is still to be sent.
     told: Option<i64>,
     to_tell: Vec<Question>,
+    /// What was last logged of a meter, at most one of each.
+    said: HashMap<DeviceId, String>,
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -333,9 +336,18 @@ impl Port {
     }
 
     async fn send(&mut self, tty: &mut Tty, line: Line, frame: &[u8]) -> io::Result<()> {
-        if tty.line != line {
-            set(&mut tty.stream, line)?;
-            tty.line = line;
+        if tty.line != Some(line) {
+            tty.line = None;
+            if let Err(cause) = set(&mut tty.stream, line) {
+                if cause.kind() != io::ErrorKind::InvalidInput {
+                    return Err(cause);
+                }
+                // Its meters time out and rest; the others are none the worse for it.
+                let port = self.counters.port();
+                tracing::warn!(port, %line, %cause, "the adapter does not take these settings of the line");
+                return Ok(());
+            }
+            tty.line = Some(line);
             self.counters.line.line_changes.add(1);
         }
         let stale = tty.stream.bytes_to_read()?;
@@ -348,7 +360,7 @@ impl Port {
     async fn ended(&mut self, device: &DeviceId, ended: &Ended, said: Said) -> Result<(), Stopped> {
         let received = self.clock.now();
         let meter = self.counters.meter(device);
-        let port = self.counters.port();
+        let port = self.counters.port().to_owned();
         match ended {
             Ended::Content(_) => {
                 meter.answers.add(1);
@@ -356,11 +368,16 @@ impl Port {
             }
             Ended::Refused(refusal) => {
                 meter.exceptions.add(1);
-                tracing::warn!(port, %device, code = refusal.code, cause = refusal.text, "a meter refuses points");
+                if self.is_news(device, &refusal.text) {
+                    let (code, cause) = (refusal.code, &refusal.text);
+                    tracing::warn!(port, %device, code, cause, "a meter refuses points");
+                }
             }
             Ended::Unusable(cause) => {
                 meter.unusable.add(1);
-                tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
+                if self.is_news(device, cause) {
+                    tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
+                }
             }
             Ended::Timeout => meter.timeouts.add(1),
             Ended::Abandoned => {}
@@ -379,6 +396,12 @@ impl Port {
         let delivery = Delivery { received, samples: said.samples, lost: Tally::default() };
         self.receipts.push_back(self.intake.deliver(delivery).await?);
         Ok(())
+    }
+
+    /// Whether it was not the last thing said of this meter: what it refuses, it refuses every few minutes.
+    fn is_news(&mut self, device: &DeviceId, cause: &str) -> bool {
+        let last = self.said.insert(device.clone(), cause.to_owned());
+        last.is_none_or(|last| last != cause)
     }
 
     /// Once a day, where the port says so, the time for the meters; one question at a call.

@@ -77,15 +77,17 @@ impl Protocol {
 
     /// Times of a meter that answers within `response_timeout`, or as late as meters of this protocol do.
     #[must_use]
-    pub fn timing(self, line: Line, response_timeout: Option<Duration>) -> Timing {
+    pub fn timing(self, line: Line, silence: Duration, response_timeout: Option<Duration>) -> Timing {
         let ms = Duration::from_millis;
         let (gap, usual) = match self {
+            // At most 500 ms each (DL/T 645-2007 §5.3.3), and what adapters add.
             Self::Dlt645 => (ms(500), ms(1000)),
+            // Those with batteries wake up first.
             Self::Cjt188 => (ms(500), ms(3000)),
             Self::Modbus => (ms(50), ms(1000)),
             Self::Mbus => (ms(50), ms(500)),
         };
-        Timing::of(line, Duration::ZERO, gap, response_timeout.unwrap_or(usual))
+        Timing::of(line, silence, gap, response_timeout.unwrap_or(usual))
     }
 
     /// Times for a search: no longer than the standards let a meter take, because most questions meet nobody.
@@ -100,7 +102,7 @@ impl Protocol {
             // At most 330 bit times and 50 ms (EN 13757-2).
             Self::Mbus => line.character() * 30 + Duration::from_millis(100),
         };
-        self.timing(line, Some(response_timeout.unwrap_or(usual)))
+        self.timing(line, Duration::ZERO, Some(response_timeout.unwrap_or(usual)))
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
         ] {
             let line = protocol.line();
             let search = protocol.search_timing(line, None).response_timeout;
-            let reading = protocol.timing(line, None).response_timeout;
+            let reading = protocol.timing(line, Duration::ZERO, None).response_timeout;
             assert_eq!((search.as_millis(), reading.as_millis()), (search_ms, reading_ms), "{protocol}");
             let own = Duration::from_millis(321);
             assert_eq!(protocol.search_timing(line, Some(own)).response_timeout, own);

@@ -477,16 +477,11 @@ fn together(one: &Point, other: &Point) -> bool {
 }
 
 fn is_possible(meter: &Meter, point: &Point) -> bool {
-    match (&meter.address, &point.source) {
-        (Address::Modbus(unit), Source::Modbus { table, address, kind, .. }) => {
-            let reached = Request::new(*unit, *table, *address, kind.width()).is_ok();
-            reached && table.is_bits() == (*kind == RegisterKind::Bit)
-        }
-        (Address::Dlt645(_), Source::Dlt645 { .. })
-        | (Address::Cjt188(_), Source::Cjt188 { .. })
-        | (Address::Mbus(_), Source::Mbus { .. }) => true,
-        _ => false,
-    }
+    let fits = match &point.source {
+        Source::Modbus { table, kind, .. } => table.is_bits() == (*kind == RegisterKind::Bit),
+        _ => true,
+    };
+    fits && Want::of(&meter.address, &point.source).is_some()
 }
 
 /// The next multiple of the period after `now`: what was missed is not made up for.
