@@ -26,7 +26,7 @@ use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::{mqtt, serial};
 use crate::ingest::writer::{self, Writer};
-use crate::ingest::{self, Intake, Stopped};
+use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
 use crate::privacy::release::ShareLine;
@@ -446,6 +446,12 @@ impl Daemon {
     #[must_use]
     pub fn heads(&self) -> Heads {
         *self.heads.borrow()
+    }
+
+    /// What each device has said since the start.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceSeen> {
+        self.inside.writer.devices()
     }
 
     /// The writer's ledger.

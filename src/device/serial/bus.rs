@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use super::Line;
 use super::question::{Answer, Heard, Question, Refusal};
-use crate::codec::Scan;
+use crate::codec::{Scan, dlt645};
 
 /// Received bytes that may wait for the rest of their frame. Beyond it the oldest are discarded and counted.
 pub const BUFFER_BYTES_MAX: usize = 512;
+
+/// Bytes that are read at once: so many fit behind the longest unfinished frame of any codec, which is DL/T 645's.
+const CHUNK_BYTES: usize = BUFFER_BYTES_MAX - dlt645::FRAME_BYTES_MAX;
 
 /// Bytes that are no frame and still leave a single answer to many what it is: the line turns round with some.
 pub const CROWD_BYTES: usize = 8;
@@ -164,7 +167,7 @@ impl Bus {
             Event::Ask(_) => actions.push(Action::Done(Outcome::Abandoned)),
             Event::Bytes(bytes) => {
                 self.busy = now;
-                for chunk in bytes.chunks(BUFFER_BYTES_MAX / 2) {
+                for chunk in bytes.chunks(CHUNK_BYTES) {
                     let excess = (self.buffer.len() + chunk.len()).saturating_sub(BUFFER_BYTES_MAX);
                     self.buffer.drain(..excess);
                     self.buffer.extend_from_slice(chunk);
