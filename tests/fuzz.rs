@@ -51,7 +51,7 @@ fn samples(protocol: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-const PAYLOADS: [&str; 8] = [
+const PAYLOADS: [&str; 9] = [
     r#"{"battery":100,"last_seen":"2024-01-10T18:42:48+00:00","linkquality":73,"state":null,"water_leak":true}"#,
     r#"{"Time":"2024-01-11T02:42:48","ENERGY":{"Total":12.340,"Power":[0,-1.5e-3,{"x":1}],"Voltage":230}}"#,
     r#"[{"u":"kWh","v":123456789012345678901234.5678,"t":-60},{"vb":false,"vs":"on"},{"v":1E400}]"#,
@@ -59,6 +59,7 @@ const PAYLOADS: [&str; 8] = [
     r#"{"a/b":1,"~":{"":2},"\u0061":"\ud83d\ude00\u0000","/":[[[[[]]]]]}"#,
     r#"{"last_seen":1704912168999,"t":-0,"e":0e999999999999,"x":9223372036854775808,"y":-9223372036854775808}"#,
     r#"{"last_seen":"20240110T184248,5-0530","temperature":"\"\\\b\f\n\r\t"}"#,
+    r#"{"t":0.1234567890123,"e":-12345.67890123456789,"v":1.000000000000000000000000000001,"x":1e-28}"#,
     " \t\r\n null ",
 ];
 
@@ -112,6 +113,13 @@ fn scripts() -> Vec<Vec<u8>> {
             scripts.push(script);
         }
     }
+    // Half of the answer just before the bus gives up listening for a late one, the rest behind the next question.
+    scripts.extend(samples("modbus").iter().filter(|sample| sample.len() < 100).map(|sample| {
+        let (early, late) = sample.split_at(sample.len() / 2);
+        let (first, then) =
+            ([5, 0, 3, 255, 3, 150, 0, early.len() as u8], [3, 40, 5, 0, 3, 25, 0, late.len() as u8]);
+        [&first[..], early, &then, late, &[3, 60]].concat()
+    }));
     scripts
 }
 
