@@ -14,9 +14,10 @@ use smallbrain::codec::json::{Plan as JsonPlan, TimeForm};
 use smallbrain::ingest::spine::Spine;
 use smallbrain::ingest::{Delivery, Plan, Point};
 use smallbrain::model::{Lane, Sample, SeriesKey, Stamp, Tally, Value};
-use smallbrain::normalise::{self, Kind, Rule};
+use smallbrain::normalise::{self, Kind, Outside, Rule};
 use smallbrain::privacy::intake::{self, Treatment};
 use smallbrain::privacy::release::ShareLine;
+use smallbrain::rules::plausible;
 use smallbrain::rules::rate::Rate;
 use smallbrain::store::{Settings, Store};
 use smallbrain::wire::{Gateway, record_hash};
@@ -29,7 +30,13 @@ fn main() {
 }
 
 fn rule() -> Rule {
-    Rule { kind: Kind::Number, scale: Decimal::ONE, offset: Decimal::ZERO, range: None }
+    Rule {
+        kind: Kind::Number,
+        scale: Decimal::ONE,
+        offset: Decimal::ZERO,
+        range: None,
+        outside: Outside::Drop,
+    }
 }
 
 fn plan(bulk: bool) -> Plan {
@@ -40,6 +47,8 @@ fn plan(bulk: bool) -> Plan {
             metric: "n".parse().expect("a name"),
             unit: "1".into(),
             rule: rule(),
+            plausible: plausible::Rule::default(),
+            deadband: None,
             treatment: Some(Treatment::Keep),
             alarms: vec![],
             aggregates: vec![0],
@@ -79,6 +88,7 @@ fn sample(sequence: i64) -> Sample {
         series: SeriesKey((sequence % i64::from(DEVICES)) as u32),
         value: Value::Number(Decimal::from(sequence)),
         device_ms: Some(NOW.wall_ms),
+        clock_ms: None,
         retained: false,
     }
 }

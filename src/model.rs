@@ -140,8 +140,10 @@ impl fmt::Debug for Value {
     }
 }
 
-/// How far a reading can be trusted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+/// How far a reading can be trusted. Its number is the same in the store and on the wire, for good.
+///
+/// A reading has one: of several the first of out of range, counter back, slope, skewed, clock, retained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
 pub enum Quality {
     /// Nothing against it.
@@ -150,17 +152,64 @@ pub enum Quality {
     Skewed = 1,
     /// The broker or the device repeated an old state.
     Retained = 2,
+    /// A counter that only rises has fallen.
+    CounterBack = 3,
+    /// It changed faster than what it measures can.
+    Slope = 4,
+    /// Outside of the point's range, and kept.
+    OutOfRange = 5,
+    /// The device's own clock is wrong; the reading's time and value are not from there.
+    Clock = 6,
 }
 
 impl Quality {
+    /// All of them; each stands at its number.
+    pub const ALL: [Quality; 7] = [
+        Quality::Good,
+        Quality::Skewed,
+        Quality::Retained,
+        Quality::CounterBack,
+        Quality::Slope,
+        Quality::OutOfRange,
+        Quality::Clock,
+    ];
+
     /// From its stored number; what is unknown counts as `Skewed`.
     #[must_use]
     pub fn from_code(code: u8) -> Self {
-        match code {
-            0 => Quality::Good,
-            2 => Quality::Retained,
-            _ => Quality::Skewed,
+        Quality::ALL.get(usize::from(code)).copied().unwrap_or(Quality::Skewed)
+    }
+
+    /// The name in metrics and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quality::Good => "good",
+            Quality::Skewed => "skewed",
+            Quality::Retained => "retained",
+            Quality::CounterBack => "counter_back",
+            Quality::Slope => "slope",
+            Quality::OutOfRange => "out_of_range",
+            Quality::Clock => "clock",
         }
+    }
+
+    /// Whether the value can be what was there, whatever is said of its time: only then it counts in a window.
+    #[must_use]
+    pub fn is_believable(self) -> bool {
+        !matches!(self, Quality::CounterBack | Quality::Slope | Quality::OutOfRange)
+    }
+
+    /// Whether an alarm looks at it. A broken sensor must not raise one; but a fire outruns every slope.
+    #[must_use]
+    pub fn may_alarm(self) -> bool {
+        !matches!(self, Quality::Retained | Quality::CounterBack | Quality::OutOfRange)
+    }
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -182,6 +231,9 @@ pub struct Sample {
     pub value: Value,
     /// The device's own time, milliseconds since 1970 UTC, unchecked.
     pub device_ms: Option<i64>,
+    /// What the device's own clock shows, milliseconds since 1970 UTC, of one that is asked for what it measures now:
+    /// compared with the receive time, never taken as the time of the reading.
+    pub clock_ms: Option<i64>,
     /// Whether it came as a retained message.
     pub retained: bool,
 }
@@ -191,7 +243,7 @@ pub struct Sample {
 pub struct Reading {
     /// Which point.
     pub series: SeriesKey,
-    /// Scaled, within range.
+    /// Scaled; within range, or of quality [`Quality::OutOfRange`].
     pub value: Value,
     /// Event time, milliseconds since 1970 UTC: the device's where plausible, else `received_ms`.
     pub time_ms: i64,
@@ -426,16 +478,18 @@ pub struct Rollup {
     pub unit: String,
     /// The device; none when the cell covers all of them.
     pub device: Option<DeviceId>,
-    /// Readings in the cell.
+    /// Readings that the numbers below are of.
     pub count: u64,
-    /// Exact sum; none when it left the range of a decimal.
+    /// Readings that cannot be believed and are not in these numbers.
+    pub left_out: u64,
+    /// Exact sum; none of no reading, or when it left the range of a decimal.
     pub sum: Option<Decimal>,
-    /// Smallest.
-    pub min: Decimal,
-    /// Largest.
-    pub max: Decimal,
-    /// The one with the latest event time.
-    pub last: Decimal,
+    /// Smallest; none of no reading.
+    pub min: Option<Decimal>,
+    /// Largest; none of no reading.
+    pub max: Option<Decimal>,
+    /// The one with the latest event time; none of no reading.
+    pub last: Option<Decimal>,
 }
 
 /// All cells of one closed window of one aggregate.
@@ -481,5 +535,23 @@ mod tests {
         for (index, loss) in Loss::ALL.into_iter().enumerate() {
             assert_eq!(loss as usize, index, "{loss}");
         }
+    }
+
+    #[test]
+    fn qualities_keep_their_numbers_and_say_what_they_are_good_for() {
+        for (code, name, believable, may_alarm) in [
+            (0, "good", true, true),
+            (1, "skewed", true, true),
+            (2, "retained", true, false),
+            (3, "counter_back", false, false),
+            (4, "slope", false, true),
+            (5, "out_of_range", false, false),
+            (6, "clock", true, true),
+        ] {
+            let quality = Quality::from_code(code);
+            assert_eq!((quality as u8, quality.as_str()), (code, name));
+            assert_eq!((quality.is_believable(), quality.may_alarm()), (believable, may_alarm), "{quality}");
+        }
+        assert_eq!(Quality::from_code(7), Quality::Skewed, "of a later build");
     }
 }

@@ -1,7 +1,8 @@
-//! Sample → Reading: kind, scale and offset, range, event time and quality.
+//! Sample → Reading: kind, scale and offset, range, event time and quality as far as one sample tells it.
 //!
 //! Guarantees: no number goes through a float; a device's time is only taken where it is plausible, so nothing after this
-//! lies more than [`AHEAD_MAX_MS`] after or [`BEHIND_MAX_MS`] before its receive time. Pure: no clock, no state.
+//! lies more than [`AHEAD_MAX_MS`] after or [`BEHIND_MAX_MS`] before its receive time. Pure: no clock, no state; what only
+//! the readings before it can tell is [`crate::rules`]' to say.
 
 use rust_decimal::Decimal;
 
@@ -13,6 +14,8 @@ pub const EARLIEST_MS: i64 = 1_420_070_400_000;
 pub const AHEAD_MAX_MS: i64 = 5 * 60 * 1000;
 /// How far a device's time may lie before the receive time, milliseconds.
 pub const BEHIND_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far a device's clock may be from the gateway's, milliseconds.
+pub const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1000;
 
 /// What kind of value a point has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,15 @@ pub enum Kind {
     Flag,
     /// A text; a number is taken as the text it was written as.
     Text,
+}
+
+/// What becomes of a number outside of the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Dropped as [`Loss::OutOfRange`].
+    Drop,
+    /// Kept as [`Quality::OutOfRange`].
+    Flag,
 }
 
 /// How one point is normalised: `reading = sample × scale + offset`.
@@ -36,12 +48,14 @@ pub struct Rule {
     pub offset: Decimal,
     /// Inclusive bounds of the scaled value; of numbers only.
     pub range: Option<(Decimal, Decimal)>,
+    /// What is done with what lies beyond them.
+    pub outside: Outside,
 }
 
 /// One sample, normalised.
 ///
 /// # Errors
-/// [`Loss::Invalid`] for a value of another kind or beyond a decimal, [`Loss::OutOfRange`] outside of the range.
+/// [`Loss::Invalid`] for a value of another kind or beyond a decimal, [`Loss::OutOfRange`] for one that the rule drops.
 pub fn normalise(rule: &Rule, sample: Sample, received: Stamp) -> Result<Reading, Loss> {
     let value = match (rule.kind, sample.value) {
         (Kind::Number, Value::Number(number)) => Value::Number(rule.number(number)?),
@@ -54,8 +68,15 @@ pub fn normalise(rule: &Rule, sample: Sample, received: Stamp) -> Result<Reading
     };
     let received_ms = received.wall_ms;
     let device_ms = sample.device_ms.filter(|&time_ms| plausible(time_ms, received_ms));
+    let in_range = match &value {
+        Value::Number(number) => rule.range.is_none_or(|(low, high)| (low..=high).contains(number)),
+        Value::Flag(_) | Value::Text(_) => true,
+    };
     let quality = match (sample.device_ms, device_ms) {
+        _ if !in_range && rule.outside == Outside::Drop => return Err(Loss::OutOfRange),
+        _ if !in_range => Quality::OutOfRange,
         (Some(_), None) => Quality::Skewed,
+        _ if sample.clock_ms.is_some_and(|clock_ms| is_wrong(clock_ms, received_ms)) => Quality::Clock,
         _ if sample.retained => Quality::Retained,
         _ => Quality::Good,
     };
@@ -72,14 +93,10 @@ pub fn normalise(rule: &Rule, sample: Sample, received: Stamp) -> Result<Reading
 impl Rule {
     fn number(&self, raw: Decimal) -> Result<Decimal, Loss> {
         let scaled = if self.scale == Decimal::ONE { Some(raw) } else { raw.checked_mul(self.scale) };
-        let value = match scaled {
-            Some(scaled) if self.offset.is_zero() => scaled,
-            Some(scaled) => scaled.checked_add(self.offset).ok_or(Loss::Invalid)?,
-            None => return Err(Loss::Invalid),
-        };
-        match self.range {
-            Some((low, high)) if value < low || value > high => Err(Loss::OutOfRange),
-            _ => Ok(value),
+        match scaled {
+            Some(scaled) if self.offset.is_zero() => Ok(scaled),
+            Some(scaled) => scaled.checked_add(self.offset).ok_or(Loss::Invalid),
+            None => Err(Loss::Invalid),
         }
     }
 }
@@ -103,6 +120,11 @@ fn plausible(device_ms: i64, received_ms: i64) -> bool {
         && device_ms >= received_ms.saturating_sub(BEHIND_MAX_MS)
 }
 
+/// A gateway that has not been told the time yet cannot say that another clock is wrong.
+fn is_wrong(clock_ms: i64, received_ms: i64) -> bool {
+    received_ms >= EARLIEST_MS && clock_ms.abs_diff(received_ms) > CLOCK_TOLERANCE_MS
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -122,11 +144,12 @@ mod tests {
             scale: decimal(scale),
             offset: decimal(offset),
             range: range.map(|(low, high)| (decimal(low), decimal(high))),
+            outside: Outside::Drop,
         }
     }
 
     fn run(rule: &Rule, value: Value, device_ms: Option<i64>, retained: bool) -> Result<Reading, Loss> {
-        let sample = Sample { series: SeriesKey(7), value, device_ms, retained };
+        let sample = Sample { series: SeriesKey(7), value, device_ms, clock_ms: None, retained };
         normalise(rule, sample, Stamp { wall_ms: NOW_MS, mono_ms: 1 })
     }
 
@@ -221,11 +244,38 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_compared_and_never_taken() {
+        use Quality::{Clock, Good, OutOfRange, Retained, Skewed};
+        let ranged = Rule { outside: Outside::Flag, ..rule(Kind::Number, "1", "0", Some(("0", "9"))) };
+        let tolerance_ms = CLOCK_TOLERANCE_MS as i64;
+        for (value, clock_ms, device_ms, retained, wall_ms, quality) in [
+            ("1", Some(NOW_MS), None, false, NOW_MS, Good),
+            ("1", Some(NOW_MS + tolerance_ms), None, false, NOW_MS, Good),
+            ("1", Some(NOW_MS + tolerance_ms + 1), None, false, NOW_MS, Clock),
+            ("1", Some(NOW_MS - tolerance_ms - 1), None, true, NOW_MS, Clock),
+            ("1", Some(NOW_MS), None, true, NOW_MS, Retained),
+            ("1", Some(0), Some(0), false, NOW_MS, Skewed),
+            ("1", Some(0), Some(NOW_MS), false, NOW_MS, Clock),
+            ("-0.1", Some(0), Some(0), true, NOW_MS, OutOfRange),
+            ("9.1", None, None, false, NOW_MS, OutOfRange),
+            ("9.0", None, None, false, NOW_MS, Good),
+            ("1", Some(i64::MIN), None, false, NOW_MS, Clock),
+            ("1", Some(NOW_MS), None, false, 60_000, Good),
+        ] {
+            let sample = Sample { series: SeriesKey(7), value: number(value), device_ms, clock_ms, retained };
+            let reading = normalise(&ranged, sample, Stamp { wall_ms, mono_ms: 1 }).expect("kept");
+            assert_eq!(reading.quality, quality, "{value} {clock_ms:?} {device_ms:?} {retained} {wall_ms}");
+            assert!(reading.time_ms == wall_ms && shown(&reading.value) == value);
+        }
+    }
+
+    #[test]
     fn a_gateway_that_woke_in_1970_believes_no_device() {
         let sample = Sample {
             series: SeriesKey(0),
             value: Value::Flag(true),
             device_ms: Some(60_000),
+            clock_ms: None,
             retained: false,
         };
         let rule = rule(Kind::Flag, "1", "0", None);
@@ -246,6 +296,7 @@ mod tests {
                 scale: Decimal::new(scale, places),
                 offset: Decimal::new(offset, places),
                 range: Some((Decimal::new(-1_000_000, 0), Decimal::new(1_000_000, 0))),
+                outside: Outside::Drop,
             };
             let exact = i128::from(raw) * i128::from(scale) + i128::from(offset);
             let bound = 1_000_000 * 10_i128.pow(places);
@@ -268,7 +319,8 @@ mod tests {
             by_ms in prop::option::of(-200_000_000_i64..200_000_000),
         ) {
             let device_ms = Some(by_ms.map_or(far_ms, |by_ms| wall_ms.saturating_add(by_ms)));
-            let sample = Sample { series: SeriesKey(0), value: Value::Flag(true), device_ms, retained: false };
+            let value = Value::Flag(true);
+            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false };
             let rule = rule(Kind::Flag, "1", "0", None);
             let reading = normalise(&rule, sample, Stamp { wall_ms, mono_ms: 0 }).expect("a flag");
             let distance = i128::from(reading.time_ms) - i128::from(wall_ms);

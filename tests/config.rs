@@ -3,9 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rust_decimal::Decimal;
 use smallbrain::cli::check;
 use smallbrain::config::{Config, Fault, Faults};
+use smallbrain::device::serial::{Address, Meter, Parity, Source};
 use smallbrain::model::{Lane, SeriesKey};
+use smallbrain::normalise::Outside;
 use smallbrain::share::Listener;
 
 /// 2026-11-21 00:00 in +08:00.
@@ -82,16 +85,50 @@ fn the_example_runs_as_it_is() {
 }
 
 #[test]
+fn what_a_point_is_judged_by() {
+    let config = load(&example()).unwrap_or_else(|faults| panic!("{faults}"));
+    let point = |metric| {
+        let key = config.names.get(if metric == "volume" { "water-1" } else { "thermometer-1" }, metric);
+        config.plan.points[key.expect("a point").index()].as_ref().expect("a point")
+    };
+    let decimal = |text: &str| text.parse::<Decimal>().ok();
+    let volume = point("volume");
+    assert_eq!(volume.rule.outside, Outside::Flag);
+    assert_eq!((volume.plausible.monotonic, volume.plausible.slope_max), (true, decimal("0.005")));
+    assert_eq!(volume.deadband, decimal("0.01"));
+    let temperature = point("temperature");
+    assert_eq!(temperature.rule.outside, Outside::Drop);
+    assert_eq!((temperature.plausible.judges(), temperature.deadband), (false, None));
+}
+
+#[test]
 fn the_example_is_right_with_everything_switched_on() {
     let config = load(&uncommented()).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.share.listeners.len(), 3);
     assert_eq!(config.mqtt.as_ref().map(|mqtt| mqtt.access.users.len()), Some(1));
     let port = &config.ports[0];
-    assert_eq!((port.name.as_str(), port.slaves[0].unit, port.slaves[0].points.len()), ("bus-1", 1, 2));
+    let meters: Vec<(&str, u32, Parity, u128)> = port
+        .meters
+        .iter()
+        .map(|meter| {
+            let timeout = meter.timing.response_timeout.as_millis();
+            (meter.address.protocol(), meter.line.baud, meter.line.parity, timeout)
+        })
+        .collect();
+    let even = Parity::Even;
+    let expected =
+        [("modbus", 9600, Parity::None, 1000), ("dlt645", 2400, even, 1000), ("cjt188", 4800, even, 2000)];
+    assert_eq!((port.name.as_str(), &meters[..]), ("bus-1", &expected[..]));
+    assert!(port.meters[1].watch_clock && port.zone_ms == 8 * 3_600_000);
+    let valve = &config.ports[1].meters[0];
+    let writable = |meter: &Meter| meter.points.iter().filter(|point| point.writable.is_some()).count();
+    assert_eq!(writable(valve), 1);
+    assert!(port.meters.iter().all(|meter| writable(meter) == 0), "read-only by default");
     let (dir, path) = site(&uncommented().replace("/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0", "bus"));
     let config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.ports[0].path, dir.path().join("bus").display().to_string(), "beside the file");
-    assert_eq!(port.slaves[0].points[0].absent, [0x7fff]);
+    let first = &port.meters[0].points[0].source;
+    assert!(matches!(first, Source::Modbus { absent, .. } if *absent == [0x7fff]), "{first:?}");
     let badge = config.names.get("gate-1", "badge_no").expect("the gate");
     assert!(config.plan.points[badge.index()].as_ref().is_some_and(|point| point.treatment.is_some()));
 }
@@ -183,6 +220,63 @@ fn every_planted_fault_is_told_at_its_place() {
         (149, 66, "no such file"),
         (149, 90, "no such file"),
         (152, 7, "error parsing level filter"),
+        (158, 11, "outside = \"flag\" without a range"),
+        (159, 13, "a text stands here"),
+        (160, 13, "slope_max = -1"),
+        (161, 12, "deadband = 0"),
+        (166, 11, "unknown word \"keep\""),
+        (171, 11, "outside on a point that is no number"),
+        (172, 13, "monotonic on a point that is no number"),
+        (173, 13, "slope_max on a point that is no number"),
+        (174, 12, "deadband on a point that is no number"),
+        (180, 13, "stop_bits = 3 is out of range"),
+        (184, 8, "baud = 100 is out of range"),
+        (185, 10, "leader in a template without points of CJ/T 188"),
+        (188, 8, "point energy: forward_active_energy_total does not convert to kW.h"),
+        (194, 36, "point voltage: unknown item \"voltage_d\""),
+        (198, 10, "point current: 0202ff00 holds several items"),
+        (201, 10, "point relay: status_3.relay_open is a flag"),
+        (204, 17, "point odd: identifier 99999999 is not known"),
+        (207, 17, "point odder: data identifier \"0001000\""),
+        (213, 12, "point power: the point cannot be writable"),
+        (218, 10, "point energy_1997: DL/T 645-1997 in a template of DL/T 645-2007"),
+        (222, 14, "unknown word \"cold\""),
+        (223, 1, "unknown key `unit_frist`"),
+        (224, 10, "leader = 40 is out of range"),
+        (227, 10, "point volume: current_volume comes in a unit, and the point has none"),
+        (227, 46, "point volume: period = \"2d\" is out of range"),
+        (232, 10, "point volume_settled: cjt188 beside modbus"),
+        (241, 12, "point battery_low: the point cannot be writable"),
+        (246, 9, "clock in a template without points of DL/T 645"),
+        (250, 12, "point setpoint: writable without limits"),
+        (255, 49, "point level: unknown type \"u15\""),
+        (259, 1, "point label: unknown key `scael`"),
+        (260, 12, "point label: the point cannot be writable"),
+        (261, 41, "point label: address 65530 with 8 registers"),
+        (264, 12, "point half: the point cannot be writable"),
+        (265, 72, "point half: an order of bytes in one register"),
+        (265, 90, "point half: a pattern of more than 8 bits"),
+        (272, 17, "point heat: item \"Energy\""),
+        (275, 8, "point heat_flow: volume_flow does not convert to L"),
+        (282, 8, "a unit of a DL/T 645-2007 device"),
+        (288, 11, "meter address \"20100000001X\""),
+        (295, 8, "baud = 12 is out of range"),
+        (301, 11, "address 201000000012 of port bus-2 stands twice"),
+        (307, 11, "an address with wildcards, and port bus-2 has 3 dlt645 devices"),
+        (313, 11, "everybody's address"),
+        (319, 11, "one address for several devices"),
+        (319, 11, "a valve of any meter"),
+        (323, 12, "unknown template \"cjt188-watr\""),
+        (331, 11, "an address of a Modbus device"),
+        (337, 11, "M-Bus address \"251\""),
+        (342, 8, "a port without address"),
+        (347, 11, "an address without port"),
+        (352, 8, "baud without port"),
+        (357, 8, "a device on a port, but no point of its template is on one"),
+        (371, 12, "energy of single devices tells how one household lives"),
+        (373, 12, "A-10s is about none of the line's metrics"),
+        // In the library: the file's own template has the metric in another unit.
+        (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
     for ((line, column, message), told) in planted.iter().zip(&told) {
         assert_eq!((*line, *column), (told.0, told.1), "{message} / {}", told.2);
@@ -204,10 +298,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("54 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("110 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 54));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 110));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -215,6 +309,15 @@ fn check_tells_faults_and_what_a_good_file_says() {
         assert!(text.contains(said), "{said} in {text}");
     }
     assert_eq!(run("config.example.toml", true), (0, "[]\n".to_owned()));
+    let (_dir, path) = site(&uncommented());
+    let (code, text) = run(&path.display().to_string(), false);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("port        bus-1: 3 meters, 16 points, a round of 12 questions in "), "{text}");
+    let (_, text) = run(&path.display().to_string(), true);
+    let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
+    let ports: Vec<_> = array.iter().filter(|entry| entry["level"] == "port").collect();
+    assert_eq!((ports.len(), &ports[0]["port"], &ports[0]["points"]), (2, &"bus-1".into(), &16.into()));
+    assert!(ports[0]["sweep_ms"].as_u64() > Some(1000) && ports[0]["busy_permille"].as_u64() < Some(1000));
     let (code, text) = run("tests/data/config/none.toml", false);
     assert_eq!(code, 78);
     assert!(text.contains("none.toml") && text.ends_with("1 fault\n"), "{text}");
@@ -248,12 +351,15 @@ fn one_wrong_passage_is_one_fault() {
         ("scale = \"0.1\"", "scale = \"0,1\"", "is no exact decimal"),
         ("is = true", "above = 1", "a condition for another kind of metric"),
         ("is = true", "", "alarm without a condition"),
+        ("max = 85 ", "outside = \"drop\"\nslope_max = 0\nmax = 85 ", "slope_max = 0"),
         ("device_burst = 400", "device_burst = 4", "a message may carry 5 points"),
         ("thermometer-{1..3}", "thermometer-{1..30000}", "device id"),
         ("[share_server]", "[shareserver]", "unknown key `shareserver`"),
         ("conf.d/*.toml", "lost.toml", "lost.toml"),
         ("order = \"CDAB\", ", "order = \"CDAB\", type = \"u16\", ", "duplicate key"),
         ("type = \"i16\", absent", "type = \"bit\", absent", "a type that the table does not hold"),
+        ("card_no = \"drop\"", "card_no = \"keep\"", "card_no is personal"),
+        ("metric = \"door_open\"", "metric = \"door_open\"\nclass = \"biometric\"", "door_open is biometric"),
     ] {
         let faults = with(from, to).expect_err(to);
         assert!(faults.faults.iter().any(|fault| fault.message.contains(message)), "{message} in {faults}");
@@ -296,6 +402,11 @@ fn what_may_not_be_meant_is_warned_of() {
             "device water-1: no line of the collection list",
         ),
         ("battery = { do", "humidity2 = { do", "battery of thermometer is in no line"),
+        (
+            "metric = \"battery\"\nunit = \"%\"",
+            "metric = \"battery\"\nunit = \"%\"\ndeadband = 1",
+            "battery of thermometer is compared, but not kept as a number",
+        ),
         ("anonymous = true", "anonymous = false", "nobody may connect"),
         (
             "[[mapping]]\ntopic = \"compound/{device}/up\"\ntemplate = \"water\"",
@@ -318,6 +429,189 @@ fn what_may_not_be_meant_is_warned_of() {
             "{message} in {warnings:?}"
         );
     }
+}
+
+/// A configuration with only a port and what the rest says.
+fn with_port(baud: u32, rest: &str) -> Result<Config, Faults> {
+    load(&format!(
+        "[gateway]\nid = 'gw'\ndivision_code = '310115013007'\ncompound_code = 'C1'\n[store]\ndir = 'data'\n\
+         [[port]]\nname = 'bus'\npath = 'bus'\nbaud = {baud}\nparity = 'even'\n{rest}"
+    ))
+}
+
+#[test]
+fn a_setting_of_the_line_is_the_devices_then_the_templates_then_the_ports() {
+    let template = "[[template]]\nname = 'meter'\nstop_bits = 2\nresponse_timeout = '2s'\n\
+                    point = [{ metric = 'energy', unit = 'kWh', dlt645 = { di = '00010000' } }]\n";
+    let device = |number: u32, more: &str| {
+        format!(
+            "[[device]]\nid = 'm{number}'\ntemplate = 'meter'\nport = 'bus'\naddress = '{number}'\n{more}\n"
+        )
+    };
+    let rest = format!("{template}{}{}", device(1, "baud = 600\nresponse_timeout = '3s'"), device(2, ""));
+    let config = with_port(1200, &rest).unwrap_or_else(|faults| panic!("{faults}"));
+    let meters = config.ports[0].meters.iter();
+    let lines: Vec<_> = meters
+        .map(|meter| {
+            (
+                meter.line.baud,
+                meter.line.parity,
+                meter.line.stop_bits,
+                meter.timing.response_timeout.as_secs(),
+            )
+        })
+        .collect();
+    assert_eq!(lines, [(600, Parity::Even, 2, 3), (1200, Parity::Even, 2, 2)]);
+    assert_eq!(config.ports[0].line, config.ports[0].meters[0].line, "how it is opened");
+    let gap = config.ports[0].meters[0].timing.gap.as_millis();
+    assert_eq!(gap, 500, "as DL/T 645 has it");
+}
+
+#[test]
+fn points_of_meters_are_of_a_kind_and_unit_that_can_come() {
+    for (point, fault) in [
+        ("unit = 'MWh', dlt645 = { di = '00010000' }", None),
+        ("unit = 'kWh', dlt645 = { di = '0001ff00', item = 'forward_active_energy_tariff_3' }", None),
+        ("kind = 'text', dlt645 = { di = '04000402' }", None),
+        ("dlt645 = { di = '02060000' }", None),
+        ("unit = '1', dlt645 = { di = '02060000' }", Some("power_factor_total has no unit")),
+        ("kind = 'flag', dlt645 = { di = '00010000' }", Some("is no flag")),
+        ("unit = 'L', cjt188 = { item = 'current_volume' }", None),
+        ("unit = 'kWh', cjt188 = { di = 'd121', item = 'history_heat_2' }", None),
+        ("unit = 'kWh', cjt188 = { item = 'current_volume' }", Some("does not convert to kWh")),
+        ("unit = 'm3', cjt188 = { di = 'a017', item = 'valve_open' }", Some("identifier a017")),
+        ("kind = 'flag', writable = true, cjt188 = { item = 'valve_open' }", None),
+        ("unit = 'm3', mbus = { item = 'volume_1' }", None),
+        ("unit = 'm3', mbus = { item = 'volume_per_input_pulse_0' }", None),
+        ("unit = 'whatever', mbus = { item = 'x5a' }", None),
+        ("unit = 'm3', mbus = { item = 'energy_tariff_2' }", Some("does not convert to m3")),
+        (
+            "kind = 'text', modbus = { table = 'holding', address = 65_532, type = 'text:4', order = 'BADC' }",
+            None,
+        ),
+        (
+            "modbus = { table = 'input', address = 65_533, type = 'bcd64' }",
+            Some("address 65533 with 4 registers"),
+        ),
+        ("kind = 'flag', writable = true, modbus = { table = 'coil', address = 0 }", None),
+        (
+            "min = 0, max = 9, writable = true, modbus = { table = 'holding', address = 0, type = 'f32' }",
+            None,
+        ),
+        (
+            "min = 0, max = 9, writable = true, modbus = { table = 'input', address = 0, type = 'u16' }",
+            Some("writable"),
+        ),
+        ("writable = true, json = '/a'", Some("writable without a place on a bus")),
+    ] {
+        let told = match with_port(
+            2400,
+            &format!("[[template]]\nname = 't'\npoint = [{{ metric = 'x', {point} }}]\n"),
+        ) {
+            Ok(_) => String::new(),
+            Err(faults) => faults.summary(),
+        };
+        assert!(
+            fault.map_or(told.is_empty(), |fault| told.contains("point x: ") && told.contains(fault)),
+            "{point}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_meter_alone_may_have_any_address() {
+    let device = "[[device]]\nid = 'e'\ntemplate = 'dlt645-1997'\nport = 'bus'\naddress = 'AAAAAAAAAAAA'\n";
+    let config = with_port(1200, device).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(matches!(config.ports[0].meters[0].address, Address::Dlt645(address) if address.is_wildcard()));
+    let warned = |warning: &Fault| warning.message.contains("any dlt645 meter on port bus is taken for e");
+    assert!(config.warnings.iter().any(warned), "{:?}", config.warnings);
+}
+
+#[test]
+fn periods_that_cannot_be_kept_are_warned_of() {
+    let template = |period: &str| {
+        format!(
+            "[[template]]\nname = 'meter'\npoint = [{{ metric = 'energy', unit = 'kWh', dlt645 = {{ di = '00010000', \
+             period = '{period}' }} }}]\n"
+        )
+    };
+    let devices: String = (1..=32)
+        .map(|number| {
+            format!("[[device]]\nid = 'm{number}'\ntemplate = 'meter'\nport = 'bus'\naddress = '{number}'\n")
+        })
+        .collect();
+    let overloads = |baud: u32, period: &str| {
+        let config =
+            with_port(baud, &(template(period) + &devices)).unwrap_or_else(|faults| panic!("{faults}"));
+        config
+            .warnings
+            .into_iter()
+            .filter(|warning| warning.message.contains("cannot be met"))
+            .collect::<Vec<_>>()
+    };
+    let told = overloads(2400, "5s");
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].line, told[0].column), (8, 8), "at the port's name");
+    assert!(told[0].message.contains("the shortest, \"5s\" of m1"), "{}", told[0].message);
+    assert!(told[0].help.starts_with("periods of at least \"15s\", a higher baud"), "{}", told[0].help);
+    assert!(overloads(2400, "15s").is_empty(), "what it advises fits");
+    assert!(overloads(300, "15s").len() == 1, "the baud counts");
+}
+
+#[test]
+fn every_template_of_the_library_is_whole() {
+    let mut rest = String::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("templates"))
+        .expect("templates")
+        .map(|file| file.expect("one").path())
+        .collect();
+    files.sort();
+    for (number, file) in files.iter().enumerate() {
+        let text = std::fs::read_to_string(file).expect("a template");
+        let table: toml::Table = text.parse().expect("valid TOML");
+        let template = &table["template"][0];
+        let name = template["name"].as_str().expect("a name");
+        assert_eq!(file.file_stem().and_then(|stem| stem.to_str()), Some(name));
+        let points = template["point"].as_array().expect("points");
+        let address = match name.split('-').next() {
+            Some("modbus") => "unit = 1",
+            Some("mbus") => "address = '5'",
+            _ => "address = '12345678'",
+        };
+        rest += &format!(
+            "[[port]]\nname = 'bus-{number}'\npath = 'bus-{number}'\n[[device]]\nid = 'd-{number}'\n\
+             template = '{name}'\nport = 'bus-{number}'\n{address}\n"
+        );
+        let metrics = || points.iter().map(|point| point["metric"].as_str().expect("a metric"));
+        let fields: String = metrics().map(|metric| format!("{metric} = 'keep'\n")).collect();
+        rest += &format!(
+            "[[collect]]\nid = 'L-{number}'\ntemplates = ['{name}']\npurpose = 'test'\n[collect.fields]\n{fields}"
+        );
+        let condition = if points[0].get("kind").is_some() { "is = true" } else { "above = 1000000" };
+        let metric = metrics().next().expect("a first point");
+        rest += &format!(
+            "[[alarm]]\nid = 'A-{number}'\nmetric = '{metric}'\ndevices = ['d-{number}']\nseverity = 'info'\n{condition}\n"
+        );
+    }
+    assert!(files.len() >= 11);
+    // Beside the example, because a metric has one kind and one unit in a whole configuration.
+    let config = load(&(example() + &rest)).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(places(&config.warnings), []);
+    for (port, file) in config.ports.iter().zip(&files) {
+        let points = port.meters[0].points.len();
+        assert!(points >= 2, "{}", file.display());
+        assert!(port.meters[0].points.iter().all(|point| point.writable.is_none()), "{}", file.display());
+    }
+    assert_eq!(config.files.len(), 1, "the library is no file of the configuration");
+}
+
+#[test]
+fn a_template_of_the_file_is_taken_before_that_of_the_library() {
+    let rest = "[[template]]\nname = 'cjt188-water'\n\
+                point = [{ metric = 'volume', unit = 'm3', cjt188 = { item = 'current_volume' } }]\n\
+                [[device]]\nid = 'w'\ntemplate = 'cjt188-water'\nport = 'bus'\naddress = '1'\n";
+    let config = with_port(2400, rest).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.ports[0].meters[0].points.len(), 1);
 }
 
 #[test]

@@ -3,10 +3,14 @@
 
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
+#[path = "daemon/bus.rs"]
+mod bus;
 #[path = "daemon/device.rs"]
 mod device;
 #[path = "daemon/gateway.rs"]
 mod gateway;
+#[path = "daemon/meters.rs"]
+mod meters;
 #[path = "daemon/privacy.rs"]
 mod privacy;
 #[path = "daemon/reload.rs"]

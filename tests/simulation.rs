@@ -1,10 +1,11 @@
-//! The whole spine from a seed, with simulated time: devices that resend, a store that is killed at any step, a city
-//! that loses its line and its memory, a disk that gets full, lists that change. After every step the conservation laws
-//! hold; after quiet, nothing is owed.
+//! The whole spine from a seed, with simulated time: devices that resend, meters that lie and meters that are changed, a
+//! store that is killed at any step, a city that loses its line and its memory, a disk that gets full, lists that change.
+//! After every step the conservation laws hold; after quiet, nothing is owed, and nothing that cannot be believed is in a
+//! window.
 //!
 //! `SIM_SEED=17 cargo test --test simulation` runs one seed again, `SIM_SEEDS=5000` runs more of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,15 +14,18 @@ use smallbrain::aggregate::blocks::Bounds;
 use smallbrain::aggregate::windows::Aggregate;
 use smallbrain::ingest::spine::{Ledger, Spine};
 use smallbrain::ingest::{Ack, Delivery, Plan, Point};
-use smallbrain::model::{Consumer, Lane, Loss, Sample, Seq, SeriesKey, Severity, Stamp, Tally, Value};
-use smallbrain::normalise::{Kind, Rule};
+use smallbrain::model::{
+    Consumer, Lane, Loss, Quality, Sample, Seq, SeriesKey, Severity, Stamp, Tally, Value,
+};
+use smallbrain::normalise::{Kind, Outside, Rule};
 use smallbrain::privacy::intake::Treatment;
 use smallbrain::privacy::pseudonym::{MasterKey, Pseudonymiser, Subject};
 use smallbrain::privacy::release::ShareLine;
 use smallbrain::rules::alarm::{Alarm, Condition};
 use smallbrain::rules::dedupe::REMEMBERED;
+use smallbrain::rules::plausible::{self, RUN};
 use smallbrain::rules::rate::Rate;
-use smallbrain::store::{Settings, Store, Upkeep};
+use smallbrain::store::{SeriesId, Settings, Store, Stored, Upkeep};
 use smallbrain::wire::v1::record_body::Content;
 use smallbrain::wire::{Gateway, record_hash, record_id, v1};
 
@@ -32,7 +36,12 @@ const CARD: &str = "CARD-0013-8000-CANARY";
 const START_MS: i64 = 1_790_000_000_000;
 
 /// Metrics of each device, in the order of its series.
-const METRICS: [&str; 3] = ["temperature", "card_no", "humidity"];
+const METRICS: [&str; 4] = ["temperature", "card_no", "humidity", "energy"];
+const ENERGY: usize = 3;
+/// By how much a lie of a meter differs from the truth and from the lie before it; no true value comes near half of it.
+const LIE: i64 = 1_000_000_000;
+/// By how much a new meter is behind the one before it.
+const BEHIND: i64 = 1_000_000;
 
 /// splitmix64
 struct Random(u64);
@@ -73,11 +82,17 @@ fn plan(lists_version: u8) -> Plan {
                 kind: if number { Kind::Number } else { Kind::Text },
                 scale: Decimal::ONE,
                 offset: Decimal::ZERO,
-                range: number.then(|| (Decimal::from(-1000), Decimal::from(1_000_000))),
+                range: (metric == "temperature").then(|| (Decimal::from(-1000), Decimal::from(1_000_000))),
+                outside: Outside::Drop,
             },
+            plausible: match metric {
+                "energy" => plausible::Rule { monotonic: true, slope_max: Some(Decimal::TWO) },
+                _ => plausible::Rule::default(),
+            },
+            deadband: (metric == "energy").then(|| Decimal::from(5)),
             // Humidity is not in the collection list: it must be dropped and counted.
             treatment: match metric {
-                "temperature" => Some(Treatment::Keep),
+                "temperature" | "energy" => Some(Treatment::Keep),
                 "card_no" => Some(Treatment::Pseudonym(Pseudonymiser::new(
                     &key,
                     "sim",
@@ -88,7 +103,7 @@ fn plan(lists_version: u8) -> Plan {
                 _ => None,
             },
             alarms: if metric == "temperature" { vec![0] } else { vec![] },
-            aggregates: if metric == "temperature" { vec![0] } else { vec![] },
+            aggregates: if ["temperature", "energy"].contains(&metric) { vec![0] } else { vec![] },
         })
     });
     let share = |name: &str, lane, carries: &[&str]| ShareLine {
@@ -96,7 +111,7 @@ fn plan(lists_version: u8) -> Plan {
         purpose: "sim".into(),
         lane,
         consumers: vec![id(CITY)],
-        metrics: vec![id("temperature")],
+        metrics: vec![id("temperature"), id("energy")],
         devices: true,
         carries: carries.iter().map(|text| id(text)).collect(),
         approval: "sim".into(),
@@ -129,12 +144,55 @@ fn plan(lists_version: u8) -> Plan {
     }
 }
 
-/// A publish of a device: one temperature, one card, one humidity, all of one device time.
+/// A publish of a device: one temperature, one card, one humidity, one energy, all of one device time.
 #[derive(Clone, Debug)]
 struct Message {
     device: usize,
     device_ms: i64,
     temperature: i64,
+    energy: Decimal,
+    /// What has to be found of the energy.
+    quality: Quality,
+}
+
+/// One that counts the seconds, but for when it lies. It comes to the spine in order, except for what it sends late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    /// Behind the seconds, because it was changed.
+    behind: i64,
+    /// How many of its next readings are of a meter that is not believed yet.
+    doubted: u8,
+    /// Whether it has ever sent anything.
+    known: bool,
+    /// A time before its newest at which it has sent nothing.
+    missed_ms: Option<i64>,
+}
+
+impl Meter {
+    /// What it shows at a time.
+    fn shows(&self, time_ms: i64) -> Decimal {
+        Decimal::new(time_ms - START_MS, 3) - Decimal::from(self.behind)
+    }
+
+    /// The next reading, `since_ms` being the time of the one before it; `lie` is a number never used before.
+    fn next(&mut self, random: &mut Random, since_ms: i64, time_ms: i64, lie: i64) -> (Decimal, Quality) {
+        let known = std::mem::replace(&mut self.known, true);
+        if known && self.doubted == 0 && random.one_in(40) {
+            self.behind += BEHIND;
+            self.doubted = RUN;
+        }
+        self.missed_ms = (self.doubted == 0 && time_ms - since_ms > 1).then_some(since_ms + 1);
+        let truth = self.shows(time_ms);
+        if self.doubted > 0 {
+            self.doubted -= 1;
+            return (truth, Quality::CounterBack);
+        }
+        match random.below(30) {
+            0 if known => (truth - Decimal::from(lie * LIE), Quality::CounterBack),
+            1 if known => (truth + Decimal::from(lie * LIE), Quality::Slope),
+            _ => (truth, Quality::Good),
+        }
+    }
 }
 
 impl Message {
@@ -144,12 +202,14 @@ impl Message {
             series: key(metric),
             value,
             device_ms: Some(self.device_ms),
+            clock_ms: None,
             retained: false,
         };
         vec![
             sample(0, Value::Number(Decimal::from(self.temperature))),
             sample(1, Value::Text(CARD.into())),
             sample(2, Value::Number(Decimal::ONE)),
+            sample(ENERGY, Value::Number(self.energy)),
         ]
     }
 }
@@ -163,7 +223,10 @@ struct City {
     records: [BTreeMap<Seq, [u8; 32]>; 3],
     gaps: [BTreeSet<Seq>; 3],
     rows: u64,
+    /// Of the rows, those whose value is said to be unbelievable.
+    flagged: u64,
     window_count: u64,
+    left_out: u64,
     raised: i64,
 }
 
@@ -177,8 +240,13 @@ struct World {
     lists: u8,
     /// Sent and not yet acknowledged, by device; resent after every reconnect.
     unacked: Vec<Message>,
-    acked: HashMap<(usize, i64), i64>,
+    acked: HashMap<(usize, i64), Message>,
     clock_of: [i64; DEVICES],
+    meters: [Meter; DEVICES],
+    lies: i64,
+    /// Committed, acknowledged or not.
+    stored: HashSet<(usize, i64)>,
+    keys: HashMap<SeriesId, SeriesKey>,
     city: City,
     ledger: Ledger,
     small_disk: bool,
@@ -195,6 +263,10 @@ struct Seen {
     gaps: u64,
     alarms: u64,
     windows: u64,
+    flagged: u64,
+    rebased: u64,
+    thinned: u64,
+    left_out: u64,
 }
 
 impl World {
@@ -213,6 +285,10 @@ impl World {
             lists: 1,
             unacked: Vec::new(),
             acked: HashMap::new(),
+            meters: [Meter::default(); DEVICES],
+            lies: 0,
+            stored: HashSet::new(),
+            keys: HashMap::new(),
             city: City::default(),
             ledger: Ledger::default(),
             small_disk,
@@ -239,9 +315,11 @@ impl World {
         let entropy = std::array::from_fn(|_| self.random.next() as u8);
         let mut store = Store::open(settings, entropy, self.now).expect("the store opens");
         let spine = Spine::open(plan(self.lists), &mut store, self.now).expect("the spine opens");
-        let lost = store.lost().expect("tallies");
-        let stored = store.reading_head() as u64;
-        self.ledger = Ledger { received: stored + lost.total(), stored, lost, late: 0 };
+        self.ledger = Ledger::of(&store).expect("tallies");
+        let plan = plan(self.lists);
+        let points = plan.points.iter().flatten();
+        let ids = store.series(points.map(|point| (point.device.as_str(), point.metric.as_str())));
+        self.keys = ids.expect("numbers").into_iter().zip((0..).map(SeriesKey)).collect();
         (self.store, self.spine) = (Some(store), Some(spine));
     }
 
@@ -272,16 +350,42 @@ impl World {
             if self.unacked.iter().filter(|message| message.device == device).count() >= REMEMBERED {
                 continue;
             }
-            self.clock_of[device] =
-                (self.clock_of[device] + 1).max(self.now.wall_ms - self.random.below(20_000) as i64);
-            let message = Message {
-                device,
-                device_ms: self.clock_of[device],
-                temperature: self.random.below(1_000) as i64
-                    + if self.random.one_in(50) { 5_000_000 } else { 0 },
+            let temperature =
+                self.random.below(1_000) as i64 + if self.random.one_in(50) { 5_000_000 } else { 0 };
+            let meter = &mut self.meters[device];
+            let missed_ms = if self.random.one_in(4) { meter.missed_ms.take() } else { None };
+            let (device_ms, (energy, quality)) = if let Some(late_ms) = missed_ms {
+                (late_ms, (meter.shows(late_ms), Quality::Good))
+            } else {
+                let since_ms = self.clock_of[device];
+                let time_ms = (since_ms + 1).max(self.now.wall_ms - self.random.below(20_000) as i64);
+                self.clock_of[device] = time_ms;
+                self.lies += 1;
+                (time_ms, meter.next(&mut self.random, since_ms, time_ms, self.lies))
             };
-            self.unacked.push(message);
+            self.unacked.push(Message { device, device_ms, temperature, energy, quality });
         }
+    }
+
+    /// Every energy of a batch that was just committed is in the log, with its quality.
+    fn verify(&mut self, batch: &[Message], after: i64) {
+        let mut expected: HashMap<(usize, i64), Quality> =
+            batch.iter().map(|message| ((message.device, message.device_ms), message.quality)).collect();
+        let store = self.store.as_ref().expect("running");
+        let each = |row: Stored| {
+            let cleared = row.reading.expect("a point of the plan");
+            let reading = cleared.get();
+            let (device, metric) =
+                (reading.series.index() / METRICS.len(), reading.series.index() % METRICS.len());
+            if metric == ENERGY {
+                let found = expected.remove(&(device, reading.time_ms));
+                assert_eq!(Some(reading.quality), found, "step {}: device {device}", self.step);
+            }
+        };
+        store.replay(after, |id| self.keys.get(&id).copied(), each).expect("the log");
+        // What is left came twice: it was stored the first time, and not acknowledged.
+        assert!(expected.keys().all(|key| self.stored.contains(key)), "step {}: not stored", self.step);
+        self.stored.extend(batch.iter().map(|message| (message.device, message.device_ms)));
     }
 
     /// One batch of the writer; the kill may come before the commit, after it, or after the acknowledgements.
@@ -291,6 +395,7 @@ impl World {
         let crash = self.random.below(40);
         let now = self.now;
         let (store, spine) = self.parts();
+        let after = store.reading_head();
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
@@ -314,11 +419,12 @@ impl World {
         }
         assert!(ledger.holds(), "step {}: {ledger:?}", self.step);
         self.ledger.merge(&ledger);
+        self.verify(&batch, after);
         if crash == 1 {
             return self.kill();
         }
         for message in self.unacked.drain(..count) {
-            self.acked.insert((message.device, message.device_ms), message.temperature);
+            self.acked.insert((message.device, message.device_ms), message);
         }
         if crash == 2 {
             self.kill();
@@ -405,9 +511,8 @@ impl World {
         assert!(self.ledger.holds(), "step {}: {:?}", self.step, self.ledger);
         let (store, _) = self.parts();
         let heads = store.heads();
-        let stored = store.reading_head() as u64;
-        let lost = store.lost().expect("tallies");
-        assert_eq!((self.ledger.stored, self.ledger.lost), (stored, lost), "step {}", self.step);
+        let ledger = Ledger::of(store).expect("tallies");
+        assert_eq!(self.ledger, ledger, "step {}", self.step);
         for lane in Lane::ALL {
             let at = lane.index();
             let (cursor, head) = (self.city.cursor[at], heads[at]);
@@ -465,6 +570,7 @@ impl World {
     fn store_all(&mut self) {
         let (batch, now) = (std::mem::take(&mut self.unacked), self.now);
         let (store, spine) = self.parts();
+        let after = store.reading_head();
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
@@ -474,26 +580,44 @@ impl World {
         let ledger = spine.finish(&mut txn).expect("finished");
         txn.commit().expect("committed");
         self.ledger.merge(&ledger);
-        let temperature = |message: &Message| ((message.device, message.device_ms), message.temperature);
-        self.acked.extend(batch.iter().map(temperature));
+        self.verify(&batch, after);
+        self.acked.extend(batch.into_iter().map(|message| ((message.device, message.device_ms), message)));
     }
 
     /// What was acknowledged against what is there and what the city has.
     fn judge(&self) -> Seen {
-        let good = self.acked.values().filter(|temperature| **temperature < 1_000_000).count() as u64;
-        // One temperature and one card for each acknowledged message, none twice.
-        let cards = self.acked.len() as u64;
-        assert_eq!(self.ledger.stored, good + cards, "stored readings against acknowledged ones");
-        assert!(self.ledger.lost.get(Loss::Unlisted) >= cards, "humidity is not listed");
+        let count = |of: &dyn Fn(&&Message) -> bool| self.acked.values().filter(of).count() as u64;
+        let good = count(&|message| message.temperature < 1_000_000);
+        let flagged = count(&|message| message.quality != Quality::Good);
+        // One temperature, one card and one energy for each acknowledged message, none twice.
+        let all = self.acked.len() as u64;
+        let Ledger { late, thinned, .. } = self.ledger;
+        assert_eq!(self.ledger.stored, good + all + all, "stored readings against acknowledged ones");
+        assert!(self.ledger.lost.get(Loss::Unlisted) >= all, "humidity is not listed");
+        for (quality, found) in self.ledger.flagged() {
+            assert_eq!(found, count(&|message| message.quality == quality), "{quality}");
+        }
+        let changed: i64 = self.meters.iter().map(|meter| meter.behind / BEHIND).sum();
+        let waiting = self.meters.iter().filter(|meter| meter.doubted > 0).count() as u64;
+        assert_eq!(self.ledger.rebased, changed as u64 - waiting, "meters that were changed");
         let shed = self.city.gaps.iter().any(|gaps| !gaps.is_empty());
         if !shed {
-            assert_eq!(self.city.rows, good, "readings at the city against acknowledged ones");
-            let late = self.store.as_ref().expect("running").tally("late").expect("a tally");
             assert_eq!(
-                self.city.window_count + late,
-                good,
+                self.city.rows + thinned,
+                good + all,
+                "readings at the city against acknowledged ones"
+            );
+            assert_eq!(
+                self.city.flagged, flagged,
+                "flagged readings at the city against those of the devices"
+            );
+            assert_eq!(
+                self.city.window_count + self.city.left_out + late,
+                good + all,
                 "closed windows and late readings against acknowledged ones"
             );
+            let left_out = self.city.left_out;
+            assert!(left_out <= flagged && flagged <= left_out + late, "a flagged reading is in a window");
         }
         assert!(
             (0..=DEVICES as i64).contains(&self.city.raised),
@@ -509,10 +633,14 @@ impl World {
         }
         Seen {
             duplicates: self.ledger.lost.get(Loss::Duplicate),
-            late: self.store.as_ref().expect("running").tally("late").expect("a tally"),
+            late,
             gaps: self.city.gaps.iter().map(|gaps| gaps.len() as u64).sum(),
             alarms: self.city.records[Lane::Alarm.index()].len() as u64,
             windows: self.city.window_count,
+            flagged,
+            rebased: self.ledger.rebased,
+            thinned,
+            left_out: self.city.left_out,
             ..self.seen
         }
     }
@@ -526,18 +654,34 @@ impl City {
         );
         let body = <v1::RecordBody as prost::Message>::decode(body).expect("a body");
         match body.content.expect("a content") {
-            Content::Readings(readings) => self.rows += readings.mantissa.len() as u64,
+            Content::Readings(readings) => {
+                self.rows += readings.mantissa.len() as u64;
+                let unbelievable = |code: &&u32| !Quality::from_code(**code as u8).is_believable();
+                self.flagged += readings.quality.iter().filter(unbelievable).count() as u64;
+            }
             Content::Aggregate(aggregate) => {
-                for measure in aggregate.measures.iter().filter(|measure| measure.name == "temperature.count")
-                {
-                    if let Some(v1::measure::Value::Count(count)) = measure.value {
-                        self.window_count += count as u64;
-                    }
-                }
+                aggregate.measures.iter().for_each(|measure| self.measure(measure))
             }
             Content::Event(event) => {
                 self.raised += if event.state() == v1::EventState::Raised { 1 } else { -1 }
             }
+        }
+    }
+}
+
+impl City {
+    fn measure(&mut self, measure: &v1::Measure) {
+        let (metric, statistic) = measure.name.split_once('.').expect("metric and statistic");
+        match &measure.value {
+            Some(v1::measure::Value::Count(count)) if statistic == "count" => {
+                self.window_count += *count as u64;
+            }
+            Some(v1::measure::Value::Count(count)) => self.left_out += *count as u64,
+            Some(v1::measure::Value::Decimal(number)) if metric == "energy" && statistic != "sum" => {
+                let number: Decimal = number.parse().expect("a decimal");
+                assert!(number.abs() < Decimal::from(LIE / 2), "a lie is in a window: {}", measure.name);
+            }
+            _ => {}
         }
     }
 }
@@ -576,6 +720,10 @@ fn both_laws_hold_after_every_step_of_every_seed() {
                 seen.gaps += one.gaps;
                 seen.alarms += one.alarms;
                 seen.windows += one.windows;
+                seen.flagged += one.flagged;
+                seen.rebased += one.rebased;
+                seen.thinned += one.thinned;
+                seen.left_out += one.left_out;
             }
             Err(panic) => {
                 eprintln!("repeat with SIM_SEED={seed}");
@@ -583,7 +731,8 @@ fn both_laws_hold_after_every_step_of_every_seed() {
             }
         }
     }
-    let Seen { kills, duplicates, late, gaps, alarms, windows } = seen;
-    let tried = [kills, duplicates, late, gaps, alarms, windows].into_iter().all(|count| count > 0);
+    let Seen { kills, duplicates, late, gaps, alarms, windows, flagged, rebased, thinned, left_out } = seen;
+    let counts = [kills, duplicates, late, gaps, alarms, windows, flagged, rebased, thinned, left_out];
+    let tried = counts.into_iter().all(|count| count > 0);
     assert!(tried || !all, "not everything was tried: {seen:?}");
 }

@@ -9,22 +9,25 @@
 //! `Decimal::serialize`, which keep every digit and the scale.
 //!
 //! Guarantees: the same windows give the same bytes; any bytes are safe to decode. It has no checksum: that is the
-//! store's. Only this gateway reads it again, so a change of format changes the first two bytes and nothing else.
+//! store's. Only this gateway reads it again, so a change of format changes the first two bytes and nothing else; one
+//! that an earlier build left behind is read, so that an update loses no open window.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::windows::{Aggregate, Cell, CellName, OPEN_MAX, Open};
+use super::windows::{Aggregate, Cell, CellName, Numbers, OPEN_MAX, Open};
 
-const FORMAT: &[u8] = b"W1";
+const FORMAT: &[u8] = b"W2";
+/// A cell was its numbers alone.
+const FORMAT_1: &[u8] = b"W1";
 const BROKEN: &str = "the bytes are no snapshot of windows, or part of one";
 const OTHER: &str = "the snapshot is of windows of another size, zone or kind of cells";
 
 type Names = BTreeMap<CellName, usize>;
 
-fn header(aggregate: &Aggregate) -> Vec<u8> {
-    let mut out = FORMAT.to_vec();
+fn header(format: &[u8], aggregate: &Aggregate) -> Vec<u8> {
+    let mut out = format.to_vec();
     out.extend(aggregate.size_ms.to_le_bytes());
     out.extend(aggregate.zone_ms.to_le_bytes());
     out.push(u8::from(aggregate.by_device));
@@ -36,7 +39,7 @@ pub(super) fn encode(aggregate: &Aggregate, names: &Names, open: &BTreeMap<i64, 
     fn in_use(cells: &Open, number: usize) -> Option<&Cell> {
         cells.get(number)?.as_ref()
     }
-    let mut out = header(aggregate);
+    let mut out = header(FORMAT, aggregate);
     let used: Vec<(&CellName, usize)> = names
         .iter()
         .map(|(name, number)| (name, *number))
@@ -75,12 +78,15 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn put_cell(out: &mut Vec<u8>, cell: &Cell) {
-    out.extend(cell.count.to_le_bytes());
-    out.push(u8::from(cell.sum.is_some()));
-    for decimal in cell.sum.iter().chain([&cell.min, &cell.max, &cell.last]) {
+    out.extend(cell.left_out.to_le_bytes());
+    out.push(u8::from(cell.numbers.is_some()));
+    let Some(Numbers { count, sum, min, max, last, last_ms }) = &cell.numbers else { return };
+    out.extend(count.to_le_bytes());
+    out.push(u8::from(sum.is_some()));
+    for decimal in sum.iter().chain([min, max, last]) {
         out.extend(decimal.serialize());
     }
-    out.extend(cell.last_ms.to_le_bytes());
+    out.extend(last_ms.to_le_bytes());
 }
 
 /// The names, numbered anew, and the windows.
@@ -91,19 +97,17 @@ pub(super) fn decode(
     aggregate: &Aggregate,
     bytes: &[u8],
 ) -> Result<(Names, BTreeMap<i64, Open>), &'static str> {
-    let header = header(aggregate);
+    let format = [FORMAT, FORMAT_1].into_iter().find(|format| bytes.starts_with(format)).ok_or(BROKEN)?;
+    let header = header(format, aggregate);
     let (theirs, body) = bytes.split_at_checked(header.len()).ok_or(BROKEN)?;
-    if !theirs.starts_with(FORMAT) {
-        return Err(BROKEN);
-    }
     if theirs != header {
         return Err(OTHER);
     }
-    Input(body).windows().ok_or(BROKEN)
+    Input(body, format == FORMAT_1).windows().ok_or(BROKEN)
 }
 
-/// What is left to decode; every step is `None` at the end of the bytes.
-struct Input<'a>(&'a [u8]);
+/// What is left to decode, and whether it is of the first format; every step is `None` at the end of the bytes.
+struct Input<'a>(&'a [u8], bool);
 
 impl<'a> Input<'a> {
     fn windows(mut self) -> Option<(Names, BTreeMap<i64, Open>)> {
@@ -136,7 +140,16 @@ impl<'a> Input<'a> {
     }
 
     fn cell(&mut self) -> Option<Cell> {
-        Some(Cell {
+        if self.1 {
+            return Some(Cell { left_out: 0, numbers: Some(self.numbers()?) });
+        }
+        let left_out = u64::from_le_bytes(self.array()?);
+        let numbers = if self.flag()? { Some(self.numbers()?) } else { None };
+        Some(Cell { left_out, numbers })
+    }
+
+    fn numbers(&mut self) -> Option<Numbers> {
+        Some(Numbers {
             count: u64::from_le_bytes(self.array()?),
             sum: if self.flag()? { Some(self.decimal()?) } else { None },
             min: self.decimal()?,

@@ -2,8 +2,9 @@
 //!
 //! Guarantees: a window that was closed is never opened again, so what was told about it stays true; sums are exact or
 //! absent; the same readings in the same order give the same windows, also across [`Windows::snapshot`] and
-//! [`Windows::restore`] at any point. At most [`OPEN_MAX`] windows are open at once. What it does not do: look at a
-//! clock, count what is late (the caller, by [`Late`]), or repair the time of a reading.
+//! [`Windows::restore`] at any point; a reading that cannot be believed is in no number, and its cell says that it was
+//! left out. At most [`OPEN_MAX`] windows are open at once. What it does not do: look at a clock, count what is late (the
+//! caller, by [`Late`]), or repair the time of a reading.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -70,9 +71,16 @@ pub(super) struct CellName {
     pub(super) unit: String,
 }
 
-/// The fold of one cell.
-#[derive(Clone, Debug)]
+/// One cell.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
+    pub(super) left_out: u64,
+    pub(super) numbers: Option<Numbers>,
+}
+
+/// The fold of a cell's numbers; of one at least.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers {
     pub(super) count: u64,
     pub(super) sum: Option<Decimal>,
     pub(super) min: Decimal,
@@ -81,7 +89,7 @@ pub(super) struct Cell {
     pub(super) last_ms: i64,
 }
 
-impl Cell {
+impl Numbers {
     fn new(number: Decimal, time_ms: i64) -> Self {
         Self { count: 1, sum: Some(number), min: number, max: number, last: number, last_ms: time_ms }
     }
@@ -156,9 +164,11 @@ impl Windows {
         if cells.len() <= cell {
             cells.resize(cell + 1, None);
         }
-        match &mut cells[cell] {
-            Some(known) => known.add(number, reading.time_ms),
-            empty => *empty = Some(Cell::new(number, reading.time_ms)),
+        let cell = cells[cell].get_or_insert_default();
+        match &mut cell.numbers {
+            _ if !reading.quality.is_believable() => cell.left_out += 1,
+            Some(numbers) => numbers.add(number, reading.time_ms),
+            none => *none = Some(Numbers::new(number, reading.time_ms)),
         }
         Ok(())
     }
@@ -197,9 +207,19 @@ impl Windows {
 
     fn told(&self, start_ms: i64, mut cells: Open) -> ClosedWindow {
         let rollup = |(name, number): (&CellName, &usize)| {
-            let Cell { count, sum, min, max, last, .. } = cells.get_mut(*number)?.take()?;
+            let Cell { left_out, numbers } = cells.get_mut(*number)?.take()?;
             let CellName { metric, device, unit } = name.clone();
-            Some(Rollup { metric, unit, device, count, sum, min, max, last })
+            Some(Rollup {
+                metric,
+                unit,
+                device,
+                count: numbers.as_ref().map_or(0, |numbers| numbers.count),
+                left_out,
+                sum: numbers.as_ref().and_then(|numbers| numbers.sum),
+                min: numbers.as_ref().map(|numbers| numbers.min),
+                max: numbers.as_ref().map(|numbers| numbers.max),
+                last: numbers.map(|numbers| numbers.last),
+            })
         };
         ClosedWindow {
             aggregate: self.aggregate.id.clone(),

@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Fault, Faults};
+use crate::device::serial::PortSettings;
+use crate::device::serial::schedule::Schedule;
 use crate::share::Listener;
 
 /// Exit code of a configuration that cannot be taken (`EX_CONFIG` of sysexits.h).
@@ -14,14 +17,14 @@ const FAULTY: u8 = 78;
 /// Exit code when the output could not be written (`EX_SOFTWARE`).
 const INTERNAL: u8 = 70;
 
-/// Checks a file and tells the result: as text, or as a JSON array of faults and warnings. Gives the exit code: 0, 78
+/// Checks a file and tells the result: as text, or as a JSON array of faults, warnings and ports. Gives the exit code: 0, 78
 /// with faults, 70 when `out` does not take it.
 pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
     let now_ms = SystemClock::default().now().wall_ms;
     let loaded = Config::load(config, now_ms, None);
     let told = match (&loaded, json) {
-        (Ok(config), true) => array(&[], &config.warnings, out),
-        (Err(faults), true) => array(&faults.faults, &faults.warnings, out),
+        (Ok(config), true) => array(&[], &config.warnings, &config.ports, out),
+        (Err(faults), true) => array(&faults.faults, &faults.warnings, &[], out),
         (Ok(config), false) => summary(config, out),
         (Err(faults), false) => listing(faults, out),
     };
@@ -32,17 +35,51 @@ pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
     }
 }
 
+/// One element of the JSON array.
 #[derive(Serialize)]
-struct Line<'f> {
-    level: &'static str,
-    #[serde(flatten)]
-    fault: &'f Fault,
+#[serde(tag = "level", rename_all = "lowercase")]
+enum Line<'c> {
+    Error(&'c Fault),
+    Warning(&'c Fault),
+    Port(Load<'c>),
 }
 
-fn array(faults: &[Fault], warnings: &[Fault], out: &mut impl Write) -> io::Result<()> {
-    let errors = faults.iter().map(|fault| Line { level: "error", fault });
-    let warnings = warnings.iter().map(|fault| Line { level: "warning", fault });
-    let all: Vec<Line<'_>> = errors.chain(warnings).collect();
+/// What a port has to do.
+#[derive(Serialize)]
+struct Load<'c> {
+    port: &'c str,
+    meters: usize,
+    points: usize,
+    /// Of one round over all points.
+    questions: usize,
+    /// Of one round, milliseconds.
+    sweep_ms: u128,
+    /// Share of its time that the periods need, thousandths.
+    busy_permille: u64,
+}
+
+impl<'c> Load<'c> {
+    fn of(settings: &'c PortSettings) -> Self {
+        let budget = Schedule::new(settings, Duration::ZERO).budget();
+        Self {
+            port: &settings.name,
+            meters: settings.meters.len(),
+            points: settings.meters.iter().map(|meter| meter.points.len()).sum(),
+            questions: budget.questions,
+            sweep_ms: budget.sweep.as_millis(),
+            busy_permille: budget.busy_permille,
+        }
+    }
+}
+
+fn array(
+    faults: &[Fault],
+    warnings: &[Fault],
+    ports: &[PortSettings],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let told = faults.iter().map(Line::Error).chain(warnings.iter().map(Line::Warning));
+    let all: Vec<Line<'_>> = told.chain(ports.iter().map(|port| Line::Port(Load::of(port)))).collect();
     serde_json::to_writer_pretty(&mut *out, &all)?;
     writeln!(out)
 }
@@ -59,7 +96,6 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let mut devices: Vec<_> = points().map(|point| &point.device).collect();
     devices.dedup();
     let collected = points().filter(|point| point.treatment.is_some()).count();
-    let slaves: usize = config.ports.iter().map(|port| port.meters.len()).sum();
     let files: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
     writeln!(out, "files       {}", files.join(", "))?;
     let gateway = &config.gateway;
@@ -73,7 +109,16 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         devices.len(),
         count(points().count(), "point")
     )?;
-    writeln!(out, "ports       {} with {}", config.ports.len(), count(slaves, "device"))?;
+    for settings in &config.ports {
+        let Load { port, meters, points, questions, sweep_ms, busy_permille } = Load::of(settings);
+        let (meters, points) = (count(meters, "meter"), count(points, "point"));
+        let (round, sweep) = (count(questions, "question"), sweep_ms as f64 / 1000.0);
+        let busy = busy_permille as f64 / 10.0;
+        writeln!(
+            out,
+            "port        {port}: {meters}, {points}, a round of {round} in {sweep:.1} s, {busy:.1} % of the line"
+        )?;
+    }
     let (alarms, aggregates) = (config.plan.alarms.len(), config.plan.aggregates.len());
     writeln!(out, "rules       {}, {}", count(alarms, "alarm"), count(aggregates, "aggregate"))?;
     let (collect, share) = (config.collect.len(), config.share.lines.len());

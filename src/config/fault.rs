@@ -180,6 +180,18 @@ impl Report {
         self.warnings.push(Mark { span, first: None, message: message.into(), help: help.into() });
     }
 
+    /// The moment from which on [`Report::about`] names a subject.
+    pub(crate) fn now(&self) -> (usize, usize) {
+        (self.faults.len(), self.warnings.len())
+    }
+
+    /// Says what all that was noted since then is about.
+    pub(crate) fn about(&mut self, (faults, warnings): (usize, usize), subject: &str) {
+        for mark in self.faults[faults..].iter_mut().chain(&mut self.warnings[warnings..]) {
+            mark.message = format!("{subject}: {}", mark.message);
+        }
+    }
+
     /// The value of a key that has to be there.
     pub(crate) fn need<'k, T>(
         &mut self,

@@ -5,6 +5,7 @@
 
 mod check;
 mod fault;
+mod library;
 mod raw;
 mod read;
 mod source;
@@ -95,25 +96,27 @@ impl Config {
     pub fn load(path: &Path, now_ms: i64, previous: Option<&Names>) -> Result<Config, Faults> {
         let mut report = fault::Report::default();
         let sources = source::Sources::read(path, &mut report);
-        Self::of(&sources, report, now_ms, previous)
+        Self::of(sources, report, now_ms, previous)
     }
 
     pub(crate) fn of(
-        sources: &source::Sources,
+        mut sources: source::Sources,
         mut report: fault::Report,
         now_ms: i64,
         previous: Option<&Names>,
     ) -> Result<Config, Faults> {
-        let root = raw::Root::read(sources, &mut report);
+        let (digest, own) = (sources.digest(), sources.files.len());
+        let mut root = raw::Root::read(&sources, &mut report);
+        library::complete(&mut root, &mut sources, &mut report);
         let names = previous.cloned().unwrap_or_default();
         let places = check::Places::of(&sources.files[0].path);
         let config = check::config(&root, &places, now_ms, names, &mut report);
-        let Faults { faults, warnings, more } = report.finish(sources);
+        let Faults { faults, warnings, more } = report.finish(&sources);
         match config {
             Some(mut config) if faults.is_empty() => {
-                config.files = sources.files.iter().map(|file| file.path.clone()).collect();
-                config.version.digest = sources.digest();
-                config.plan.lists_digest = check::lists::digest(sources);
+                config.files = sources.files[..own].iter().map(|file| file.path.clone()).collect();
+                config.version.digest = digest;
+                config.plan.lists_digest = check::lists::digest(&sources);
                 config.warnings = warnings;
                 Ok(config)
             }
@@ -186,7 +189,7 @@ mod tests {
     fn of(text: String) -> Result<Config, Faults> {
         let files = vec![Source { path: "smallbrain.toml".into(), text }];
         let sources = Sources { files, ..Sources::default() };
-        Config::of(&sources, fault::Report::default(), 1_795_190_400_000, None)
+        Config::of(sources, fault::Report::default(), 1_795_190_400_000, None)
     }
 
     fn words() -> Vec<&'static str> {

@@ -2,6 +2,8 @@
 //!
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
+mod serial;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,15 +12,17 @@ use rust_decimal::Decimal;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Report, Span};
-use super::read::{At, Node, Read, Section, parsed, section, words};
+use super::read::{At, Node, Read, Section, section, words};
 use super::source::Sources;
 use super::values::{Size, Until, Zone};
+use crate::codec::cjt188::IdentifierOrder;
 use crate::codec::json::TimeForm;
-use crate::codec::modbus::{Order, RegisterKind, Table};
 use crate::device::serial::Parity;
 use crate::model::{Consumer, Lane, LineId, Metric, Severity};
-use crate::normalise::Kind;
+use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
+
+pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
 section! {
     /// Everything.
@@ -47,20 +51,25 @@ impl Root {
     pub(crate) fn read(sources: &Sources, report: &mut Report) -> Self {
         let mut root = Self::default();
         for (file, source) in sources.files.iter().enumerate() {
-            let (table, errors) = DeTable::parse_recoverable(&source.text);
-            let mut lines = Vec::new();
-            for error in errors {
-                let span = error.span().unwrap_or_default();
-                let line = source.text[..source.text.floor_char_boundary(span.start)].matches('\n').count();
-                // One broken line gives several errors, of which the first is the cause.
-                if !lines.contains(&line) {
-                    lines.push(line);
-                    report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
-                }
-            }
-            root.fill(table.get_ref(), file, report);
+            root.add(file, &source.text, report);
         }
         root
+    }
+
+    /// Goes on with the text of one more file.
+    pub(crate) fn add(&mut self, file: usize, text: &str, report: &mut Report) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut lines = Vec::new();
+        for error in errors {
+            let span = error.span().unwrap_or_default();
+            let line = text[..text.floor_char_boundary(span.start)].matches('\n').count();
+            // One broken line gives several errors, of which the first is the cause.
+            if !lines.contains(&line) {
+                lines.push(line);
+                report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
+            }
+        }
+        self.fill(table.get_ref(), file, report);
     }
 }
 
@@ -161,33 +170,27 @@ impl TimeWord {
 words!(TimeWord, "text" => TimeWord::Text, "seconds" => TimeWord::Seconds, "millis" => TimeWord::Millis);
 
 section! {
-    /// A serial port.
-    Port, "[[port]]", {
-        name: LineId,
-        path: String,
-        baud: u64,
-        parity: Parity,
-        stop_bits: u64,
-        response_timeout: Duration,
-        silence: Duration,
-        echo: bool,
-    }
-}
-
-words!(Parity, "none" => Parity::None, "even" => Parity::Even, "odd" => Parity::Odd);
-
-section! {
     /// A model of device.
     Template, "[[template]]", {
         name: LineId,
         title: String,
+        baud: u64,
+        parity: Parity,
+        stop_bits: u64,
+        response_timeout: Duration,
+        clock: bool,
+        meter_type: MeterType,
+        leader: u64,
+        identifier_order: IdentifierOrder,
+        unit_first: bool,
+        any_serial: bool,
         point: Vec<Point>,
     }
 }
 
 section! {
     /// Something that devices of a model measure.
-    Point, "[[template.point]]", {
+    Point, "[[template.point]]", named "point" metric, {
         metric: Metric,
         kind: Kind,
         unit: String,
@@ -195,132 +198,51 @@ section! {
         offset: Decimal,
         min: Decimal,
         max: Decimal,
+        outside: Outside,
+        monotonic: bool,
+        slope_max: Decimal,
+        deadband: Decimal,
         json: String,
         modbus: Modbus,
+        dlt645: Dlt645,
+        cjt188: Cjt188,
+        mbus: Mbus,
+        writable: bool,
+        class: Class,
+    }
+}
+
+impl Point {
+    /// Whether it says where a device on a bus has it.
+    pub(crate) fn is_on_bus(&self) -> bool {
+        let absent = self.modbus.is_absent() && self.dlt645.is_absent();
+        !(absent && self.cjt188.is_absent() && self.mbus.is_absent())
     }
 }
 
 words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
+words!(Outside, "drop" => Outside::Drop, "flag" => Outside::Flag);
 
-section! {
-    /// Where a Modbus slave has a point.
-    Modbus, "point.modbus", {
-        table: Table,
-        address: u64,
-        kind as "type": Register,
-        order: Order,
-        absent: Vec<At<Pattern>>,
-        period: Duration,
-    }
+/// Whom a point tells about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Nobody: equipment, rooms, the compound.
+    Operational,
+    /// How one household lives.
+    Household,
+    /// A person.
+    Personal,
+    /// A body.
+    Biometric,
 }
 
 words!(
-    Table,
-    "holding" => Table::Holding,
-    "input" => Table::Input,
-    "coil" => Table::Coil,
-    "discrete" => Table::Discrete,
+    Class,
+    "operational" => Class::Operational,
+    "household" => Class::Household,
+    "personal" => Class::Personal,
+    "biometric" => Class::Biometric,
 );
-words!(Order, "ABCD" => Order::Abcd, "CDAB" => Order::Cdab, "BADC" => Order::Badc, "DCBA" => Order::Dcba);
-
-/// [`RegisterKind`] before the order is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Register {
-    /// A coil or discrete input.
-    Bit,
-    /// A bit of a register.
-    BitOf(u8),
-    /// One register.
-    U16,
-    /// One register.
-    I16,
-    /// Two registers.
-    U32,
-    /// Two registers.
-    I32,
-    /// Two registers.
-    F32,
-    /// Four registers.
-    U64,
-    /// Four registers.
-    I64,
-    /// Four registers.
-    F64,
-}
-
-impl Register {
-    /// How many registers it takes.
-    pub(crate) fn width(self) -> u16 {
-        match self {
-            Register::Bit | Register::BitOf(_) | Register::U16 | Register::I16 => 1,
-            Register::U32 | Register::I32 | Register::F32 => 2,
-            Register::U64 | Register::I64 | Register::F64 => 4,
-        }
-    }
-
-    /// With the order of its bytes.
-    pub(crate) fn ordered(self, order: Order) -> RegisterKind {
-        match self {
-            Register::Bit => RegisterKind::Bit,
-            Register::BitOf(bit) => RegisterKind::BitOf(bit),
-            Register::U16 => RegisterKind::U16,
-            Register::I16 => RegisterKind::I16,
-            Register::U32 => RegisterKind::U32(order),
-            Register::I32 => RegisterKind::I32(order),
-            Register::F32 => RegisterKind::F32(order),
-            Register::U64 => RegisterKind::U64(order),
-            Register::I64 => RegisterKind::I64(order),
-            Register::F64 => RegisterKind::F64(order),
-        }
-    }
-}
-
-impl Read for Register {
-    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
-        let expected = "one of u16, i16, u32, i32, f32, u64, i64, f64, bit, bit0 to bit15";
-        parsed(node, expected, report, |text| {
-            let register = match text {
-                "bit" => Register::Bit,
-                "u16" => Register::U16,
-                "i16" => Register::I16,
-                "u32" => Register::U32,
-                "i32" => Register::I32,
-                "f32" => Register::F32,
-                "u64" => Register::U64,
-                "i64" => Register::I64,
-                "f64" => Register::F64,
-                other => {
-                    let bit = other.strip_prefix("bit").and_then(|bit| bit.parse().ok());
-                    return bit
-                        .filter(|bit| *bit < 16)
-                        .map(Register::BitOf)
-                        .ok_or(format!("unknown type {other:?}"));
-                }
-            };
-            Ok(register)
-        })
-    }
-}
-
-/// A raw register pattern, an integer or a hexadecimal text.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pattern(pub(crate) u64);
-
-impl Read for Pattern {
-    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
-        if matches!(node.value, DeValue::Integer(_)) {
-            return u64::read(node, report).map(Pattern);
-        }
-        parsed(node, "a register pattern: 0x7fff or \"0x7fff\"", report, |text| {
-            let digits =
-                text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            digits
-                .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-                .map(Pattern)
-                .ok_or(format!("{text:?} is no pattern"))
-        })
-    }
-}
 
 section! {
     /// A device, or several of one kind.
@@ -330,6 +252,11 @@ section! {
         template: LineId,
         port: LineId,
         unit: u64,
+        address: String,
+        baud: u64,
+        parity: Parity,
+        stop_bits: u64,
+        response_timeout: Duration,
     }
 }
 

@@ -177,6 +177,10 @@ pub(crate) trait Section: Default {
     fn go_on(&mut self, more: Self) -> bool;
     /// Notes where the section begins.
     fn place(&mut self, span: Span);
+    /// What its faults are about, where a line does not tell.
+    fn subject(&self) -> Option<String> {
+        None
+    }
     /// The paths of all keys.
     #[cfg(test)]
     fn paths(path: &str, all: &mut Vec<String>);
@@ -206,7 +210,11 @@ impl<T: Section> Read for T {
         };
         let mut section = T::default();
         section.place(node.span);
+        let since = report.now();
         section.fill(table, node.span.file(), report);
+        if let Some(subject) = section.subject() {
+            report.about(since, &subject);
+        }
         Some(section)
     }
 
@@ -220,9 +228,10 @@ impl<T: Section> Read for T {
     }
 }
 
-/// Declares a table: `key: Type`, or `field as "key": Type` where the key is a word of Rust.
+/// Declares a table: `key: Type`, or `field as "key": Type` where the key is a word of Rust. With `named "thing" key` its
+/// faults name the thing by the value of the key.
 macro_rules! section {
-    ($(#[$doc:meta])* $name:ident, $header:literal, {
+    ($(#[$doc:meta])* $name:ident, $header:literal, $(named $thing:literal $subject:ident,)? {
         $($(#[$key_doc:meta])* $field:ident $(as $key:literal)?: $type:ty,)*
     }) => {
         $(#[$doc])*
@@ -257,6 +266,10 @@ macro_rules! section {
             fn place(&mut self, span: $crate::config::fault::Span) {
                 self.at = span;
             }
+
+            $(fn subject(&self) -> Option<String> {
+                self.$subject.value().map(|name| format!("{} {name}", $thing))
+            })?
 
             #[cfg(test)]
             fn paths(path: &str, all: &mut Vec<String>) {

@@ -12,6 +12,8 @@ use toml::de::DeValue;
 
 use super::fault::Report;
 use super::read::{Node, Read, parsed};
+use crate::codec::modbus::{Order, RegisterKind};
+use crate::codec::{cjt188, dlt645};
 use crate::model::{Consumer, DeviceId, LineId, Metric};
 
 /// Reads types that have a parser of their own from a text.
@@ -32,6 +34,10 @@ from_text! {
     SocketAddr, "an address and a port: \"127.0.0.1:1883\"";
     Size, "a size: \"512 KiB\", \"64 MiB\", \"2 GiB\"";
     Zone, "an offset from UTC: \"+08:00\"";
+    RegisterKind, "a register type: \"i16\"";
+    Order, "an order of bytes: \"ABCD\"";
+    dlt645::Identifier, "a data identifier: \"00010000\"";
+    cjt188::Identifier, "a data identifier: \"901f\"";
 }
 
 impl Read for String {

@@ -102,7 +102,7 @@ impl Watch {
         if version == self.version && !forced {
             return (dirs, None);
         }
-        let found = Config::of(&sources, report, now_ms, Some(&self.names));
+        let found = Config::of(sources, report, now_ms, Some(&self.names));
         match &found {
             Ok(config) => {
                 self.version = config.version;

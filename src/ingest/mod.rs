@@ -5,6 +5,7 @@ pub mod spine;
 mod tests;
 pub mod writer;
 
+use rust_decimal::Decimal;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aggregate::blocks::Bounds;
@@ -15,6 +16,7 @@ use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
 use crate::rules::alarm::Alarm;
+use crate::rules::plausible;
 use crate::rules::rate::Rate;
 pub use crate::store::{Ack, AckRefused, Acked};
 use crate::wire::Gateway;
@@ -129,6 +131,10 @@ pub struct Point {
     pub unit: String,
     /// How samples become readings.
     pub rule: normalise::Rule,
+    /// Which numbers are believed after which.
+    pub plausible: plausible::Rule,
+    /// By how much a number has to change to be shared singly once more; above 0.
+    pub deadband: Option<Decimal>,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
     /// Indices into [`Plan::alarms`].

@@ -1,4 +1,4 @@
-//! The way of one sample: rate → normalise → privacy → duplicate → alarm → log → windows and blocks → lanes.
+//! The way of one sample: rate → normalise → privacy → duplicate → plausible → log → windows → alarm → blocks → lanes.
 //!
 //! Sans-IO but for the transaction it is given: time comes in, rows go out. Its memory is a function of what is
 //! committed: after a failed commit it is thrown away and opened again from the store, which replays the log into the
@@ -7,22 +7,24 @@
 //! Privacy stands before the rules on purpose: what a rule remembers (the last values, an alarm's state) must be the
 //! same after a restart, and after a restart only cleared values are left.
 
+mod bulk;
+mod ledger;
 mod resume;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use self::bulk::Bulk;
+pub use self::ledger::Ledger;
 use super::{Delivery, DeviceSeen, Plan};
-use crate::aggregate::blocks::Block;
 use crate::aggregate::windows::{Source, Windows};
-use crate::model::{
-    DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp, Tally,
-};
+use crate::model::{DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp};
 use crate::normalise;
-use crate::privacy::{Cleared, intake};
+use crate::privacy::intake;
 use crate::rules::alarm::{Change, State};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::rate::Bucket;
+use crate::rules::{deadband, plausible};
 use crate::store::{SeriesId, Store, StoreError, Txn};
 use crate::wire;
 
@@ -30,35 +32,6 @@ use crate::wire;
 const SNAPSHOT_READINGS: i64 = 200_000;
 /// The longest rest between two ticks.
 const REST_MAX: Duration = Duration::from_secs(1);
-
-/// What became of deliveries; `received = stored + lost`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Samples, and messages that did not become one.
-    pub received: u64,
-    /// Readings in the log.
-    pub stored: u64,
-    /// The rest, by reason.
-    pub lost: Tally,
-    /// Stored readings that came after their window was closed, once per window.
-    pub late: u64,
-}
-
-impl Ledger {
-    /// Adds another.
-    pub fn merge(&mut self, other: &Ledger) {
-        self.received += other.received;
-        self.stored += other.stored;
-        self.lost.merge(&other.lost);
-        self.late += other.late;
-    }
-
-    /// Whether nothing is missing.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.received == self.stored + self.lost.total()
-    }
-}
 
 /// An alarm that changed in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,20 +50,14 @@ struct Slot {
     bucket: usize,
     source: Source,
     dedupe: Dedupe,
+    plausible: plausible::State,
+    deadband: deadband::State,
     /// Parallel to the point's alarms.
     alarms: Vec<State>,
     /// Indices into `Spine::bulk`.
     bulk: Vec<usize>,
     seen_ms: Option<i64>,
     readings: u64,
-}
-
-/// One share line of lane bulk and the block it is filling.
-struct Bulk {
-    share: usize,
-    block: Block,
-    /// The last reading that is in a sealed record, or not for this line.
-    upto: i64,
 }
 
 /// The spine.
@@ -191,6 +158,14 @@ impl Spine {
         if slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value) {
             return Ok(Err(Loss::Duplicate));
         }
+        let verdict = slot.plausible.judge(&point.plausible, reading);
+        let cleared = match verdict.quality {
+            Some(quality) => cleared.of_quality(quality),
+            None => cleared,
+        };
+        let reading = cleared.get();
+        self.batch.flagged[reading.quality as usize] += u64::from(reading.quality != Quality::Good);
+        self.batch.rebased += u64::from(verdict.rebased);
         let id = txn.append(slot.id, &cleared)?;
         slot.seen_ms = Some(received.wall_ms);
         slot.readings += 1;
@@ -199,10 +174,10 @@ impl Spine {
                 self.batch.late += 1;
             }
         }
-        if !point.alarms.is_empty() && reading.quality != Quality::Retained {
+        if !point.alarms.is_empty() && reading.quality.may_alarm() {
             self.alarms(txn, reading, now)?;
         }
-        self.share_reading(txn, cleared, id, now)?;
+        self.share_reading(txn, &cleared, id, now)?;
         Ok(Ok(()))
     }
 
@@ -272,53 +247,6 @@ impl Spine {
         Ok(())
     }
 
-    /// Puts a reading into the blocks of the share lines that permit it.
-    fn share_reading(
-        &mut self,
-        txn: &mut Txn<'_>,
-        cleared: Cleared<Reading>,
-        id: i64,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        let Some(slot) = &self.slots[cleared.get().series.index()] else { return Ok(()) };
-        let mut full = Vec::new();
-        for &at in &slot.bulk {
-            let bulk = &mut self.bulk[at];
-            if !self.plan.shares[bulk.share].reading(&slot.source.metric, now.wall_ms) {
-                continue;
-            }
-            if bulk.block.is_empty() {
-                bulk.upto = id - 1;
-            }
-            if bulk.block.push(cleared.clone(), self.plan.block, now.mono_ms) {
-                full.push(at);
-            }
-        }
-        full.into_iter().try_for_each(|at| self.seal_block(txn, at, now))
-    }
-
-    fn seal_block(&mut self, txn: &mut Txn<'_>, at: usize, now: Stamp) -> Result<(), StoreError> {
-        let bulk = &mut self.bulk[at];
-        let rows = bulk.block.take();
-        let share = &self.plan.shares[bulk.share];
-        if rows.is_empty() {
-            return Ok(());
-        }
-        bulk.upto = txn.reading_head();
-        let points = &self.plan.points;
-        let describe = |series: SeriesKey| {
-            let point = points.get(series.index())?.as_ref()?;
-            Some((&point.device, &point.metric, point.unit.as_str()))
-        };
-        for sealed in
-            wire::readings(&self.plan.gateway, share, self.policy_version, &rows, describe, now.wall_ms)
-        {
-            txn.seal(Lane::Bulk, &sealed, now.wall_ms)?;
-        }
-        let fold = resume::block_fold(&self.plan, &self.bulk[at], txn.reading_head());
-        txn.set_fold(&fold)
-    }
-
     fn seal_window(
         &self,
         txn: &mut Txn<'_>,
@@ -374,8 +302,8 @@ impl Spine {
     pub fn finish(&mut self, txn: &mut Txn<'_>) -> Result<Ledger, StoreError> {
         let batch = std::mem::take(&mut self.batch);
         txn.lose(&batch.lost)?;
+        batch.tally(txn)?;
         if batch.late > 0 {
-            txn.count("late", batch.late)?;
             // What was late must be late again in a replay, also where the window that closed had nothing in it.
             for (aggregate, windows) in self.plan.aggregates.iter().zip(&self.windows) {
                 txn.set_watermark(&aggregate.id, windows.closed_until_ms())?;
@@ -478,6 +406,8 @@ fn slots(plan: &Plan, store: &mut Store) -> Result<(Vec<Option<Slot>>, Vec<Bucke
                     unit: point.unit.clone(),
                 },
                 dedupe: Dedupe::default(),
+                plausible: plausible::State::default(),
+                deadband: deadband::State::default(),
                 alarms: vec![State::Normal; point.alarms.len()],
                 bulk: Vec::new(),
                 seen_ms: None,
@@ -486,16 +416,4 @@ fn slots(plan: &Plan, store: &mut Store) -> Result<(Vec<Option<Slot>>, Vec<Bucke
         })
         .collect();
     Ok((slots, buckets))
-}
-
-/// The share lines of lane bulk, in order; each slot learns which of them take its readings.
-fn bulk(plan: &Plan, slots: &mut [Option<Slot>]) -> Vec<usize> {
-    let shares: Vec<usize> =
-        (0..plan.shares.len()).filter(|share| plan.shares[*share].lane == Lane::Bulk).collect();
-    for (point, slot) in plan.points.iter().zip(slots) {
-        let (Some(point), Some(slot)) = (point, slot) else { continue };
-        slot.bulk =
-            (0..shares.len()).filter(|at| plan.shares[shares[*at]].metrics.contains(&point.metric)).collect();
-    }
-    shares
 }

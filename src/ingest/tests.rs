@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::spine::Spine;
+use super::spine::{Ledger, Spine};
 use super::writer::{Counters, Handle, Writer};
 use super::*;
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Lane, Loss, Seq, SeriesKey, Value};
-use crate::normalise::{Kind, Rule};
+use crate::model::{Lane, Loss, Quality, Seq, SeriesKey, Value};
+use crate::normalise::{Kind, Outside, Rule};
 use crate::rules::alarm::Condition;
-use crate::store::{Settings, Store, Upkeep};
+use crate::store::{Settings, Store, Stored, Upkeep};
 
 const CITY: &str = "spiffe://city.example/test";
 
@@ -35,7 +35,15 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             class: "tank".into(),
             metric: "level".parse().expect("a name"),
             unit: "m".into(),
-            rule: Rule { kind: Kind::Number, scale: Decimal::ONE, offset: Decimal::ZERO, range: None },
+            rule: Rule {
+                kind: Kind::Number,
+                scale: Decimal::ONE,
+                offset: Decimal::ZERO,
+                range: None,
+                outside: Outside::Drop,
+            },
+            plausible: plausible::Rule::default(),
+            deadband: None,
             treatment: Some(Treatment::Keep),
             alarms: vec![0],
             aggregates: vec![],
@@ -90,11 +98,26 @@ impl Rig {
         Store::open(settings(self.dir.path()), [7; 32], self.clock.now()).expect("the store opens")
     }
 
+    /// One commit of a spine that is opened for it and killed after it; what its folds have may leave the log.
+    fn life(&self, plan: Plan, deliveries: &[Delivery]) -> (Ledger, Store) {
+        let mut store = self.store();
+        let mut spine = Spine::open(plan, &mut store, self.clock.now()).expect("opened");
+        let mut txn = store.begin().expect("a transaction");
+        for delivery in deliveries {
+            spine.take(&mut txn, delivery, delivery.received).expect("taken");
+        }
+        let ledger = spine.finish(&mut txn).expect("finished");
+        txn.commit().expect("committed");
+        store.tidy(&Upkeep { acked: [None; 3], expire_before_ms: i64::MAX }).expect("tidied");
+        (ledger, store)
+    }
+
     fn delivery(&self, series: u32, values: &[i64]) -> Delivery {
         let sample = |value: &i64| Sample {
             series: SeriesKey(series),
             value: Value::Number(Decimal::from(*value)),
             device_ms: None,
+            clock_ms: None,
             retained: false,
         };
         let mut lost = Tally::default();
@@ -208,24 +231,91 @@ async fn a_repetition_is_known_after_a_restart_though_its_first_time_is_no_longe
     };
     let (first, device_ms) = sent(0, 5_000);
     for deliveries in [vec![first], vec![sent(1, 10).0, sent(1, 9).0]] {
-        let mut store = rig.store();
-        let mut spine = Spine::open(plan(), &mut store, rig.clock.now()).expect("opened");
-        for delivery in deliveries {
-            let mut txn = store.begin().expect("a transaction");
-            spine.take(&mut txn, &delivery, delivery.received).expect("taken");
-            spine.finish(&mut txn).expect("finished");
-            txn.commit().expect("committed");
-        }
-        // Killed here. What the folds have may leave the log.
-        let upkeep = Upkeep { acked: [None; 3], expire_before_ms: i64::MAX };
-        store.tidy(&upkeep).expect("tidied");
+        rig.life(plan(), &deliveries);
     }
-    let mut store = rig.store();
-    let mut spine = Spine::open(plan(), &mut store, rig.clock.now()).expect("opened");
     let mut again = rig.delivery(0, &[7, 8]);
     again.samples.iter_mut().for_each(|sample| sample.device_ms = Some(device_ms));
-    let mut txn = store.begin().expect("a transaction");
-    spine.take(&mut txn, &again, again.received).expect("taken");
-    let ledger = spine.finish(&mut txn).expect("finished");
+    let (ledger, _) = rig.life(plan(), &[again]);
     assert_eq!((ledger.stored, ledger.lost.get(Loss::Duplicate)), (0, 2));
+}
+
+fn qualities(store: &Store, after: i64) -> Vec<Quality> {
+    let mut found = Vec::new();
+    let each = |row: Stored| found.extend(row.reading.map(|cleared| cleared.get().quality));
+    store.replay(after, |_| Some(SeriesKey(0)), each).expect("the log");
+    found
+}
+
+#[test]
+fn a_counter_that_went_back_while_the_gateway_was_off_is_flagged() {
+    let rig = Rig::new();
+    let counting = || {
+        let mut plan = plan(&["meter-1", "tank-1"], 1_000);
+        plan.points.iter_mut().flatten().for_each(|point| point.plausible.monotonic = true);
+        plan
+    };
+    rig.life(counting(), &[rig.delivery(0, &[900])]);
+    // The first meter's reading is told by the log the first time, by the resume point alone the second time.
+    rig.life(counting(), &[rig.delivery(1, &[5, 6]), rig.delivery(1, &[7])]);
+    let (ledger, store) = rig.life(counting(), &[rig.delivery(0, &[3, 901])]);
+    assert_eq!(ledger.flagged[Quality::CounterBack as usize], 1);
+    assert_eq!(qualities(&store, 4), [Quality::CounterBack, Quality::Good]);
+    drop(store);
+    // Another meter: a run goes on over restarts, too.
+    let mut ends = 0;
+    for (value, quality) in [
+        (10, Quality::CounterBack),
+        (11, Quality::CounterBack),
+        (12, Quality::CounterBack),
+        (13, Quality::Good),
+    ] {
+        let (ledger, store) = rig.life(counting(), &[rig.delivery(0, &[value])]);
+        assert_eq!(qualities(&store, store.reading_head() - 1), [quality], "{value}");
+        ends += ledger.rebased;
+    }
+    assert_eq!(ends, 1);
+}
+
+/// A broken sensor raises no alarm and clears none; what is only too fast to be true may be a fire.
+#[test]
+fn alarms_look_at_what_may_be_true() {
+    let rig = Rig::new();
+    let mut judged = plan(&["tank-1", "meter-1"], 100);
+    for (point, monotonic) in judged.points.iter_mut().flatten().zip([false, true]) {
+        point.rule.range = Some((Decimal::ZERO, Decimal::from(500)));
+        point.rule.outside = Outside::Flag;
+        point.plausible = plausible::Rule { monotonic, slope_max: Some(Decimal::from(200)) };
+    }
+    for (series, value, quality, changes) in [
+        (0, 5, Quality::Good, 0),
+        (0, 999, Quality::OutOfRange, 0),
+        (0, 400, Quality::Slope, 1),
+        (0, -1, Quality::OutOfRange, 1),
+        (0, 6, Quality::Good, 2),
+        (1, 150, Quality::Good, 3),
+        (1, 90, Quality::CounterBack, 3),
+    ] {
+        let (_, store) = rig.life(judged.clone(), &[rig.delivery(series, &[value])]);
+        assert_eq!(qualities(&store, store.reading_head() - 1), [quality], "{series} {value}");
+        assert_eq!(store.heads()[Lane::Alarm.index()], Seq(changes), "{series} {value}");
+    }
+}
+
+#[test]
+fn what_tells_nothing_new_is_not_shared_singly_also_after_a_restart() {
+    let rig = Rig::new();
+    let thinning = || {
+        let mut plan = plan(&["tank-1", "tank-2"], 1_000);
+        plan.points.iter_mut().flatten().for_each(|point| point.deadband = Some(Decimal::from(5)));
+        plan.shares[0].lane = Lane::Bulk;
+        plan.block.rows_max = 1;
+        plan
+    };
+    for (series, values, thinned, rows) in
+        [(0, &[10, 12, 15][..], 1, 2), (1, &[0, 1, 2], 2, 3), (0, &[11, 19, 20], 2, 4), (1, &[4, 5], 1, 5)]
+    {
+        let (ledger, store) = rig.life(thinning(), &[rig.delivery(series, values)]);
+        assert_eq!((ledger.thinned, store.heads()[Lane::Bulk.index()]), (thinned, Seq(rows)), "{values:?}");
+        assert_eq!(ledger.stored, values.len() as u64);
+    }
 }

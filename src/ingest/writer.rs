@@ -34,10 +34,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(3600);
 /// What the writer counts, for metrics and the watchdog.
 #[derive(Debug, Default)]
 pub struct Counters {
-    received: AtomicU64,
-    stored: AtomicU64,
-    lost: [AtomicU64; Loss::ALL.len()],
-    late: AtomicU64,
+    ledger: Mutex<Ledger>,
     commits: AtomicU64,
     commit_micros: AtomicU64,
     retries: AtomicU64,
@@ -51,27 +48,13 @@ pub struct Counters {
 
 impl Counters {
     fn add(&self, batch: &Ledger) {
-        self.received.fetch_add(batch.received, Ordering::Relaxed);
-        self.stored.fetch_add(batch.stored, Ordering::Relaxed);
-        self.late.fetch_add(batch.late, Ordering::Relaxed);
-        for (loss, count) in batch.lost.iter() {
-            self.lost[loss as usize].fetch_add(count, Ordering::Relaxed);
-        }
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).merge(batch);
     }
 
     /// The ledger since the store was created.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger {
-            received: self.received.load(Ordering::Relaxed),
-            stored: self.stored.load(Ordering::Relaxed),
-            late: self.late.load(Ordering::Relaxed),
-            ..Ledger::default()
-        };
-        for loss in Loss::ALL {
-            ledger.lost.add(loss, self.lost[loss as usize].load(Ordering::Relaxed));
-        }
-        ledger
+        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns of the writer's loop; stands still when it hangs.
@@ -106,10 +89,17 @@ impl Counters {
             ("ingest_received_total".to_owned(), ledger.received),
             ("ingest_stored_total".to_owned(), ledger.stored),
             ("ingest_late_total".to_owned(), ledger.late),
+            ("readings_rebased_total".to_owned(), ledger.rebased),
+            ("readings_thinned_total".to_owned(), ledger.thinned),
         ];
         for loss in Loss::ALL {
             metrics.push((format!("ingest_lost_total{{reason=\"{loss}\"}}"), ledger.lost.get(loss)));
         }
+        let flagged = ledger.flagged();
+        metrics.extend(
+            flagged
+                .map(|(quality, count)| (format!("readings_flagged_total{{quality=\"{quality}\"}}"), count)),
+        );
         let store = [
             ("store_commits_total", &self.commits),
             ("store_commit_microseconds_total", &self.commit_micros),
@@ -153,9 +143,7 @@ impl Writer {
         counters: Arc<Counters>,
     ) -> Result<Self, StoreError> {
         let spine = Spine::open(plan, &mut store, clock.now())?;
-        let lost = store.lost()?;
-        let stored = store.reading_head().unsigned_abs();
-        counters.add(&Ledger { received: stored + lost.total(), stored, lost, late: store.tally("late")? });
+        counters.add(&Ledger::of(&store)?);
         counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         // From the start: a store of which nothing is known would look like a full one.
         let (used, max) = store.room()?;

@@ -64,9 +64,20 @@ pub mod intake;
 pub mod pseudonym;
 pub mod release;
 
+use crate::model::{Quality, Reading};
+
 /// Something that a policy let through. Store, share and uplink take nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cleared<T>(T);
+
+impl Cleared<Reading> {
+    /// The same reading, with what was found of it after the door.
+    #[must_use]
+    pub fn of_quality(mut self, quality: Quality) -> Self {
+        self.0.quality = quality;
+        self
+    }
+}
 
 impl<T> Cleared<T> {
     /// What was let through.

@@ -134,10 +134,11 @@ mod tests {
             unit: "Cel".into(),
             device: device.map(|device| device.parse().expect("a device")),
             count: 1,
+            left_out: 0,
             sum: Some(Decimal::ONE),
-            min: Decimal::ONE,
-            max: Decimal::ONE,
-            last: Decimal::ONE,
+            min: Some(Decimal::ONE),
+            max: Some(Decimal::ONE),
+            last: Some(Decimal::ONE),
         }
     }
 

@@ -1,5 +1,7 @@
-//! Which readings go on, and which of them raise an alarm. Pure.
+//! Which readings go on, which of them are believed, and which raise an alarm. Pure.
 
 pub mod alarm;
+pub mod deadband;
 pub mod dedupe;
+pub mod plausible;
 pub mod rate;

@@ -112,7 +112,8 @@ pub struct SeriesId(pub i64);
 /// The resume point of a fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldRow {
-    /// "window:<aggregate>", "block:<share line>".
+    /// "window:<aggregate>", "block:<share line>", or what is remembered of every series: "duplicates", "plausible",
+    /// "deadband".
     pub name: String,
     /// The settings it was made with, as text.
     pub definition: String,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::seal::{FLAG, TEXT};
 use super::v1;
+use crate::model::Quality;
 use v1::measure::Value as Number;
 use v1::record_body::Content;
 
@@ -54,6 +55,7 @@ pub fn body_json(body: &v1::RecordBody) -> Value {
     match &body.content {
         Some(Content::Event(event)) => out.insert("event".into(), event_json(event)),
         Some(Content::Aggregate(window)) => {
+            out.insert("quality".into(), json!(window.quality));
             out.insert("measures".into(), window.measures.iter().map(measure_json).collect())
         }
         Some(Content::Readings(readings)) => match rows_json(readings) {
@@ -89,7 +91,9 @@ fn measure_json(measure: &v1::Measure) -> Value {
 
 fn rows_json(readings: &v1::Readings) -> Option<Value> {
     let rows = readings.series_index.len();
-    if [readings.time_delta_ms.len(), readings.mantissa.len(), readings.scale.len()] != [rows; 3] {
+    if [readings.time_delta_ms.len(), readings.mantissa.len(), readings.scale.len()] != [rows; 3]
+        || ![0, rows].contains(&readings.quality.len())
+    {
         return None;
     }
     (0..rows)
@@ -108,10 +112,17 @@ fn rows_json(readings: &v1::Readings) -> Option<Value> {
                 "unit": series.unit,
                 "time": event_time(&time),
                 "value": value,
+                "quality": quality(readings.quality.get(row).copied().unwrap_or_default()),
             }))
         })
         .collect::<Option<Vec<_>>>()
         .map(Value::Array)
+}
+
+/// Of a later build's numbers nothing is known but that they are not good.
+fn quality(code: u32) -> &'static str {
+    let known = usize::try_from(code).ok().and_then(|code| Quality::ALL.get(code));
+    known.map_or("unknown", |quality| quality.as_str())
 }
 
 #[cfg(test)]
@@ -128,9 +139,12 @@ mod tests {
             mantissa: vec![1],
             scale: vec![0],
             texts: vec![],
+            quality: vec![],
         };
         let cases = [
             (good.clone(), true),
+            (v1::Readings { quality: vec![99], ..good.clone() }, true),
+            (v1::Readings { quality: vec![0, 0], ..good.clone() }, false),
             (v1::Readings { series_index: vec![1], ..good.clone() }, false),
             (v1::Readings { mantissa: vec![], ..good.clone() }, false),
             (v1::Readings { scale: vec![29], ..good.clone() }, false),

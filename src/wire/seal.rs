@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::{ALARM, BODY_BYTES_MAX, Gateway, READINGS, Sealed, WINDOW, severity, timestamp, v1};
-use crate::model::{ClosedWindow, DeviceId, Event, Metric, Reading, Rollup, SeriesKey, Value};
+use crate::model::{ClosedWindow, DeviceId, Event, Metric, Quality, Reading, Rollup, SeriesKey, Value};
 use crate::privacy::Cleared;
 use crate::privacy::release::ShareLine;
 use v1::measure::Value as Number;
@@ -19,6 +19,9 @@ use v1::record_body::Content;
 pub(super) const FLAG: u32 = 254;
 /// Scale of a text in [`v1::Readings`].
 pub(super) const TEXT: u32 = 255;
+
+/// Quality of [`v1::Aggregate`] when readings that cannot be believed were left out of one of its cells.
+const PARTIAL: &str = "partial";
 
 /// An alarm's change as one record. `sealed_ms` is milliseconds since 1970 UTC.
 #[must_use]
@@ -80,7 +83,9 @@ fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow
     );
     split(&window.cells, line, WINDOW, &|cells| {
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
-        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: "good".into() };
+        let partial = cells.iter().any(|cell| cell.left_out > 0);
+        let quality = if partial { PARTIAL } else { Quality::Good.as_str() };
+        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: quality.into() };
         v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
     })
 }
@@ -169,21 +174,23 @@ fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
         let exact = cell.sum?.checked_div(Decimal::from(cell.count))?;
         exact.to_f64().map(Number::Number)
     };
+    let count = |count: u64| Some(Number::Count(i64::try_from(count).unwrap_or(i64::MAX)));
     let numbers = [
-        ("count", Some(Number::Count(i64::try_from(cell.count).unwrap_or(i64::MAX)))),
+        ("count", count(cell.count)),
+        ("left_out", count(cell.left_out).filter(|_| cell.left_out > 0)),
         ("sum", cell.sum.and_then(decimal)),
-        ("min", decimal(cell.min)),
-        ("max", decimal(cell.max)),
+        ("min", cell.min.and_then(decimal)),
+        ("max", cell.max.and_then(decimal)),
         ("mean", mean()),
-        ("last", decimal(cell.last)),
+        ("last", cell.last.and_then(decimal)),
     ];
     let measure = |(statistic, value): (&str, Option<Number>)| {
         Some(v1::Measure {
             name: format!("{}.{statistic}", cell.metric),
             dimensions: dimensions.clone(),
-            value: Some(value?),
             // A count has no unit of its own: UCUM writes 1.
-            unit: if statistic == "count" { "1".into() } else { cell.unit.clone() },
+            unit: if matches!(value, Some(Number::Count(_))) { "1".into() } else { cell.unit.clone() },
+            value: Some(value?),
             noise: String::new(),
         })
     };
@@ -224,6 +231,10 @@ fn columns<'a>(
         out.time_delta_ms.push(row.time_ms.wrapping_sub(out.base_ms));
         out.mantissa.push(mantissa);
         out.scale.push(scale);
+        out.quality.push(u32::from(row.quality as u8));
+    }
+    if out.quality.iter().all(|quality| *quality == u32::from(Quality::Good as u8)) {
+        out.quality.clear();
     }
     out
 }
@@ -240,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Lane, LineId, Quality, Severity};
+    use crate::model::{Lane, LineId, Severity};
     use crate::privacy::intake::restored;
     use crate::wire::body_json;
 
@@ -283,10 +294,11 @@ mod tests {
             unit: "Cel".into(),
             device: device.map(|d| d.parse().expect("device")),
             count: 4,
+            left_out: 0,
             sum: sum.map(|s| Decimal::from_str(s).expect("decimal")),
-            min: Decimal::new(-15, 1),
-            max: Decimal::new(300, 1),
-            last: Decimal::new(200, 1),
+            min: Some(Decimal::new(-15, 1)),
+            max: Some(Decimal::new(300, 1)),
+            last: Some(Decimal::new(200, 1)),
         }
     }
 
@@ -357,6 +369,49 @@ mod tests {
             .collect();
         assert_eq!(devices, (0..500).map(|i| format!("sensor-{i:04}")).collect::<Vec<_>>());
         assert_eq!(sealed, seal(many), "equal input, equal bytes");
+    }
+
+    #[test]
+    fn a_window_says_what_was_left_out_of_it() {
+        let whole = cell("temperature", Some("t-1"), Some("50.0"));
+        let partial = Rollup { left_out: 3, ..whole.clone() };
+        let nothing =
+            Rollup { count: 0, left_out: 3, sum: None, min: None, max: None, last: None, ..whole.clone() };
+        for (cells, quality, names) in [
+            (vec![whole.clone()], "good", "count sum min max mean last"),
+            (vec![partial], "partial", "count left_out sum min max mean last"),
+            (vec![whole, nothing], "partial", "count sum min max mean last count left_out"),
+        ] {
+            let Some(Content::Aggregate(told)) = decoded(&seal(cells)[0]).content else {
+                panic!("no window")
+            };
+            let statistics: Vec<&str> =
+                told.measures.iter().filter_map(|m| Some(m.name.split_once('.')?.1)).collect();
+            assert_eq!((told.quality.as_str(), statistics.join(" ").as_str()), (quality, names));
+            let left_out = told.measures.iter().find(|measure| measure.name == "temperature.left_out");
+            let said = left_out.map(|measure| (measure.value.clone(), measure.unit.as_str()));
+            assert_eq!(said, (quality == "partial").then_some((Some(Number::Count(3)), "1")));
+        }
+    }
+
+    #[test]
+    fn readings_tell_their_quality_unless_all_are_good() {
+        let (device, metric) = ("meter-1".parse().expect("device"), "energy".parse().expect("metric"));
+        let row = |quality| reading(0, Value::Flag(true), 5_000).of_quality(quality);
+        for (qualities, told, shown) in [
+            (vec![Quality::Good, Quality::Good], vec![], vec!["good", "good"]),
+            (vec![Quality::Good, Quality::CounterBack], vec![0, 3], vec!["good", "counter_back"]),
+            (vec![Quality::Clock], vec![6], vec!["clock"]),
+        ] {
+            let rows: Vec<_> = qualities.into_iter().map(row).collect();
+            let sealed = readings(&gateway(), &line(true), 1, &rows, |_| Some((&device, &metric, "")), 8_000);
+            let body = decoded(&sealed[0]);
+            let json = body_json(&body);
+            let Some(Content::Readings(columns)) = body.content else { panic!("no readings") };
+            assert_eq!(columns.quality, told);
+            let rows = json["readings"].as_array().expect("rows");
+            assert_eq!(rows.iter().map(|row| &row["quality"]).collect::<Vec<_>>(), shown);
+        }
     }
 
     #[test]

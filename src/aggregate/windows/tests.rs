@@ -43,10 +43,12 @@ fn decimal(text: &str) -> Decimal {
 
 /// With every digit, unlike an equality of decimals.
 fn shown(cell: &Rollup) -> String {
-    let Rollup { metric, unit, device, count, sum, min, max, last } = cell;
+    let Rollup { metric, unit, device, count, left_out, sum, min, max, last } = cell;
     let device = device.as_ref().map_or("*", DeviceId::as_str);
-    let sum = sum.map_or("none".to_owned(), |sum| sum.to_string());
-    format!("{metric}/{device} [{unit}] n={count} sum={sum} {min}..{max} last={last}")
+    let [sum, min, max, last] =
+        [sum, min, max, last].map(|number| number.map_or("none".to_owned(), |number| number.to_string()));
+    let left_out = if *left_out > 0 { format!(" -{left_out}") } else { String::new() };
+    format!("{metric}/{device} [{unit}] n={count}{left_out} sum={sum} {min}..{max} last={last}")
 }
 
 #[test]
@@ -183,9 +185,46 @@ fn what_is_no_snapshot_is_refused() {
     assert!(Windows::restore(patient, 0, &bytes).is_ok(), "lateness may change");
 }
 
+#[test]
+fn what_cannot_be_believed_is_left_out_and_told() {
+    let mut windows = Windows::new(aggregate(MINUTE_MS, 0, true), 0);
+    let (heat, power) = (source("a", "heat"), source("a", "power"));
+    for (source, series, value, quality) in [
+        (&heat, 0, "900", Quality::Slope),
+        (&heat, 0, "21", Quality::Good),
+        (&heat, 0, "-300", Quality::OutOfRange),
+        (&heat, 0, "22", Quality::Clock),
+        (&power, 1, "5", Quality::CounterBack),
+    ] {
+        let reading = Reading { quality, ..reading(series, number(value), 1) };
+        assert_eq!(windows.add(source, &reading), Ok(()));
+    }
+    let closed = windows.close(MINUTE_MS);
+    assert_eq!(
+        closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
+        ["heat/a [Cel] n=2 -2 sum=43 21..22 last=22", "power/a [Cel] n=0 -1 sum=none none..none last=none"]
+    );
+    let late = Reading { quality: Quality::Slope, ..reading(0, number("1"), 1) };
+    assert_eq!(windows.add(&heat, &late), Err(Late), "late all the same");
+}
+
+#[test]
+fn a_snapshot_of_the_first_format_is_read() {
+    const LEFT_OUT_BYTES: usize = 8 + 1;
+    const NUMBERS_BYTES: usize = 8 + 1 + 4 * 16 + 8;
+    let own = aggregate(MINUTE_MS, 0, true);
+    let mut windows = Windows::new(own.clone(), 0);
+    windows.add(&source("a", "heat"), &reading(0, number("1.50"), 1)).expect("open");
+    let bytes = windows.snapshot();
+    let (before, numbers) = bytes.split_at(bytes.len() - NUMBERS_BYTES);
+    let first = [b"W1", &before[2..before.len() - LEFT_OUT_BYTES], numbers].concat();
+    let mut restored = Windows::restore(own, 0, &first).expect("of an earlier build");
+    assert_eq!(restored.close(MINUTE_MS), windows.close(MINUTE_MS));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Add { series: u32, value: Value, time_ms: i64 },
+    Add { series: u32, value: Value, quality: Quality, time_ms: i64 },
     Close { now_ms: i64 },
 }
 
@@ -200,8 +239,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Value::Flag),
         1 => Just(Value::Text("E07".into())),
     ];
+    let qualities = prop_oneof![
+        5 => Just(Quality::Good),
+        2 => prop::sample::select(Quality::ALL.to_vec()),
+    ];
     let step = prop_oneof![
-        9 => (0_u32..5, values, 0_i64..200).prop_map(|(series, value, time_ms)| Step::Add { series, value, time_ms }),
+        9 => (0_u32..5, values, qualities, 0_i64..200)
+            .prop_map(|(series, value, quality, time_ms)| Step::Add { series, value, quality, time_ms }),
         1 => (0_i64..200).prop_map(|now_ms| Step::Close { now_ms }),
     ];
     // Time goes forward with the steps, so that windows close between readings.
@@ -222,9 +266,10 @@ fn sources() -> Vec<Source> {
 
 fn apply(windows: &mut Windows, step: &Step) -> (Result<(), Late>, Vec<ClosedWindow>) {
     match step {
-        Step::Add { series, value, time_ms } => {
+        Step::Add { series, value, quality, time_ms } => {
             let source = &sources()[*series as usize];
-            (windows.add(source, &reading(*series, value.clone(), *time_ms)), Vec::new())
+            let reading = Reading { quality: *quality, ..reading(*series, value.clone(), *time_ms) };
+            (windows.add(source, &reading), Vec::new())
         }
         Step::Close { now_ms } => (Ok(()), windows.close(*now_ms)),
     }
@@ -233,7 +278,8 @@ fn apply(windows: &mut Windows, step: &Step) -> (Result<(), Late>, Vec<ClosedWin
 /// All that was accepted, folded anew for each window that is asked for.
 #[derive(Default)]
 struct Reference {
-    accepted: Vec<(i64, CellName, Decimal)>,
+    /// A number that cannot be believed is none.
+    accepted: Vec<(i64, CellName, Option<Decimal>)>,
     closed_until_ms: i64,
 }
 
@@ -248,30 +294,21 @@ impl Reference {
             let cells: Vec<String> = names
                 .into_iter()
                 .map(|name| {
-                    let numbers: Vec<_> = within
-                        .iter()
-                        .filter(|(_, other, _)| other == name)
-                        .map(|(t, _, n)| (*t, *n))
-                        .collect();
-                    let sum = numbers[1..].iter().try_fold(numbers[0].1, |sum, (_, n)| exact_sum(sum, *n));
+                    let own = within.iter().filter(|(_, other, _)| other == name);
+                    let numbers: Vec<_> = own.clone().filter_map(|(t, _, n)| Some((*t, (*n)?))).collect();
+                    let mut rest = numbers.iter().map(|(_, number)| *number);
+                    let sum = rest.next().and_then(|first| rest.try_fold(first, exact_sum));
                     shown(&Rollup {
                         metric: name.metric.clone(),
                         unit: name.unit.clone(),
                         device: name.device.clone(),
                         count: numbers.len() as u64,
+                        left_out: (own.count() - numbers.len()) as u64,
                         sum,
                         // Of equal numbers the first one's digits.
-                        min: numbers
-                            .iter()
-                            .map(|(_, n)| *n)
-                            .reduce(|a, b| if b < a { b } else { a })
-                            .expect("some"),
-                        max: numbers
-                            .iter()
-                            .map(|(_, n)| *n)
-                            .reduce(|a, b| if b > a { b } else { a })
-                            .expect("some"),
-                        last: numbers.iter().max_by_key(|(t, _)| *t).expect("some").1,
+                        min: numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b < a { b } else { a }),
+                        max: numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b > a { b } else { a }),
+                        last: numbers.iter().max_by_key(|(t, _)| *t).map(|(_, n)| *n),
                     })
                 })
                 .collect();
@@ -311,7 +348,7 @@ proptest! {
             match step {
                 Step::Close { now_ms } => prop_assert_eq!(closed, reference.close(&aggregate, *now_ms)),
                 Step::Add { value: Value::Text(_), .. } => prop_assert_eq!(added, Ok(())),
-                Step::Add { series, value, time_ms } => {
+                Step::Add { series, value, quality, time_ms } => {
                     let is_late = *time_ms < reference.closed_until_ms;
                     prop_assert_eq!(added.is_err(), is_late);
                     let Source { device, metric, unit } = sources()[*series as usize].clone();
@@ -321,6 +358,7 @@ proptest! {
                         value => if *value == Value::Flag(true) { Decimal::ONE } else { Decimal::ZERO },
                     };
                     if !is_late {
+                        let number = quality.is_believable().then_some(number);
                         reference.accepted.push((*time_ms, name, number));
                     }
                 }

@@ -400,8 +400,8 @@ mod tests {
         assert_eq!((&frames[0]["kind"], &frames[0]["garbage_before"]), (&json!("read_request"), &json!(3)));
         assert_eq!((&frames[1]["kind"], &frames[1]["leader"]), (&json!("read_response"), &json!(2)));
         assert_eq!(frames[1]["values"][0]["value"], json!("0.26"));
-        let one =
-            serde_json::to_value(super::line(&[&[0xFF], &answer[..], &[0x00]].concat())).expect("a line is JSON");
+        let one = serde_json::to_value(super::line(&[&[0xFF], &answer[..], &[0x00]].concat()))
+            .expect("a line is JSON");
         assert_eq!(
             (&one["kind"], &one["garbage_before"], &one["skipped"]),
             (&json!("read_response"), &json!(1), &json!(1))

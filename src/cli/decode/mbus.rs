@@ -125,7 +125,7 @@ impl<T: fmt::UpperHex> Serialize for Upper<T> {
 
 /// The object of one line of bytes. The control bytes say the direction.
 pub(super) fn line(bytes: &[u8]) -> Line<'_> {
-    let (mut frames, mut faults) = (Vec::new(), Vec::new());
+    let (mut frames, mut fault) = (Vec::new(), None);
     let (mut at, mut skipped, mut garbage_before, mut behind_frame) = (0, 0, 0, true);
     while at < bytes.len() {
         match mbus::examine(&bytes[at..]) {
@@ -138,7 +138,9 @@ pub(super) fn line(bytes: &[u8]) -> Line<'_> {
                 behind_frame = true;
             }
             other => {
-                faults.extend(other.err());
+                if let Some(new) = other.err().filter(|new| fault.is_none_or(|old| rank(old) < rank(*new))) {
+                    fault = Some(new);
+                }
                 at += 1;
                 skipped += 1;
                 behind_frame = false;
@@ -146,7 +148,7 @@ pub(super) fn line(bytes: &[u8]) -> Line<'_> {
         }
     }
     if frames.is_empty() {
-        return invalid(&faults);
+        return invalid(fault);
     }
     let (mut decoded, well): (Vec<_>, Vec<_>) = frames.iter().map(|(_, frame)| decoded(*frame)).unzip();
     let line = Line {
@@ -165,19 +167,22 @@ pub(super) fn line(bytes: &[u8]) -> Line<'_> {
     Line { frames: Some(decoded), ..line }
 }
 
-/// What is wrong with a line without any frame; what comes nearest to a frame says most.
-fn invalid(faults: &[Fault]) -> Line<'static> {
-    let rank = |fault: &&Fault| match fault {
+/// What comes nearest to a frame says most about a line without any.
+fn rank(fault: Fault) -> u8 {
+    match fault {
         Fault::Checksum { .. } => 2,
         Fault::Truncated => 1,
         Fault::Malformed => 0,
-    };
-    let worst = faults.iter().rev().max_by_key(rank);
-    let (computed_cs, got_cs) = match worst {
-        Some(Fault::Checksum { computed, got }) => (Some(Hex([*computed])), Some(Hex([*got]))),
+    }
+}
+
+fn invalid(fault: Option<Fault>) -> Line<'static> {
+    let (computed_cs, got_cs) = match fault {
+        Some(Fault::Checksum { computed, got }) => (Some(Hex([computed])), Some(Hex([got]))),
         _ => (None, None),
     };
-    Line { reason: worst.map(|fault| fault.reason()), computed_cs, got_cs, ..Line::default() }
+    let reason = Some(fault.unwrap_or(Fault::Malformed).reason());
+    Line { reason, computed_cs, got_cs, ..Line::default() }
 }
 
 /// A frame, and whether its application data are well.
@@ -336,7 +341,7 @@ mod tests {
     use super::super::{Options, tests::lines as decoded};
 
     fn line(hex: &str) -> Json {
-        decoded("mbus", &Options::default(), &[hex, hex], b"").swap_remove(0)
+        decoded("mbus", &Options::default(), &[], hex.as_bytes()).swap_remove(0)
     }
 
     #[test]
@@ -353,5 +358,78 @@ mod tests {
             let well = sample["expect"]["error_frame"].is_null() || refused;
             assert_eq!(got["valid"], well, "sample {number}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_no_frame_says_why() {
+        for (hex, expected) in [
+            ("00", "malformed"),
+            ("681f1f6808", "truncated"),
+            ("107b017c17", "malformed"),
+            ("00e5", "malformed"),
+        ] {
+            assert_eq!(
+                line(hex),
+                json!({"valid": false, "link_frame_valid": false, "reason": expected}),
+                "{hex}"
+            );
+        }
+        // An acknowledgement in what is no frame is none.
+        let expected = json!({"valid": false, "link_frame_valid": false, "reason": "checksum",
+            "computed_cs": "69", "got_cs": "15"});
+        assert_eq!(line("6806066808017803e5001516"), expected);
+    }
+
+    #[test]
+    fn questions_are_told_by_their_control_byte() {
+        for (hex, expected) in [
+            ("e5", json!({"kind": "ack"})),
+            ("1040fd3d16", json!({"kind": "reset_request", "c": "40", "address": 253})),
+            ("107b017c16", json!({"kind": "read_request", "c": "7B", "address": 1})),
+            (
+                "680b0b6853fd5278563412ffffffffb216",
+                json!({"kind": "select_request", "c": "53", "address": 253, "ci": "52", "id": "12345678"}),
+            ),
+            (
+                "680404685301b80a1616",
+                json!({"kind": "write_request", "c": "53", "address": 1, "ci": "B8", "data": "b80a"}),
+            ),
+            (
+                "68040468080170088116",
+                json!({"kind": "error_response", "c": "08", "address": 1, "ci": "70", "error_frame": true,
+                    "reason": "application too busy"}),
+            ),
+        ] {
+            let mut whole = expected.clone();
+            whole["valid"] = true.into();
+            whole["link_frame_valid"] = true.into();
+            assert_eq!(line(hex), whole, "{hex}");
+        }
+    }
+
+    #[test]
+    fn what_a_bus_carried_is_told_apart_and_garbage_counted() {
+        let got = line("ffff1040fd3d16e500107b017c16");
+        assert_eq!(
+            got,
+            json!({"valid": true, "link_frame_valid": true, "garbage_before": 2, "skipped": 1, "frames": [
+                {"kind": "reset_request", "c": "40", "address": 253, "at": 2},
+                {"kind": "ack", "at": 7},
+                {"kind": "read_request", "c": "7B", "address": 1, "at": 9},
+            ]})
+        );
+    }
+
+    #[test]
+    fn values_have_the_names_of_items() {
+        let got = line("681f1f680802727856341224400107550000000313153100da023b13018b60043718021816");
+        assert_eq!(
+            got["values"],
+            json!([
+                {"name": "volume", "value": "12.565", "unit": "m3"},
+                {"name": "volume_flow_max_5", "value": "0.113", "unit": "m3/h"},
+                {"name": "energy_tariff_2_device_1", "value": "218370", "unit": "Wh"},
+            ])
+        );
     }
 }

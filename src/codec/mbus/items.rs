@@ -21,22 +21,30 @@ use crate::model::Value;
 /// The items of the records of a telegram, or of several of them one after the other, in their order: one for each record
 /// but the manufacturer's own, which is always the last of its telegram.
 pub fn items<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<Item> {
-    let mut names = HashSet::new();
     let own = |record: &&Record| !matches!(record.function, Function::Manufacturer | Function::More);
-    records
-        .into_iter()
-        .filter(own)
-        .map(|record| {
-            let name = name(record);
-            let mut unique = name.clone();
-            let mut number = 2;
-            while !names.insert(unique.clone()) {
-                unique = format!("{name}_n{number}");
-                number += 1;
-            }
-            Item { name: unique.into(), value: value(record), unit: unit(record) }
-        })
-        .collect()
+    let records: Vec<&Record> = records.into_iter().filter(own).collect();
+    let names = unique_names(&records);
+    let item = |(record, name): (&Record, String)| Item {
+        name: name.into(),
+        value: value(record),
+        unit: unit(record),
+    };
+    records.into_iter().zip(names).map(item).collect()
+}
+
+/// A record of an error takes the name that one without error leaves it.
+fn unique_names(records: &[&Record]) -> Vec<String> {
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    order.sort_by_key(|at| records[*at].function == Function::Error);
+    let mut taken = HashSet::new();
+    let mut names = vec![String::new(); records.len()];
+    for at in order {
+        let name = name(records[at]);
+        let numbered = (2..).map(|number| format!("{name}_n{number}"));
+        let mut free = std::iter::once(name.clone()).chain(numbered);
+        names[at] = free.find(|name| taken.insert(name.clone())).unwrap_or_default();
+    }
+    names
 }
 
 fn name(record: &Record) -> String {

@@ -4,19 +4,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::{DAY, Names};
-use crate::codec::modbus::{Order, RegisterKind, Table};
+use super::Names;
+use super::protocol::{self, Speech};
+use super::source::{self, Place};
 use crate::config::fault::{Report, Span};
-use crate::config::raw::{self, Do, Register, Root};
+use crate::config::library;
+use crate::config::raw::{self, Class, Do, Root};
 use crate::config::read::{At, Key};
 use crate::config::source::fits;
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
-use crate::normalise::{Kind, Rule};
+use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
+use crate::rules::plausible;
 
 /// Devices of one configuration; one more is a fault.
 const DEVICES_MAX: usize = 10_000;
@@ -30,6 +32,8 @@ pub(super) struct Template<'r> {
     pub(super) raw: &'r raw::Template,
     pub(super) name: LineId,
     pub(super) points: Vec<Point>,
+    /// None when no point is on a bus.
+    pub(super) speech: Option<Speech>,
 }
 
 /// What a model measures.
@@ -38,20 +42,14 @@ pub(super) struct Point {
     pub(super) span: Span,
     pub(super) unit: String,
     pub(super) rule: Rule,
+    pub(super) plausible: plausible::Rule,
+    pub(super) deadband: Option<Decimal>,
     pub(super) json: Option<String>,
-    pub(super) modbus: Option<Modbus>,
+    pub(super) place: Option<Place>,
+    pub(super) class: Class,
     /// Where the collection list names it, and with which word if that could be read.
     pub(super) listed: Option<(Span, Option<Do>)>,
     pub(super) treatment: Option<Treatment>,
-}
-
-/// Where a slave has a point.
-pub(super) struct Modbus {
-    pub(super) table: Table,
-    pub(super) address: u16,
-    pub(super) kind: RegisterKind,
-    pub(super) absent: Vec<u64>,
-    pub(super) period: Duration,
 }
 
 /// A device.
@@ -79,7 +77,8 @@ impl<'r> Fleet<'r> {
             let Some(name) = report.need(&raw.name, raw.at, "name", "\"thermometer\"") else { continue };
             report.once(&mut seen, name.value.clone(), name.span, "template");
             let points = fleet.points(raw, report);
-            fleet.templates.push(Template { raw, name: name.value.clone(), points });
+            let speech = protocol::speech(raw, report);
+            fleet.templates.push(Template { raw, name: name.value.clone(), points, speech });
         }
         let mut seen = HashMap::new();
         for raw in root.device.list() {
@@ -90,9 +89,10 @@ impl<'r> Fleet<'r> {
 
     fn points(&mut self, raw: &raw::Template, report: &mut Report) -> Vec<Point> {
         if raw.point.is_absent() || raw.point.value().is_some_and(Vec::is_empty) {
-            let help = "a [[template.point]] with metric, and json or modbus";
+            let help = "a [[template.point]] with metric, and json, modbus, dlt645, cjt188 or mbus";
             report.missing(raw.at, "template without points", help);
         }
+        let meter = protocol::meter_type(raw);
         let mut seen = HashMap::new();
         let mut points = Vec::new();
         for raw in raw.point.list() {
@@ -100,9 +100,9 @@ impl<'r> Fleet<'r> {
                 continue;
             };
             report.once(&mut seen, metric.value.clone(), metric.span, "metric");
-            if let Some(point) = self.point(raw, metric, report) {
-                points.push(point);
-            }
+            let since = report.now();
+            points.extend(self.point(raw, metric, meter, report));
+            report.about(since, &format!("point {}", metric.value));
         }
         if points.len() > POINTS_MAX {
             let message = format!("{} points in one template", points.len());
@@ -111,7 +111,13 @@ impl<'r> Fleet<'r> {
         points
     }
 
-    fn point(&mut self, raw: &raw::Point, metric: &At<Metric>, report: &mut Report) -> Option<Point> {
+    fn point(
+        &mut self,
+        raw: &raw::Point,
+        metric: &At<Metric>,
+        meter: u8,
+        report: &mut Report,
+    ) -> Option<Point> {
         if matches!(raw.kind, Key::Wrong) {
             return None;
         }
@@ -136,17 +142,24 @@ impl<'r> Fleet<'r> {
             let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
             report.fault(pointer.span, format!("pointer {:?} does not begin with /", pointer.value), help);
         }
-        if raw.json.is_absent() && raw.modbus.is_absent() {
-            let help = "json = \"/temperature\" for MQTT devices or modbus = { … } for serial ones";
-            report.missing(raw.at, format!("nothing says where {} comes from", metric.value), help);
+        if raw.json.is_absent() && !raw.is_on_bus() {
+            let help = "json = \"/temperature\" of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
+            report.missing(raw.at, "nothing says where it comes from", help);
         }
+        let rule = rule(raw, kind, report);
         Some(Point {
             metric: metric.value.clone(),
             span: metric.span,
             unit,
-            rule: rule(raw, kind, report),
+            place: source::place(raw, &rule, meter, report),
+            rule,
+            plausible: plausible::Rule {
+                monotonic: raw.monotonic.or(false),
+                slope_max: above_zero("slope_max", &raw.slope_max, report),
+            },
+            deadband: above_zero("deadband", &raw.deadband, report),
             json: json.map(|pointer| pointer.value.clone()),
-            modbus: raw.modbus.value().and_then(|modbus| self::modbus(modbus, kind, report)),
+            class: raw.class.or(Class::Operational),
             listed: None,
             treatment: None,
         })
@@ -170,14 +183,8 @@ impl<'r> Fleet<'r> {
                 Vec::new()
             }
         };
-        let template = report.need(&raw.template, raw.at, "template", "\"thermometer\"").and_then(|name| {
-            let found = self.templates.iter().position(|template| template.name == name.value);
-            if found.is_none() {
-                let known = self.templates.iter().map(|template| template.name.as_str());
-                report.unknown(name.span, "template", name.value.as_str(), known);
-            }
-            found
-        });
+        let template = report.need(&raw.template, raw.at, "template", "\"thermometer\"");
+        let template = template.and_then(|name| self.named(name, report));
         for text in texts {
             for id in expand(&text, report) {
                 report.once(seen, id.clone(), text.span, "device");
@@ -189,6 +196,16 @@ impl<'r> Fleet<'r> {
                 self.devices.push(Device { raw, id, template });
             }
         }
+    }
+
+    /// The template (by index) of a name.
+    pub(super) fn named(&self, name: &At<LineId>, report: &mut Report) -> Option<usize> {
+        let found = self.templates.iter().position(|template| template.name == name.value);
+        if found.is_none() {
+            let known = self.templates.iter().map(|template| template.name.as_str());
+            report.unknown(name.span, "template", name.value.as_str(), known.chain(library::names()));
+        }
+        found
     }
 
     /// The template of a device.
@@ -264,12 +281,22 @@ impl<'r> Fleet<'r> {
                 report.warn(
                     device.raw.at,
                     message,
-                    "nothing can come from it; port and unit, or a [[mapping]]",
+                    "nothing can come from it; port with unit or address, or a [[mapping]]",
                 );
             }
         }
         let used = |template: usize| self.devices.iter().any(|device| device.template == template);
         for (index, template) in self.templates.iter().enumerate() {
+            let replaced = |point: &&Point| {
+                matches!(point.listed, Some((_, Some(Do::Generalise | Do::Pseudonym))))
+                    && (point.plausible.judges() || point.deadband.is_some())
+            };
+            for point in template.points.iter().filter(replaced) {
+                let message =
+                    format!("{} of {} is compared, but not kept as a number", point.metric, template.name);
+                let help = "monotonic, slope_max and deadband need \"keep\" in the collection list";
+                report.warn(point.span, message, help);
+            }
             let listed = template.points.iter().any(|point| point.listed.is_some());
             for point in template.points.iter().filter(|point| point.listed.is_none()) {
                 if listed && used(index) {
@@ -283,9 +310,21 @@ impl<'r> Fleet<'r> {
 }
 
 fn numbers_only(raw: &raw::Point, report: &mut Report) {
-    let keys = [("scale", &raw.scale), ("offset", &raw.offset), ("min", &raw.min), ("max", &raw.max)];
-    let spans = keys.into_iter().filter_map(|(name, key)| Some((name, key.get()?.span)));
-    for (name, span) in spans.chain(raw.unit.get().map(|unit| ("unit", unit.span))) {
+    let decimals = [
+        ("scale", &raw.scale),
+        ("offset", &raw.offset),
+        ("min", &raw.min),
+        ("max", &raw.max),
+        ("slope_max", &raw.slope_max),
+        ("deadband", &raw.deadband),
+    ];
+    let spans = decimals.into_iter().filter_map(|(name, key)| Some((name, key.get()?.span)));
+    let others = [
+        ("unit", raw.unit.get().map(|at| at.span)),
+        ("outside", raw.outside.get().map(|at| at.span)),
+        ("monotonic", raw.monotonic.get().map(|at| at.span)),
+    ];
+    for (name, span) in spans.chain(others.into_iter().filter_map(|(name, span)| Some((name, span?)))) {
         report.fault(span, format!("{name} on a point that is no number"), "only kind = \"number\" has it");
     }
 }
@@ -300,58 +339,26 @@ fn rule(raw: &raw::Point, kind: Kind, report: &mut Report) -> Rule {
         report.fault(raw.min.span_or(raw.at), message, "min at or below max, both after scaling");
     }
     let bounded = raw.min.value().is_some() || raw.max.value().is_some();
+    let outside = raw.outside.or(Outside::Drop);
+    if outside == Outside::Flag && raw.min.is_absent() && raw.max.is_absent() && kind == Kind::Number {
+        let help = "min, max or both: without them nothing is outside";
+        report.fault(raw.outside.span_or(raw.at), "outside = \"flag\" without a range", help);
+    }
     Rule {
         kind,
         scale: raw.scale.or(Decimal::ONE),
         offset: raw.offset.or(Decimal::ZERO),
         range: bounded.then_some((min, max)),
+        outside,
     }
 }
 
-fn modbus(raw: &raw::Modbus, kind: Kind, report: &mut Report) -> Option<Modbus> {
-    let table = report.need(&raw.table, raw.at, "table", "\"holding\"");
-    let address = report.need(&raw.address, raw.at, "address", "0");
-    let bits = table.is_some_and(|table| matches!(table.value, Table::Coil | Table::Discrete));
-    let register = match &raw.kind {
-        Key::Absent if bits => Some(Register::Bit),
-        key => report.need(key, raw.at, "type", "\"i16\"").map(|register| register.value),
-    };
-    let span = raw.kind.span_or(raw.at);
-    if let (Some(register), Some(_)) = (register, table) {
-        if bits != (register == Register::Bit) {
-            let help = "\"bit\" for coil and discrete; u16, i32, bit0 … for holding and input";
-            report.fault(span, "a type that the table does not hold", help);
-        }
-        let flag = matches!(register, Register::Bit | Register::BitOf(_));
-        if kind != (if flag { Kind::Flag } else { Kind::Number }) {
-            let help = "kind = \"flag\" for bits, kind = \"number\" for registers";
-            report.fault(span, "a type that gives another kind of value than the point's", help);
-        }
+fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Decimal> {
+    let number = key.get()?;
+    if number.value <= Decimal::ZERO {
+        report.fault(number.span, format!("{name} = {}", number.value), "a number above 0, after scaling");
     }
-    let width = register.map_or(1, Register::width);
-    if let Some(order) = raw.order.get().filter(|_| width == 1) {
-        report.fault(order.span, "an order of bytes in one register", "only 32 and 64 bit types have one");
-    }
-    if let Some(address) = address.filter(|address| address.value > u64::from(u16::MAX - width + 1)) {
-        let message = format!("address {} with {width} registers", address.value);
-        report.fault(address.span, message, format!("0 to {}, as on the wire", u16::MAX - width + 1));
-    }
-    let bits = 16 * u32::from(width);
-    for pattern in raw.absent.list() {
-        if bits < 64 && pattern.value.0 >> bits != 0 {
-            let message = format!("a pattern of more than {bits} bits");
-            report.fault(pattern.span, message, "as many bits as the type has");
-        }
-    }
-    let periods = Duration::from_millis(100)..=DAY;
-    let period = report.bounded(&raw.period, Duration::from_secs(10), periods, "period");
-    Some(Modbus {
-        table: table?.value,
-        address: u16::try_from(address?.value).ok()?,
-        kind: register?.ordered(raw.order.or(Order::Abcd)),
-        absent: raw.absent.list().iter().map(|pattern| pattern.value.0).collect(),
-        period,
-    })
+    Some(number.value)
 }
 
 /// `load-{1..50}` → load-1 … load-50; anything else is one id.

@@ -126,11 +126,7 @@ fn mappings(
                 "topic",
             );
         }
-        let Some(index) = fleet.templates.iter().position(|template| template.name == name.value) else {
-            let known = fleet.templates.iter().map(|template| template.name.as_str());
-            report.unknown(name.span, "template", name.value.as_str(), known);
-            continue;
-        };
+        let Some(index) = fleet.named(name, report) else { continue };
         let template = &fleet.templates[index];
         if template.raw.point.list().iter().all(|point| point.json.is_absent()) && !template.points.is_empty()
         {

@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 use toml::de::{DeTable, DeValue};
 
 use super::Places;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Point};
 use crate::config::Month;
 use crate::config::fault::Report;
-use crate::config::raw::{self, By, Do, Field, Root};
+use crate::config::raw::{self, By, Class, Do, Field, Root};
 use crate::config::read::At;
 use crate::config::source::Sources;
 use crate::config::values::{Until, Zone};
@@ -56,14 +56,7 @@ pub(super) fn collect(
         let indices: Vec<Option<usize>> = templates
             .map_or(&[][..], |templates| &templates.value[..])
             .iter()
-            .map(|name| {
-                let found = fleet.templates.iter().position(|template| template.name == name.value);
-                if found.is_none() {
-                    let known = fleet.templates.iter().map(|template| template.name.as_str());
-                    report.unknown(name.span, "template", name.value.as_str(), known);
-                }
-                found
-            })
+            .map(|name| fleet.named(name, report))
             .collect();
         let whole = templates.is_some() && indices.iter().all(Option::is_some);
         let indices: Vec<usize> = indices.into_iter().flatten().collect();
@@ -81,6 +74,7 @@ pub(super) fn collect(
                 let points = &mut fleet.templates[*index].points;
                 let Some(point) = points.iter_mut().find(|point| point.metric == *metric) else { continue };
                 found = true;
+                classed(point, field, report);
                 if let Some((first, _)) = point.listed {
                     let message = format!("{metric} of this template is collected twice");
                     report.twice(field.span, first, message, "one line for each field of a template");
@@ -94,6 +88,28 @@ pub(super) fn collect(
                 report.unknown(field.span, "point", metric.as_str(), known);
             }
         }
+    }
+}
+
+fn is_never(metric: &Metric) -> bool {
+    metric.as_str().split('.').any(|part| NEVER.contains(&part))
+}
+
+/// Holds that a point is not collected as its class forbids.
+fn classed(point: &Point, field: &At<Option<Field>>, report: &mut Report) {
+    let Some(what) = field.value.as_ref().and_then(Field::what) else { return };
+    let metric = &point.metric;
+    match point.class {
+        Class::Personal if what == Do::Keep => {
+            let help =
+                "\"drop\", or { do = \"pseudonym\" } or \"generalise\": personal data is not kept as it is";
+            report.twice(field.span, point.span, format!("{metric} is personal"), help);
+        }
+        Class::Biometric if !is_never(metric) && !matches!(what, Do::Refuse | Do::Drop) => {
+            let help = "\"refuse\": biometrics are never taken, in no form";
+            report.twice(field.span, point.span, format!("{metric} is biometric"), help);
+        }
+        Class::Operational | Class::Household | Class::Personal | Class::Biometric => {}
     }
 }
 
@@ -129,8 +145,7 @@ fn treatment(
         report.need(&table.what, table.at, "do", "\"pseudonym\"");
     }
     let what = field.value.what()?;
-    let never = metric.as_str().split('.').any(|part| NEVER.contains(&part));
-    if never && !matches!(what, Do::Refuse | Do::Drop) {
+    if is_never(metric) && !matches!(what, Do::Refuse | Do::Drop) {
         let message = format!("{metric} is biometric");
         report.fault(field.span, message, "\"refuse\": biometrics are never taken, in no form");
     }
@@ -288,6 +303,16 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
         if let Some((span, word)) = out {
             let message = format!("{} is shared, but its collect line has it {word}", metric.value);
             report.twice(metric.span, span, message, "leave it out of the share line");
+        }
+        let points = fleet.templates.iter().flat_map(|template| &template.points);
+        let mut own = points.filter(|point| point.metric == metric.value && point.listed.is_some());
+        if let Some(point) = own.find(|point| point.class == Class::Household)
+            && raw.devices.or(false)
+        {
+            let message = format!("{} of single devices tells how one household lives", metric.value);
+            let help =
+                "its class is \"household\": a line without devices, with an aggregate by = \"compound\"";
+            report.twice(metric.span, point.span, message, help);
         }
     }
 }

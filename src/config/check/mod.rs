@@ -6,7 +6,9 @@ mod fleet;
 mod listen;
 pub(super) mod lists;
 mod ports;
+mod protocol;
 mod rules;
+mod source;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -75,7 +77,7 @@ pub(crate) fn config(
     let gateway = raw_gateway.and_then(|raw| gateway(raw, report));
     let store = raw_store.and_then(|raw| store(raw, places, report));
     let mut fleet = Fleet::of(root, report);
-    let ports = ports::ports(root, &fleet, places, report);
+    let ports = ports::ports(root, &fleet, places, zone, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let shares = lists::share(root, &fleet, zone, now_ms, report);
@@ -87,6 +89,8 @@ pub(crate) fn config(
     listen::warn(root, report);
 
     let series = fleet.intern(&mut names, report);
+    let ports = ports::settings(ports, &fleet, &series);
+    ports::warn(root, &ports, report);
     let mqtt = listen::mqtt(root, &fleet, &series, zone, report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
@@ -110,7 +114,7 @@ pub(crate) fn config(
         store,
         queue,
         mqtt,
-        ports: ports::settings(ports, &fleet, &series),
+        ports,
         collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
         plan,
         telemetry,
@@ -236,14 +240,34 @@ impl Report {
         range: RangeInclusive<T>,
         name: &str,
     ) -> T {
-        let Some(at) = key.get() else { return default };
+        self.ranged(key, range, name, &format!("; the default is {}", default.shown())).unwrap_or(default)
+    }
+
+    /// The value of a key within bounds, where its default is elsewhere.
+    fn within<T: Copy + PartialOrd + Shown>(
+        &mut self,
+        key: &Key<T>,
+        range: RangeInclusive<T>,
+        name: &str,
+    ) -> Option<T> {
+        self.ranged(key, range, name, "")
+    }
+
+    fn ranged<T: Copy + PartialOrd + Shown>(
+        &mut self,
+        key: &Key<T>,
+        range: RangeInclusive<T>,
+        name: &str,
+        more: &str,
+    ) -> Option<T> {
+        let at = key.get()?;
         if range.contains(&at.value) {
-            return at.value;
+            return Some(at.value);
         }
         let (least, most) = (range.start().shown(), range.end().shown());
-        let help = format!("{least} to {most}; the default is {}", default.shown());
+        let help = format!("{least} to {most}{more}");
         self.fault(at.span, format!("{name} = {} is out of range", at.value.shown()), help);
-        default
+        None
     }
 
     fn need_table<'k, T>(&mut self, key: &'k Key<T>, header: &str) -> Option<&'k T> {

@@ -82,6 +82,8 @@ impl Rules {
                     metric: point.metric.clone(),
                     unit: point.unit.clone(),
                     rule: point.rule.clone(),
+                    plausible: point.plausible,
+                    deadband: point.deadband,
                     treatment: point.treatment.clone(),
                     alarms: Vec::new(),
                     aggregates: Vec::new(),
@@ -269,7 +271,7 @@ fn periods(raw: &raw::Aggregate, covered: &[(usize, usize)], fleet: &Fleet<'_>, 
     let longest = polled
         .filter(|(device, _)| !device.raw.port.is_absent())
         .filter_map(|(device, point)| {
-            Some((fleet.template_of(device).points[point].modbus.as_ref()?.period, device))
+            Some((fleet.template_of(device).points[point].place.as_ref()?.period, device))
         })
         .max_by_key(|(period, _)| *period);
     if let (Some((period, device)), Some(size)) = (longest, raw.size.get())

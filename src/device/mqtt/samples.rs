@@ -89,7 +89,8 @@ impl Batch {
         let (first, retained) = (self.samples.len(), publish.retain);
         let extracted = plan.extract(publish.payload, |slot, value| {
             if let Some(series) = series.get(slot) {
-                self.samples.push(Sample { series: *series, value, device_ms: None, retained });
+                let sample = Sample { series: *series, value, device_ms: None, clock_ms: None, retained };
+                self.samples.push(sample);
             }
         });
         match extracted {

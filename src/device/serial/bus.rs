@@ -17,6 +17,9 @@ pub const BUFFER_BYTES_MAX: usize = 512;
 /// Bytes that are read at once: so many fit behind the longest unfinished frame of any codec, which is DL/T 645's.
 const CHUNK_BYTES: usize = BUFFER_BYTES_MAX - dlt645::FRAME_BYTES_MAX;
 
+/// Bytes that are no frame and still leave a single answer to many what it is: the line turns round with some.
+pub const CROWD_BYTES: usize = 8;
+
 /// How long a line is left alone after a question that nobody answers.
 pub const TURNAROUND: Duration = Duration::from_millis(200);
 
@@ -74,6 +77,10 @@ pub struct Bus {
     buffer: Vec<u8>,
     /// When the line last carried something.
     busy: Duration,
+    /// Bytes since the last question that made no frame, or another answer to a question to many.
+    noise: usize,
+    /// The first answer to a question to many, while others may come.
+    kept: Option<Outcome>,
 }
 
 enum State {
@@ -106,13 +113,19 @@ impl Bus {
     /// A bus whose port is not open yet; with `echo` its adapter hears itself.
     #[must_use]
     pub fn new(echo: bool) -> Self {
-        Self { echo, state: State::Closed, buffer: Vec::new(), busy: Duration::ZERO }
+        Self { echo, state: State::Closed, buffer: Vec::new(), busy: Duration::ZERO, noise: 0, kept: None }
     }
 
     /// Whether a question may be asked.
     #[must_use]
     pub fn ready(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// How many bytes came to the last question that were no frame, when it ended without an answer.
+    #[must_use]
+    pub fn noise(&self) -> usize {
+        self.noise + self.buffer.len()
     }
 
     /// When to call with [`Event::Wakeup`] if nothing else happens before.
@@ -187,7 +200,7 @@ impl Bus {
                 let Question { asked, line, timing } = question;
                 let (line, frame) = (*line, asked.encode());
                 let sent = now + line.wire(frame.len());
-                self.busy = sent;
+                (self.busy, self.noise, self.kept) = (sent, 0, None);
                 self.state = if asked.is_broadcast() {
                     actions.push(Action::Send(line, frame));
                     State::Turnaround { until: sent + TURNAROUND }
@@ -198,6 +211,15 @@ impl Bus {
                     actions.push(Action::Send(line, frame));
                     State::Waiting { question: question.clone(), first, last, echo }
                 };
+            }
+            State::Waiting { first, last, .. }
+                if self.kept.is_some()
+                    && self.noise() < CROWD_BYTES
+                    && (now >= *last || (now >= *first && self.buffer.is_empty())) =>
+            {
+                self.state = State::Idle;
+                discarded += self.clear();
+                actions.extend(self.kept.take().map(Action::Done));
             }
             State::Waiting { question, first, last, .. }
                 if now >= *last || (now >= *first && self.buffer.is_empty()) =>
@@ -245,7 +267,10 @@ impl Bus {
             };
             let (len, heard) = match question.asked.hear(&self.buffer) {
                 Scan::Need if last && !self.buffer.is_empty() => (1, None),
-                Scan::Need => return discarded,
+                Scan::Need => match self.answer_behind(&question) {
+                    Some(garbage) => (garbage, None),
+                    None => return discarded,
+                },
                 Scan::Skip(count) => {
                     if question.asked.damaged(&self.buffer) {
                         actions.push(Action::Corrupt);
@@ -258,6 +283,7 @@ impl Bus {
             let outcome = match heard {
                 None => {
                     discarded += len;
+                    self.noise += if waiting { len } else { 0 };
                     continue;
                 }
                 Some(Heard::Foreign) => {
@@ -267,10 +293,25 @@ impl Bus {
                 Some(Heard::Answer(answer)) => Outcome::Answer(answer),
                 Some(Heard::Refused(refusal)) => Outcome::Refused(refusal),
             };
+            if waiting && question.asked.is_for_many() {
+                if self.kept.replace(outcome).is_some() {
+                    self.noise += len;
+                }
+                continue;
+            }
             self.state = State::Idle;
             self.busy = now;
             actions.push(if waiting { Action::Done(outcome) } else { Action::Late });
         }
+    }
+
+    /// How many bytes of what looks like a longer frame stand before a whole answer: noise may begin with a frame's head.
+    /// A single byte is no proof of an answer.
+    fn answer_behind(&self, question: &Question) -> Option<usize> {
+        (1..self.buffer.len()).find(|at| {
+            let heard = question.asked.hear(&self.buffer[*at..]);
+            matches!(heard, Scan::Frame { len: 2.., frame: Heard::Answer(_) })
+        })
     }
 
     fn clear(&mut self) -> usize {

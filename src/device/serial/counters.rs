@@ -53,6 +53,8 @@ counters! {
         foreign: "serial_foreign_frames_total",
         /// Times the port was opened after the first time.
         reopened: "serial_reopened_total",
+        /// Times the port could not be opened.
+        open_failures: "serial_open_failures_total",
         /// 1 while the port is open.
         open: "serial_open",
         /// Share of time that the configured periods need, in thousandths.
@@ -63,6 +65,8 @@ counters! {
         misconfigured: "serial_misconfigured_points",
         /// Questions that no schedule asked: scans, readings on demand, writes.
         errands: "serial_errands_total",
+        /// Writes that were asked for, whatever came of them.
+        writes: "serial_writes_total",
         /// Times that meters were told the time.
         clocks_told: "serial_clocks_told_total",
         /// Changes of the line between two meters.

@@ -103,24 +103,28 @@ impl From<Exception> for Refusal {
     }
 }
 
+impl Refusal {
+    fn of(code: u8, lasting: bool, text: &impl ToString) -> Self {
+        let sense = if lasting { Sense::Lasting } else { Sense::Passing };
+        Self { code, sense, text: text.to_string() }
+    }
+}
+
 impl From<dlt645::Refusal> for Refusal {
     fn from(refusal: dlt645::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 
 impl From<cjt188::Refusal> for Refusal {
     fn from(refusal: cjt188::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 
 impl From<mbus::Refusal> for Refusal {
     fn from(refusal: mbus::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 
@@ -159,6 +163,23 @@ impl Asked {
     #[must_use]
     pub fn is_broadcast(&self) -> bool {
         matches!(self, Self::Dlt645Time(_))
+    }
+
+    /// Whether more than one meter may answer it: the line is listened to until all had the time to.
+    #[must_use]
+    pub fn is_for_many(&self) -> bool {
+        match self {
+            Self::Dlt645(dlt645::Request::ReadAddress { address }) => address.is_wildcard(),
+            // A meter that is alone on its line may be read by wildcards only, as fast as any other.
+            Self::Dlt645(dlt645::Request::Read { address, .. }) => {
+                address.is_wildcard() && *address != dlt645::Address::ANY
+            }
+            Self::Cjt188(cjt188::Request::ReadAddress { .. }) => true,
+            Self::Mbus(mbus::Request::Data { id: Some(id), .. }) => {
+                (0..32).step_by(4).any(|shift| id >> shift & 0xF == 0xF)
+            }
+            _ => false,
+        }
     }
 
     /// The unit of a Modbus question: its answers carry nothing else that tells one question from another.

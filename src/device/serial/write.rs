@@ -20,7 +20,7 @@ pub const VALVE: &str = "valve_open";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Read-only, as everything is by default.
-    #[error("the point is read-only; writable = {{ min = …, max = … }} at its template makes it writable")]
+    #[error("the point is read-only; writable = true with min and max at its template makes it writable")]
     ReadOnly,
     /// Not of the point's kind.
     #[error(

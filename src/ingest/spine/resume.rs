@@ -6,19 +6,35 @@
 
 use std::collections::HashMap;
 
-use super::{Bulk, Slot, Spine, bulk};
+use super::bulk::{Bulk, bulk};
+use super::{Slot, Spine};
 use crate::aggregate::blocks::Block;
 use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
 use crate::model::{SeriesKey, Stamp};
 use crate::rules::alarm::State;
 use crate::rules::dedupe::Dedupe;
-use crate::store::{FoldRow, SeriesId, Store, StoreError, Txn};
+use crate::rules::{deadband, plausible};
+use crate::store::{FoldRow, SeriesId, Store, StoreError, Stored, Txn};
 
 /// The duplicate filters' resume point: for each series its number (i64), a count (u8) and so many hashes (u64), all
 /// little endian. It is kept, because the log cannot tell it again: a device may come back long after its last
 /// readings have left the log, or lie too deep in it.
 const DUPLICATES: &str = "duplicates";
+/// For each series what is believed of it: its number (i64, little endian) and [`plausible::STATE_BYTES`].
+const PLAUSIBLE: &str = "plausible";
+/// For each series what of it was shared last: its number and [`deadband::STATE_BYTES`].
+const DEADBAND: &str = "deadband";
+
+/// From where the log's end is replayed.
+struct Resume {
+    /// By aggregate: the last reading that its windows have.
+    windows: Vec<i64>,
+    /// The last reading that what is remembered of each series has.
+    series: i64,
+    /// By block: which of the readings up to that one are in it; empty for all, as an earlier build had it.
+    blocks: Vec<Vec<i64>>,
+}
 
 impl Spine {
     /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
@@ -57,7 +73,7 @@ impl Spine {
         let mut rows: HashMap<String, FoldRow> =
             store.folds()?.into_iter().map(|row| (row.name.clone(), row)).collect();
         let head = store.reading_head();
-        let mut upto = Vec::new();
+        let mut from = Resume { windows: Vec::new(), series: head, blocks: Vec::new() };
         for (at, aggregate) in self.plan.aggregates.iter().enumerate() {
             let closed_ms = store.watermark(&aggregate.id)?.unwrap_or(i64::MIN);
             let row = rows.get(&window_name(aggregate)).filter(|row| row.definition == definition(aggregate));
@@ -65,28 +81,28 @@ impl Spine {
                 let windows = Windows::restore(aggregate.clone(), closed_ms, &row.snapshot).ok()?;
                 Some((windows, row.upto))
             });
-            if let Some((windows, from)) = resumed {
+            if let Some((windows, upto)) = resumed {
                 rows.remove(&window_name(aggregate));
                 self.windows[at] = windows;
-                upto.push(from);
+                from.windows.push(upto);
             } else {
                 // A new aggregate begins with the next reading: what came before it was collected for other uses.
                 self.windows[at] = Windows::new(aggregate.clone(), closed_ms);
-                upto.push(head);
+                from.windows.push(head);
             }
         }
-        self.bulk = bulk(&self.plan, &mut self.slots)
-            .into_iter()
-            .map(|share| {
-                let row = rows.remove(&block_name(&self.plan, share));
-                Bulk { share, block: Block::default(), upto: row.map_or(head, |row| row.upto) }
-            })
-            .collect();
-        let warm = match rows.remove(DUPLICATES) {
-            Some(row) => self.restore_duplicates(&row),
-            None => head,
-        };
-        self.replay(store, &upto, warm, now)?;
+        for share in bulk(&self.plan, &mut self.slots) {
+            let row = rows.remove(&block_name(&self.plan, share));
+            let upto = row.as_ref().map_or(head, |row| row.upto);
+            self.bulk.push(Bulk { share, block: Block::default(), ids: Vec::new(), upto });
+            let (ids, _) = row.as_ref().map_or(&[][..], |row| &row.snapshot).as_chunks();
+            from.blocks.push(ids.iter().map(|id| i64::from_le_bytes(*id)).collect());
+        }
+        if let Some(row) = rows.remove(DUPLICATES) {
+            from.series = row.upto;
+            self.restore_series(&row, rows.remove(PLAUSIBLE), rows.remove(DEADBAND));
+        }
+        self.replay(store, &from, now)?;
         let mut txn = store.begin()?;
         for row in rows.into_values() {
             self.retire(&mut txn, &row, now)?;
@@ -95,57 +111,44 @@ impl Spine {
         txn.commit()
     }
 
-    /// Tells up to which reading the filters remember now.
-    fn restore_duplicates(&mut self, row: &FoldRow) -> i64 {
+    /// What is remembered of each series; all three rows are of one position.
+    fn restore_series(&mut self, seen: &FoldRow, believed: Option<FoldRow>, shared: Option<FoldRow>) {
         let keys = keys(&self.slots);
-        let mut left = row.snapshot.as_slice();
+        let index = |series: SeriesId| keys.get(&series).map(|key| key.index());
+        let mut left = seen.snapshot.as_slice();
         while let Some((series, hashes, rest)) = remembered(left) {
             left = rest;
-            let slot = keys.get(&series).and_then(|key| self.slots[key.index()].as_mut());
-            if let Some(slot) = slot {
+            if let Some(slot) = index(series).and_then(|index| self.slots[index].as_mut()) {
                 slot.dedupe = Dedupe::restored(hashes);
             }
         }
-        row.upto
+        // What a point was judged by before it had no rule for a while says nothing any more.
+        let point = |index: usize| self.plan.points[index].as_ref();
+        for (series, state) in entries(believed.as_ref()) {
+            let judged = index(series).filter(|at| point(*at).is_some_and(|point| point.plausible.judges()));
+            if let Some(slot) = judged.and_then(|index| self.slots[index].as_mut()) {
+                slot.plausible = plausible::State::restored(state);
+            }
+        }
+        for (series, state) in entries(shared.as_ref()) {
+            let thinned = index(series).filter(|at| point(*at).is_some_and(|point| point.deadband.is_some()));
+            if let Some(slot) = thinned.and_then(|index| self.slots[index].as_mut()) {
+                slot.deadband = deadband::State::restored(state);
+            }
+        }
     }
 
-    fn replay(
-        &mut self,
-        store: &Store,
-        windows_upto: &[i64],
-        warm: i64,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
+    fn replay(&mut self, store: &Store, from: &Resume, now: Stamp) -> Result<(), StoreError> {
         let blocks = self.bulk.iter().map(|bulk| bulk.upto);
-        let from = windows_upto.iter().copied().chain(blocks).chain([warm]).min().unwrap_or(warm);
+        let first = from.windows.iter().copied().chain(blocks).fold(from.series, i64::min);
         let keys = keys(&self.slots);
         let mut damaged = 0_u64;
         store.replay(
-            from,
+            first,
             |id| keys.get(&id).copied(),
             |row| {
                 damaged += u64::from(!row.intact);
-                let Some(cleared) = row.reading else { return };
-                let reading = cleared.get();
-                let index = reading.series.index();
-                let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else {
-                    return;
-                };
-                if row.id > warm {
-                    slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
-                }
-                for &at in &point.aggregates {
-                    if row.id > windows_upto[at] {
-                        // Late then is late now: it was counted when it came.
-                        let _ = self.windows[at].add(&slot.source, reading);
-                    }
-                }
-                for &at in &slot.bulk {
-                    let bulk = &mut self.bulk[at];
-                    if row.id > bulk.upto {
-                        bulk.block.push(cleared.clone(), self.plan.block, now.mono_ms);
-                    }
-                }
+                self.replay_row(row, from, now);
             },
         )?;
         if damaged > 0 {
@@ -155,6 +158,33 @@ impl Spine {
             );
         }
         Ok(())
+    }
+
+    fn replay_row(&mut self, row: Stored, from: &Resume, now: Stamp) {
+        let Some(cleared) = row.reading else { return };
+        let reading = cleared.get();
+        let index = reading.series.index();
+        let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else { return };
+        for &at in &point.aggregates {
+            if row.id > from.windows[at] {
+                // Late then is late now: it was counted when it came.
+                let _ = self.windows[at].add(&slot.source, reading);
+            }
+        }
+        let takers = if row.id > from.series {
+            slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
+            slot.plausible.recall(&point.plausible, reading);
+            self.takers(reading, reading.received_ms).unwrap_or_default()
+        } else {
+            let was_in = |ids: &Vec<i64>| ids.is_empty() || ids.binary_search(&row.id).is_ok();
+            slot.bulk.iter().copied().filter(|at| was_in(&from.blocks[*at])).collect()
+        };
+        for at in takers {
+            let bulk = &mut self.bulk[at];
+            if row.id > bulk.upto {
+                bulk.push(row.id, cleared.clone(), self.plan.block, now.mono_ms);
+            }
+        }
     }
 
     /// Closes what a fold that is no longer in the plan had open.
@@ -193,7 +223,17 @@ impl Spine {
             snapshot.push(u8::try_from(hashes.len()).expect("REMEMBERED fits"));
             snapshot.extend(hashes.flat_map(u64::to_le_bytes));
         }
-        txn.set_fold(&FoldRow { name: DUPLICATES.into(), definition: String::new(), upto: head, snapshot })?;
+        let slots = || self.slots.iter().flatten();
+        let believed = slots().filter_map(|slot| Some(entry(slot.id, slot.plausible.remembered()?)));
+        let shared = slots().filter_map(|slot| Some(entry(slot.id, slot.deadband.remembered()?)));
+        let rows = [
+            (DUPLICATES, snapshot),
+            (PLAUSIBLE, believed.flatten().collect()),
+            (DEADBAND, shared.flatten().collect()),
+        ];
+        for (name, snapshot) in rows {
+            txn.set_fold(&FoldRow { name: name.into(), definition: String::new(), upto: head, snapshot })?;
+        }
         self.snapshot_upto = head;
         Ok(())
     }
@@ -207,6 +247,20 @@ fn remembered(bytes: &[u8]) -> Option<(SeriesId, Vec<u64>, &[u8])> {
     let (hashes, _) = hashes.as_chunks();
     let hashes = hashes.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
     Some((SeriesId(i64::from_le_bytes(*series)), hashes, rest))
+}
+
+/// A series and its bytes.
+fn entry<const N: usize>(series: SeriesId, state: [u8; N]) -> impl Iterator<Item = u8> {
+    series.0.to_le_bytes().into_iter().chain(state)
+}
+
+/// Every [`entry`] of a row.
+fn entries<const N: usize>(row: Option<&FoldRow>) -> impl Iterator<Item = (SeriesId, &[u8; N])> {
+    let bytes = row.map_or(&[][..], |row| &row.snapshot);
+    bytes.chunks_exact(8 + N).filter_map(|entry| {
+        let (series, state) = entry.split_first_chunk()?;
+        Some((SeriesId(i64::from_le_bytes(*series)), state.first_chunk()?))
+    })
 }
 
 fn keys(slots: &[Option<Slot>]) -> HashMap<SeriesId, SeriesKey> {
@@ -227,7 +281,7 @@ pub(super) fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
         name: block_name(plan, bulk.share),
         definition: String::new(),
         upto: if bulk.block.is_empty() { head } else { bulk.upto },
-        snapshot: Vec::new(),
+        snapshot: bulk.ids.iter().copied().flat_map(i64::to_le_bytes).collect(),
     }
 }
 

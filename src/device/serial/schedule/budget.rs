@@ -21,6 +21,8 @@ impl Schedule {
     #[must_use]
     pub fn budget(&self) -> Budget {
         let mut budget = Budget { busy_permille: 0, sweep: Duration::ZERO, questions: 0 };
+        // In billionths: many rare questions are a load too.
+        let mut share: u128 = 0;
         let mut open: Vec<usize> = (0..self.points.len()).collect();
         while let Some(seed) = open.first().copied() {
             let period = self.points[seed].point.period.max(PERIOD_MIN);
@@ -34,11 +36,11 @@ impl Schedule {
                 Some(meter.timing.silence + wire + thinking(meter))
             });
             let Some(cost) = cost else { continue };
-            let share = cost.as_micros() * 1000 / period.as_micros();
-            budget.busy_permille += u64::try_from(share).unwrap_or(u64::MAX);
+            share += cost.as_nanos() * 1_000_000_000 / period.as_nanos();
             budget.sweep += cost;
             budget.questions += 1;
         }
+        budget.busy_permille = u64::try_from(share / 1_000_000).unwrap_or(u64::MAX);
         budget
     }
 }
