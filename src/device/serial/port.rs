@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 use tokio_util::sync::CancellationToken;
@@ -47,9 +47,18 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// The service's user may not.
-    #[error("serial port {0}: permission denied; add the user of the service to the group dialout")]
+    /// The user may not.
+    #[error(
+        "serial port {0}: permission denied; add the user (the service's is smallbrain) to the group of the port, \
+         mostly dialout: usermod -aG dialout USER"
+    )]
     Permission(String),
+    /// Somebody else may.
+    #[error(
+        "serial port {0}: another program has it open; if that is the running service, give the name of the port \
+         instead of its path, otherwise `fuser {0}` tells which one it is"
+    )]
+    Busy(String),
     /// No such path, or not a serial port.
     #[error("serial port {path}: {cause}; check that the adapter is plugged in")]
     Open {
@@ -70,7 +79,10 @@ pub enum PortError {
 
 /// Where errands for a port are handed in.
 #[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Errand>);
+pub struct Desk {
+    errands: mpsc::Sender<Errand>,
+    scans: Arc<Semaphore>,
+}
 
 /// The other end of a [`Desk`]; one task at a time runs what comes in.
 #[derive(Clone, Debug)]
@@ -86,7 +98,8 @@ impl Desk {
     #[must_use]
     pub fn new() -> (Self, Errands) {
         let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), Errands(Arc::new(Mutex::new(receiver))))
+        let desk = Self { errands: sender, scans: Arc::new(Semaphore::new(1)) };
+        (desk, Errands(Arc::new(Mutex::new(receiver))))
     }
 
     /// Has something asked between two readings of the schedule, and waits for what it gives.
@@ -96,8 +109,14 @@ impl Desk {
     pub async fn ask(&self, exchange: Exchange) -> Result<Content, Failed> {
         let (reply, replied) = oneshot::channel();
         let stopped = || Failed::Closed("the service stops".into());
-        self.0.send(Errand(exchange, reply)).await.map_err(|_| stopped())?;
+        self.errands.send(Errand(exchange, reply)).await.map_err(|_| stopped())?;
         replied.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The right to scan the port, until it is dropped; none while somebody else has it.
+    #[must_use]
+    pub fn scan_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.scans.clone().try_acquire_owned().ok()
     }
 }
 
@@ -419,6 +438,8 @@ fn open(settings: &PortSettings) -> Result<SerialStream, PortError> {
         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
             PortError::Permission(settings.path.clone())
         }
+        // What the crate says for EBUSY and for a lock that another one holds.
+        tokio_serial::ErrorKind::NoDevice => PortError::Busy(settings.path.clone()),
         _ => PortError::Open { path: settings.path.clone(), cause },
     })
 }

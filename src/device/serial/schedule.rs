@@ -233,6 +233,12 @@ impl Schedule {
         same.for_each(|state| state.quiet_until = state.quiet_until.max(until));
     }
 
+    /// Begins the frame count of every M-Bus meter anew: somebody else has asked, and a bit that comes twice would bring
+    /// the old telegram.
+    pub fn reset_links(&mut self) {
+        self.meters.iter_mut().for_each(|state| state.habits.reset_link());
+    }
+
     /// Until when a question of somebody else to a Modbus unit could meet a late answer.
     #[must_use]
     pub fn quiet_until(&self, unit: u8) -> Option<Duration> {
