@@ -175,6 +175,8 @@ impl local::Inside for Inside {
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        degraded.extend(ports.iter().flat_map(|port| port.complaints()));
         degraded
     }
 

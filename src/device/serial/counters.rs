@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::schedule::DEAD_AFTER;
 use crate::model::DeviceId;
 
 macro_rules! counters {
@@ -83,6 +84,8 @@ counters! {
         answers: "serial_answers_total",
         /// Questions without an answer in time.
         timeouts: "serial_timeouts_total",
+        /// Timeouts since the last answer.
+        silent: "serial_timeouts_in_a_row",
         /// Answers after the timeout.
         late: "serial_late_answers_total",
         /// Answers with a wrong checksum.
@@ -100,8 +103,10 @@ counters! {
     }
 }
 
-/// Counters of one port. A meter that leaves the configuration keeps its own until the process ends; there are at most as
-/// many as there have been devices.
+/// Silent meters that a complaint names.
+const NAMED_MAX: usize = 8;
+
+/// Counters of one port. Those of a meter go with it.
 #[derive(Debug)]
 pub struct Counters {
     port: String,
@@ -131,6 +136,27 @@ impl Counters {
         }
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         meters.entry(device.clone()).or_default().clone()
+    }
+
+    /// What is not as it should be, for the status; empty is good.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        if self.line.open.get() == 0 {
+            return vec![format!("port {}: not open", self.port)];
+        }
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let dead = |meter: &MeterCounters| meter.silent.get() >= DEAD_AFTER.into();
+        let dead: Vec<&str> =
+            meters.iter().filter(|(_, meter)| dead(meter)).map(|(device, _)| device.as_str()).collect();
+        let (shown, more) = dead.split_at(dead.len().min(NAMED_MAX));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let complaint = format!("port {}: no answer from {}{more}", self.port, shown.join(", "));
+        if dead.is_empty() { Vec::new() } else { vec![complaint] }
+    }
+
+    /// A meter that is not asked any more is not missed.
+    pub fn retain(&self, stays: impl Fn(&DeviceId) -> bool) {
+        self.meters.write().unwrap_or_else(PoisonError::into_inner).retain(|device, _| stays(device));
     }
 
     /// Metric names with their labels, and values: the line, then every meter that was ever asked.
@@ -168,5 +194,25 @@ mod tests {
         let has = |name: &str, value| all.contains(&(name.to_owned(), value));
         assert!(has(r#"serial_foreign_frames_total{port="roof \"A\""}"#, 2), "{all:?}");
         assert!(has(r#"serial_requests_total{port="roof \"A\"",device="meter-7"}"#, 2), "{all:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_until_it_is_right() {
+        let counters = Counters::new("roof");
+        assert_eq!(counters.complaints(), ["port roof: not open"]);
+        counters.line.open.set(1);
+        let meters: Vec<DeviceId> =
+            (0..12).map(|n| format!("m{n:02}").parse().expect("a device id")).collect();
+        for meter in &meters {
+            counters.meter(meter).silent.set(2);
+        }
+        assert!(counters.complaints().is_empty());
+        counters.meter(&meters[3]).silent.set(3);
+        assert_eq!(counters.complaints(), ["port roof: no answer from m03"]);
+        meters.iter().for_each(|meter| counters.meter(meter).silent.set(9));
+        let told = &counters.complaints()[0];
+        assert!(told.ends_with("m07 and 4 more"), "{told}");
+        counters.retain(|device| *device == meters[0]);
+        assert_eq!(counters.complaints(), ["port roof: no answer from m00"]);
     }
 }

@@ -118,8 +118,8 @@ impl Master {
     /// Takes new settings, when [`Master::is_idle`]; what is known about what stays is kept.
     pub fn rebuild(&mut self, settings: &PortSettings, now: Duration) {
         self.schedule.rebuild(settings, now);
+        self.bus = Bus::new(settings.echo);
         if self.open {
-            self.bus = Bus::new(settings.echo);
             // A new bus has nothing to do or to say.
             let _ = self.bus.handle(bus::Event::Opened, now);
         }

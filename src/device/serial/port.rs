@@ -5,7 +5,7 @@
 //! It never spins, never has more than [`RECEIPTS_MAX`] deliveries whose commit is outstanding, and decides nothing about
 //! what is asked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the task sleeps at most, whatever the schedule says.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
+
+/// Complaints about meters that are remembered, so that each is logged once.
+const SAID_MAX: usize = 1024;
 
 /// The hour of the day in which meters are told the time: nobody's tariff changes, and midnight is far.
 const CLOCKS_HOUR: i64 = 4;
@@ -138,7 +141,7 @@ pub async fn serve(
         errand: 0,
         told: None,
         to_tell: Vec::new(),
-        said: HashMap::new(),
+        said: HashSet::new(),
         intake,
         clock,
         counters,
@@ -220,8 +223,8 @@ struct Port {
     /// The last day on which meters were told the time, and what is still to be sent.
     told: Option<i64>,
     to_tell: Vec<Question>,
-    /// What was last logged of a meter, at most one of each.
-    said: HashMap<DeviceId, String>,
+    /// What was logged of a meter; at [`SAID_MAX`] it may be said again.
+    said: HashSet<(DeviceId, String)>,
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -379,8 +382,18 @@ impl Port {
                     tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
                 }
             }
-            Ended::Timeout => meter.timeouts.add(1),
+            Ended::Timeout => {
+                meter.timeouts.add(1);
+                meter.silent.add(1);
+            }
             Ended::Abandoned => {}
+        }
+        if matches!(ended, Ended::Content(_) | Ended::Refused(_) | Ended::Unusable(_)) {
+            meter.silent.set(0);
+        }
+        if said.unfit > 0 && self.is_news(device, "unfit") {
+            let hint = "`smallbrain read` shows what the meter sends";
+            tracing::warn!(port, %device, count = said.unfit, hint, "points that the answer does not hold, or in another unit");
         }
         meter.absent.add(said.absent);
         meter.unfit.add(said.unfit);
@@ -398,10 +411,12 @@ impl Port {
         Ok(())
     }
 
-    /// Whether it was not the last thing said of this meter: what it refuses, it refuses every few minutes.
+    /// Whether it has not been said of this meter: what it refuses, it refuses every few minutes.
     fn is_news(&mut self, device: &DeviceId, cause: &str) -> bool {
-        let last = self.said.insert(device.clone(), cause.to_owned());
-        last.is_none_or(|last| last != cause)
+        if self.said.len() >= SAID_MAX {
+            self.said.clear();
+        }
+        self.said.insert((device.clone(), cause.to_owned()))
     }
 
     /// Once a day, where the port says so, the time for the meters; one question at a call.
@@ -421,6 +436,8 @@ impl Port {
 
     fn rebuild(&mut self, settings: &PortSettings) {
         self.master.rebuild(settings, self.now());
+        self.counters.retain(|device| settings.meters.iter().any(|meter| meter.device == *device));
+        self.said.clear();
         self.publish_plan();
     }
 
