@@ -5,7 +5,8 @@ Where version 3.2.0 is not as the standard has it, and what becomes of it here:
 
 - A text given as address goes to the wire first digit first (clause 5.2.1: low byte first): here it is given as bytes.
 - It answers for every address, with error 01 and the address that was asked (5.2.1: only the meter of that name answers),
-  and reads at AA…AA and at 99…99 with that address instead of its own. So it has its line for itself.
+  and reads at AA…AA and at 99…99 with that address instead of its own. So it has its line for itself, and what it says to
+  a wildcard is nobody's answer; only its address is read that way (function 13), and comes from it.
 - Shortened addresses (some bytes AA) are nobody's to it.
 - An identifier of a group that it does not have is error 01, "other"; appendix C has 02, "no such data". Within a group it
   answers 02. Both are told and counted; only the second makes a point misconfigured.

@@ -1,6 +1,10 @@
 """Modbus RTU slaves by pymodbus: usage modbus_slave.py TTY. What they hold is in expected.txt; unit 1 also counts, in input
 register 1, the requests that read it, and has no holding registers above 15. Unit 2 is a transmitter of humidity and
-temperature as modbus-climate of the library has it. Others do not answer. Ends with SIGTERM."""
+temperature as modbus-climate of the library has it. Ends with SIGTERM.
+
+No slave does as the server of version 3.16.1 does with units that it has not: it tells its identification for any, and
+refuses all else with exception 4 (also with ignore_missing_devices).
+"""
 
 import asyncio
 import sys
@@ -51,8 +55,6 @@ async def main():
         baudrate=9600,
         parity="N",
         identity=ModbusDeviceIdentification({0: "Peer", 1: "PM-1", 2: "1.0"}),
-        # Without this the server refuses for units that it does not have, as no bus does.
-        ignore_missing_devices=True,
     )
     print("ready", flush=True)
     await server.serve_forever()
