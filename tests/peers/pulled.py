@@ -1,10 +1,12 @@
-"""What `smallbrain pull` printed. Usage:
+"""What `smallbrain pull`, `scan --json` and `read --json` printed. Usage:
 
     pulled.py arrived FILE EXPECTED                     there is a reading of each value that is expected
     pulled.py exact FILE EXPECTED                       a check for each, all readings of it exactly as expected
     pulled.py quality FILE DEVICE METRIC QUALITY        the last reading of the device's metric has this QUALITY
     pulled.py rising FILE DEVICE METRIC LEAST           at least LEAST readings, each above the one before
     pulled.py goes-on FIRST SECOND                      the second file begins at the record after the first one's last
+    pulled.py found FILE "ADDRESS DEVICE, …"            the scan was complete and found exactly these
+    pulled.py one FILE VALUE                            one value was read, and it is this
 """
 
 import json
@@ -74,7 +76,19 @@ def goes_on(first, second):
     assert both == list(range(both[0], both[0] + len(both))), f"{before} then {after}"
 
 
-COMMANDS = {"arrived": arrived, "exact": exact, "quality": quality, "rising": rising, "goes-on": goes_on}
+def found(path, expected):
+    *meters, summary = lines(path)
+    assert summary["complete"], summary
+    told = ", ".join(f"{meter['address']} {meter['device']}" for meter in meters)
+    assert told == expected, told
+
+
+def one(path, expected):
+    [answer] = lines(path)
+    assert [row["value"] for row in answer["values"]] == [expected], answer
+
+
+COMMANDS = {"arrived": arrived, "exact": exact, "quality": quality, "rising": rising, "goes-on": goes_on, "found": found, "one": one}
 try:
     COMMANDS[sys.argv[1]](*sys.argv[2:])
 except AssertionError as error:
