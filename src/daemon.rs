@@ -25,7 +25,7 @@ use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::{mqtt, serial};
 use crate::ingest::writer::{self, Writer};
-use crate::ingest::{Intake, Stopped};
+use crate::ingest::{DeviceSeen, Intake, Stopped};
 use crate::model::Severity;
 use crate::privacy::release::ShareLine;
 use crate::share::listen::BindError;
@@ -425,6 +425,12 @@ impl Daemon {
     #[must_use]
     pub fn heads(&self) -> Heads {
         *self.heads.borrow()
+    }
+
+    /// What each device has said since the start.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceSeen> {
+        self.inside.writer.devices()
     }
 
     /// The writer's ledger.

@@ -7,6 +7,8 @@ mod bad_input;
 mod device;
 #[path = "daemon/gateway.rs"]
 mod gateway;
+#[path = "daemon/meters.rs"]
+mod meters;
 #[path = "daemon/privacy.rs"]
 mod privacy;
 #[path = "daemon/reload.rs"]

@@ -225,6 +225,10 @@ impl Gateway {
         kill_process(Pid::from_child(&self.child), signal).expect("it is ours");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         until("the gateway's end", || self.child.try_wait().expect("it is ours"))

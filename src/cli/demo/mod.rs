@@ -20,8 +20,9 @@ use self::proof::Proof;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::ingest::DeviceSeen;
 use crate::model::Lane;
-use crate::simulate::bus::{Fault, SimulatedBus, SimulatedSlave};
+use crate::simulate::bus::{Cjt188Meter, Dlt645Meter, Fault, SimulatedBus, SimulatedMeter, SimulatedSlave};
 use crate::simulate::{devices, load};
 
 /// Arguments of `demo`.
@@ -40,6 +41,8 @@ pub struct Args {
 
 /// Friendly devices, by `devices::Kind`: doors, thermometers, smoke detectors, water meters.
 const DEVICES: [u16; 4] = [4, 3, 10, 1];
+/// On the bus, by the names of the demo's configuration.
+const METERS: [&str; 4] = ["meter-1", "meter-2", "electricity-1", "water-meter-1"];
 /// How long the city may take to catch up at the end.
 const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 
@@ -99,9 +102,7 @@ impl Play {
             bail!("{}: holds a store already; name an empty directory", dir.display());
         }
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        let slaves =
-            vec![SimulatedSlave::new(1, 1), SimulatedSlave::new(2, 2).with(Fault::GarbageBefore(3), 4)];
-        let bus = SimulatedBus::start(slaves, false, None).context("simulated serial bus")?;
+        let bus = SimulatedBus::start(meters(), false, None).context("simulated serial bus")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let config = configure(dir, bus.path(), clock.now().wall_ms)?;
         let daemon = Daemon::start(config, clock.clone()).await?;
@@ -186,10 +187,25 @@ impl Play {
         let heads = quiet(&mut self.daemon, &self.city).await?;
         self.city.cut().await.map_err(anyhow::Error::msg)?;
         let ledger = self.daemon.ledger();
+        let said = |seen: DeviceSeen| {
+            Some((METERS.iter().find(|name| seen.device.as_str() == **name)?, seen.readings))
+        };
+        let meters: Vec<_> =
+            self.daemon.devices().into_iter().filter_map(said).map(|(name, count)| (*name, count)).collect();
         writeln!(out, "stopping, then reading the store as an auditor would")?;
         self.daemon.stop().await?;
-        self.city.with(|city| Proof::collect(&self.dir, &friendly, &heavy, ledger, heads, city))
+        self.city.with(|city| Proof::collect(&self.dir, &friendly, &heavy, (ledger, &meters), heads, city))
     }
+}
+
+/// Modbus, DL/T 645 and CJ/T 188 on one line, and noise before every fourth answer of one of them.
+fn meters() -> Vec<SimulatedMeter> {
+    vec![
+        SimulatedSlave::new(1, 1).into(),
+        SimulatedSlave::new(2, 2).with(Fault::GarbageBefore(3), 4).into(),
+        Dlt645Meter::new(201_000_000_012, 3).at(2400).into(),
+        Cjt188Meter::new(0x10, 805_000_001, 4).at(2400).into(),
+    ]
 }
 
 /// Waits until windows and blocks of the end are sealed and the city has everything.

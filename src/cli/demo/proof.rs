@@ -15,7 +15,8 @@ use crate::simulate::{devices, load};
 use crate::store::{Settings, Store};
 
 /// Metrics that lines of the demo's share list let out.
-const LISTED: [&str; 7] = ["smoke", "temperature", "humidity", "volume", "energy", "supply_temperature", "n"];
+const LISTED: [&str; 8] =
+    ["smoke", "temperature", "humidity", "volume", "energy", "voltage", "supply_temperature", "n"];
 /// P4: an alarm is north within this, milliseconds.
 const ALARM_MAX_MS: u64 = 2_000;
 
@@ -37,7 +38,7 @@ impl Proof {
         dir: &Path,
         friendly: &devices::Report,
         heavy: &load::Report,
-        ledger: Ledger,
+        (ledger, meters): (Ledger, &[(&'static str, u64)]),
         heads: [u64; Lane::ALL.len()],
         city: &mut Knowledge,
     ) -> anyhow::Result<Self> {
@@ -65,6 +66,7 @@ impl Proof {
             ("readings received".into(), ledger.received.to_string()),
             ("readings stored".into(), ledger.stored.to_string()),
         ];
+        rows.extend(meters.iter().map(|(meter, count)| (format!("readings of {meter}"), count.to_string())));
         rows.extend(ledger.lost.iter().map(|(loss, count)| (format!("lost: {loss}"), count.to_string())));
         rows.extend([
             ("late for their window".into(), ledger.late.to_string()),
@@ -119,6 +121,11 @@ impl Proof {
                     "{} raw values sent, found in files and records: {raw}",
                     friendly.personal.len()
                 ),
+            },
+            Promise {
+                name: "   every meter on the bus is read",
+                holds: meters.len() == super::METERS.len() && meters.iter().all(|(_, count)| *count > 0),
+                evidence: "Modbus RTU, DL/T 645 and CJ/T 188 at their own line settings".into(),
             },
         ];
         Ok(Self { rows, promises })

@@ -53,6 +53,8 @@ counters! {
         foreign: "serial_foreign_frames_total",
         /// Times the port was opened after the first time.
         reopened: "serial_reopened_total",
+        /// Times the port could not be opened.
+        open_failures: "serial_open_failures_total",
         /// 1 while the port is open.
         open: "serial_open",
         /// Share of time that the configured periods need, in thousandths.

@@ -140,7 +140,10 @@ pub async fn serve(
                 port.counters.line.open.set(0);
                 end
             }
-            Err(error) => End::Broken(error),
+            Err(error) => {
+                port.counters.line.open_failures.add(1);
+                End::Broken(error)
+            }
         };
         match end {
             End::Stop => return,

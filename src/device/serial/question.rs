@@ -103,24 +103,28 @@ impl From<Exception> for Refusal {
     }
 }
 
+impl Refusal {
+    fn of(code: u8, lasting: bool, text: &impl ToString) -> Self {
+        let sense = if lasting { Sense::Lasting } else { Sense::Passing };
+        Self { code, sense, text: text.to_string() }
+    }
+}
+
 impl From<dlt645::Refusal> for Refusal {
     fn from(refusal: dlt645::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 
 impl From<cjt188::Refusal> for Refusal {
     fn from(refusal: cjt188::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 
 impl From<mbus::Refusal> for Refusal {
     fn from(refusal: mbus::Refusal) -> Self {
-        let sense = if refusal.is_lasting() { Sense::Lasting } else { Sense::Passing };
-        Self { code: refusal.code, sense, text: refusal.to_string() }
+        Self::of(refusal.code, refusal.is_lasting(), &refusal)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use super::super::schedule;
 use super::*;
 use crate::codec::modbus::{RegisterKind, Request, Table, crc16};
 use crate::device::serial::question::Asked;
@@ -61,6 +62,9 @@ fn answer(frame: &[u8]) -> Vec<u8> {
     [&content[..], &crc16(&content).to_le_bytes()].concat()
 }
 
+/// How an errand ended.
+type Ended = (ErrandId, Result<Content, Failed>);
+
 /// Plays `master` to the end of `until`; `delay` says when a question to a unit is answered, if it is. Gives what was
 /// asked, as (unit, address), and the errands' ends.
 fn play(
@@ -68,7 +72,7 @@ fn play(
     errands: &[(u64, u8, u16)],
     until: Duration,
     delay: impl Fn(u8) -> Option<Duration>,
-) -> (Vec<(u8, u8)>, Vec<(ErrandId, Result<Content, Failed>)>) {
+) -> (Vec<(u8, u8)>, Vec<Ended>) {
     let (mut now, mut asked, mut replies) = (Duration::ZERO, Vec::new(), Vec::new());
     let mut wire: Vec<(Duration, Vec<u8>)> = Vec::new();
     let mut actions = master.handle(Event::Opened, now);
@@ -83,7 +87,7 @@ fn play(
                     asked.push((frame[0], frame[3]));
                     wire.extend(delay(frame[0]).map(|delay| (now + delay, answer(&frame))));
                 }
-                Action::Read(device, Ended::Content(_), said) => {
+                Action::Read(device, schedule::Ended::Content(_), said) => {
                     let unit = device.as_str().trim_start_matches("slave-").parse::<u64>().expect("a number");
                     let value = Value::Number(Decimal::from(unit * 256 + 1));
                     assert!(
