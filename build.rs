@@ -2,7 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["smallbrain/v1/smallbrain.proto"], ["proto"])?;
+    let files =
+        protox::compile(["smallbrain/v1/smallbrain.proto", "smallbrain/local/v1/bus.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".smallbrain.v1.Record")
         .btree_map(".smallbrain.v1")

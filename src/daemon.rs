@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
@@ -25,7 +26,8 @@ use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::{mqtt, serial};
 use crate::ingest::writer::{self, Writer};
-use crate::ingest::{DeviceSeen, Intake, Stopped};
+use crate::ingest::{self, DeviceSeen, Intake, Stopped};
+use crate::local::{Bus, Buses};
 use crate::model::Severity;
 use crate::privacy::release::ShareLine;
 use crate::share::listen::BindError;
@@ -33,6 +35,7 @@ use crate::share::{self, local};
 use crate::store::reader::Reader;
 use crate::store::{Heads, Store, StoreError};
 use crate::telemetry::metrics;
+use crate::wire::bus::bus_service_server::BusServiceServer;
 
 /// Waits of a source that keeps ending.
 const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -112,6 +115,7 @@ impl std::fmt::Display for Addresses {
 /// A serial port's task.
 struct Port {
     settings: watch::Sender<Arc<serial::PortSettings>>,
+    counters: Arc<serial::Counters>,
     desk: serial::Desk,
     stop: CancellationToken,
 }
@@ -198,6 +202,7 @@ pub struct Daemon {
     inside: Arc<Inside>,
     mqtt: Option<watch::Sender<Arc<mqtt::Settings>>>,
     ports: HashMap<String, Port>,
+    buses: Buses,
     lines: watch::Sender<Arc<[ShareLine]>>,
     /// Cancels sources and servers.
     stop: CancellationToken,
@@ -244,6 +249,7 @@ impl Daemon {
             inside,
             mqtt: None,
             ports: HashMap::new(),
+            buses: Buses::default(),
             lines: watch::Sender::new(config.share.lines.clone().into()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -257,7 +263,7 @@ impl Daemon {
         daemon.start_local(&reader)?;
         daemon.start_metrics().await?;
         daemon.start_mqtt().await?;
-        daemon.start_ports(daemon.config.ports.clone());
+        daemon.start_ports(daemon.config.ports.clone(), daemon.config.plan.points.clone());
         Ok(daemon)
     }
 
@@ -309,7 +315,8 @@ impl Daemon {
             inside: self.inside.clone(),
             clock: self.clock.clone(),
         };
-        self.core("local socket", local::serve(socket, state, self.stop.clone()));
+        let buses = Routes::new(BusServiceServer::new(self.buses.clone()));
+        self.core("local socket", local::serve(socket, state, buses, self.stop.clone()));
         Ok(())
     }
 
@@ -343,8 +350,9 @@ impl Daemon {
         Ok(())
     }
 
-    /// Starts new ports, tells changed ones, stops those that are gone.
-    fn start_ports(&mut self, ports: Vec<serial::PortSettings>) {
+    /// Starts new ports, tells changed ones, stops those that are gone, and shows them on the local socket with the
+    /// points by series.
+    fn start_ports(&mut self, ports: Vec<serial::PortSettings>, points: Vec<Option<ingest::Point>>) {
         self.ports.retain(|name, port| {
             let stays = ports.iter().any(|settings| settings.name == *name);
             if !stays {
@@ -354,6 +362,7 @@ impl Daemon {
             }
             stays
         });
+        let names: Vec<String> = ports.iter().map(|settings| settings.name.clone()).collect();
         for settings in ports {
             if let Some(port) = self.ports.get(&settings.name) {
                 port.settings.send_if_modified(|present| {
@@ -368,8 +377,13 @@ impl Daemon {
             let (name, stop) = (settings.name.clone(), self.stop.child_token());
             let settings = watch::Sender::new(Arc::new(settings));
             let (desk, errands) = serial::Desk::new();
-            let (receiver, intake, clock, ends) =
-                (settings.subscribe(), self.intake.clone(), self.clock.clone(), stop.clone());
+            let (receiver, intake, clock, ends, counted) = (
+                settings.subscribe(),
+                self.intake.clone(),
+                self.clock.clone(),
+                stop.clone(),
+                counters.clone(),
+            );
             self.tasks.spawn(keep(name.clone(), stop.clone(), move || {
                 serial::port::serve(
                     receiver.clone(),
@@ -380,8 +394,15 @@ impl Daemon {
                     ends.clone(),
                 )
             }));
-            self.ports.insert(name, Port { settings, desk, stop });
+            self.ports.insert(name, Port { settings, counters: counted, desk, stop });
         }
+        let buses = names.iter().filter_map(|name| self.ports.get(name));
+        let bus = |port: &Port| Bus {
+            settings: port.settings.borrow().clone(),
+            desk: port.desk.clone(),
+            counters: port.counters.clone(),
+        };
+        self.buses.set(buses.map(bus).collect(), points);
     }
 
     /// Takes a new configuration live; tells what of it needs a restart, and so does the status until then.
@@ -395,7 +416,7 @@ impl Daemon {
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
         }
-        self.start_ports(config.ports.clone());
+        self.start_ports(config.ports.clone(), config.plan.points.clone());
         self.lines.send_replace(config.share.lines.clone().into());
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
         *self.configuration() = Configuration { restart: restart.clone(), refused: None };

@@ -36,6 +36,9 @@ pub mod ingest;
 pub mod device;
 pub mod share;
 
+// The buses, for the people in front of the gateway.
+pub mod local;
+
 // What the operator wrote.
 pub mod config;
 

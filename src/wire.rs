@@ -20,6 +20,12 @@ pub mod v1 {
     tonic::include_proto!("smallbrain.v1");
 }
 
+/// The local socket's own service, generated from proto/.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod bus {
+    tonic::include_proto!("smallbrain.local.v1");
+}
+
 /// Who and where the gateway is, as records say it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Gateway {

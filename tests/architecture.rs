@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["ingest"],
     &["device", "share"],
+    &["local"],
     &["config"],
     &["simulate"],
     &["daemon"],
@@ -32,6 +33,26 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         "cores and shells take time from a Clock",
     ),
     ("include_proto!", &["src/wire"], "one border to the generated types"),
+    (
+        "Write::new(",
+        &["src/codec/modbus/", "src/device/serial/write.rs"],
+        "one place where a question that changes something is made",
+    ),
+    (
+        "ValveCommand {",
+        &["src/codec/cjt188/", "src/device/serial/write.rs"],
+        "one place where a question that changes something is made",
+    ),
+    (
+        "TimeBroadcast::new(",
+        &["src/codec/dlt645/", "src/device/serial/write.rs"],
+        "one place where a question that changes something is made",
+    ),
+    (
+        "write::question(",
+        &["src/local/"],
+        "what is written is asked for on the local socket, and nowhere else",
+    ),
     ("rumqttd::", &["src/device/mqtt/router.rs"], "the broker is only behind the front"),
 ];
 

@@ -3,6 +3,8 @@
 
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
+#[path = "daemon/bus.rs"]
+mod bus;
 #[path = "daemon/device.rs"]
 mod device;
 #[path = "daemon/gateway.rs"]

@@ -2,13 +2,17 @@
 //!
 //! Exit codes: 0 done, 1 could not, 2 usage, 70 the daemon ended early, 77 no permission, 78 the configuration is wrong.
 
+pub mod bus;
 pub mod check;
 pub mod decode;
 pub mod demo;
 pub mod device;
 pub mod pull;
+pub mod read;
+pub mod scan;
 pub mod simulate;
 pub mod status;
+pub mod write;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -55,6 +59,15 @@ enum Verb {
     /// How the running daemon is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Args),
+    /// Find the meters on a bus, and the lines of the configuration that would read them
+    #[command(after_help = scan::HELP)]
+    Scan(scan::Args),
+    /// Read a point of a configured meter, or anything of any meter, now
+    #[command(after_help = read::HELP)]
+    Read(read::Args),
+    /// Write a point that the configuration makes writable
+    #[command(after_help = write::HELP)]
+    Write(write::Args),
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
@@ -102,6 +115,9 @@ pub fn main() -> ExitCode {
         }),
         Verb::Check { config, json } => ExitCode::from(check::run(&config, json, &mut out)),
         Verb::Status(args) => within(status::run(&args, &mut out)),
+        Verb::Scan(args) => within(scan::run(&args, &mut out)),
+        Verb::Read(args) => within(read::run(&args, &mut out)),
+        Verb::Write(args) => within(write::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
         Verb::Simulate(args) => logged(|| {
             within(async {

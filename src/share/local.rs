@@ -1,6 +1,6 @@
 //! The local status socket: everything the daemon knows about itself, for `smallbrain status` and the duty room.
 //!
-//! Who may open the socket may ask; nothing can be changed through it.
+//! Who may open the socket may ask; nothing can be changed through it but what the services beside it say of themselves.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -25,6 +26,8 @@ use v1::status_service_server::{StatusService, StatusServiceServer};
 
 /// Permissions of the socket: owner and group.
 pub const SOCKET_MODE: u32 = 0o660;
+/// How long an answer may take: a question to a meter waits for its turn among slow meters.
+const CALL_MAX: Duration = Duration::from_secs(120);
 /// How long calls may take to end after a stop.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -69,20 +72,21 @@ pub struct Local<P> {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Serves the socket (bound with [`super::listen::unix`]) until `stop`.
+/// Serves the socket (bound with [`super::listen::unix`]), and `beside` on it, until `stop`.
 ///
 /// # Errors
 /// [`ServeError`] when it ends by itself.
 pub async fn serve<P: Pages>(
     socket: UnixSocket,
     local: Local<P>,
+    beside: Routes,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let start_ms = local.clock.now().mono_ms;
     let cut = CancellationToken::new();
     let running = Server::builder()
-        .timeout(Duration::from_secs(10))
-        .add_service(StatusServiceServer::new(Answer { local, start_ms }))
+        .timeout(CALL_MAX)
+        .add_routes(beside.add_service(StatusServiceServer::new(Answer { local, start_ms })))
         .serve_with_incoming_shutdown(Connections::new(socket, cut.clone()), stop.cancelled());
     let overdue = async {
         stop.cancelled().await;

@@ -17,7 +17,7 @@ use crate::config::raw::{self, Root};
 use crate::config::read::At;
 use crate::config::values::Zone;
 use crate::device::serial::schedule::Schedule;
-use crate::device::serial::{Address, Cjt188, Meter, Point, PortSettings, Timing};
+use crate::device::serial::{self, Address, Cjt188, Meter, Point, PortSettings};
 use crate::model::{LineId, SeriesKey};
 
 /// What is 1000 ‰ of the time of a line.
@@ -102,7 +102,7 @@ fn port(raw: &raw::Port, places: &Places, zone: Zone, report: &mut Report) -> Op
     let name = report.need(&raw.name, raw.at, "name", "\"bus-1\"");
     let path = report.need(&raw.path, raw.at, "path", "\"/dev/serial/by-id/…\"");
     let given = Given::of(&raw.baud, &raw.parity, &raw.stop_bits, &raw.response_timeout, report);
-    let line = given.line(Protocol::Modbus.line());
+    let line = given.line(serial::Protocol::Modbus.line());
     // 3.5 characters of 11 bits (MODBUS over Serial Line V1.02, 2.5.1.1).
     let least = Duration::from_micros(38_500_000_u64.div_ceil(line.baud.into()));
     if let Some(at) = raw.silence.get().filter(|at| at.value < least || at.value > Duration::from_secs(1)) {
@@ -265,10 +265,9 @@ pub(super) fn settings(
 
 fn meter(port: &Port, member: &Member, fleet: &Fleet<'_>, series: &[SeriesKey]) -> Option<Meter> {
     let speech = &member.speech;
-    let (device, protocol) = (&fleet.devices[member.device], speech.protocol);
+    let (device, protocol) = (&fleet.devices[member.device], speech.protocol.spoken());
     let given = member.given.or(speech.given).or(port.given);
     let line = given.line(protocol.line());
-    let response_timeout = given.response_timeout(protocol.response_timeout());
     let numbered = fleet.template_of(device).points.iter().zip(series);
     let points = numbered.filter_map(|(point, series)| {
         let place = point.place.as_ref()?;
@@ -284,7 +283,7 @@ fn meter(port: &Port, member: &Member, fleet: &Fleet<'_>, series: &[SeriesKey]) 
         device: device.id.clone(),
         address: member.address.value.clone(),
         line,
-        timing: Timing::of(line, port.silence, protocol.gap(), response_timeout),
+        timing: protocol.timing(line, port.silence, given.response_timeout),
         watch_clock: speech.clock,
         points: points.collect(),
     })

@@ -9,7 +9,7 @@ use crate::codec::dlt645::Edition;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, MeterType};
 use crate::config::read::{At, Key};
-use crate::device::serial::{Line, Parity};
+use crate::device::serial::{self, Line, Parity};
 use crate::model::Metric;
 
 /// What is spoken on a bus.
@@ -46,33 +46,14 @@ impl Protocol {
         }
     }
 
-    /// Where nothing else is said.
-    pub(super) fn line(self) -> Line {
+    /// Whatever the edition.
+    pub(super) fn spoken(self) -> serial::Protocol {
         match self {
-            Self::Modbus => Line { baud: 9600, parity: Parity::None, stop_bits: 1 },
-            Self::Dlt645(_) | Self::Cjt188 | Self::Mbus => {
-                Line { baud: 2400, parity: Parity::Even, stop_bits: 1 }
-            }
+            Self::Modbus => serial::Protocol::Modbus,
+            Self::Dlt645(_) => serial::Protocol::Dlt645,
+            Self::Cjt188 => serial::Protocol::Cjt188,
+            Self::Mbus => serial::Protocol::Mbus,
         }
-    }
-
-    /// Where nothing else is said.
-    pub(super) fn response_timeout(self) -> Duration {
-        Duration::from_millis(match self {
-            // 500 ms by DL/T 645-2007 §5.3.3, and what adapters add.
-            Self::Modbus | Self::Dlt645(_) => 1000,
-            // Those with batteries wake up first.
-            Self::Cjt188 => 3000,
-            Self::Mbus => 500,
-        })
-    }
-
-    /// The longest pause inside of a frame: 500 ms by DL/T 645-2007 §5.3.3.
-    pub(super) fn gap(self) -> Duration {
-        Duration::from_millis(match self {
-            Self::Modbus | Self::Mbus => 50,
-            Self::Dlt645(_) | Self::Cjt188 => 500,
-        })
     }
 }
 
@@ -82,7 +63,7 @@ pub(super) struct Given {
     baud: Option<u32>,
     parity: Option<Parity>,
     stop_bits: Option<u8>,
-    response_timeout: Option<Duration>,
+    pub(super) response_timeout: Option<Duration>,
 }
 
 impl Given {
@@ -118,10 +99,6 @@ impl Given {
             parity: self.parity.unwrap_or(default.parity),
             stop_bits: self.stop_bits.unwrap_or(default.stop_bits),
         }
-    }
-
-    pub(super) fn response_timeout(self, default: Duration) -> Duration {
-        self.response_timeout.unwrap_or(default)
     }
 }
 

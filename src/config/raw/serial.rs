@@ -10,6 +10,7 @@ use crate::codec::{cjt188, dlt645};
 use crate::config::fault::Report;
 use crate::config::read::{At, Node, Read, parsed, section, words};
 use crate::device::serial::Parity;
+use crate::device::serial::protocol::{KINDS, kind};
 use crate::model::LineId;
 
 section! {
@@ -99,16 +100,13 @@ section! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MeterType(pub(crate) u8);
 
-words!(
-    MeterType,
-    "any" => MeterType(0xAA),
-    "cold-water" => MeterType(0x10),
-    "hot-water" => MeterType(0x11),
-    "drinking-water" => MeterType(0x12),
-    "reclaimed-water" => MeterType(0x13),
-    "heat" => MeterType(0x20),
-    "cooling" => MeterType(0x21),
-    "gas" => MeterType(0x30),
-    "electricity" => MeterType(0x40),
-);
+impl Read for MeterType {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        let names = KINDS.map(|(name, _)| name).join(", ");
+        parsed(node, &format!("one of {names}, or the byte T: \"19\""), report, |text| {
+            kind(text).map(Self).ok_or(format!("unknown type {text:?}"))
+        })
+    }
+}
+
 words!(IdentifierOrder, "901f" => IdentifierOrder::HighFirst, "1f90" => IdentifierOrder::LowFirst);

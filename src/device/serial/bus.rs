@@ -9,10 +9,16 @@ use std::time::Duration;
 
 use super::Line;
 use super::question::{Answer, Heard, Question, Refusal};
-use crate::codec::Scan;
+use crate::codec::{Scan, dlt645};
 
 /// Received bytes that may wait for the rest of their frame. Beyond it the oldest are discarded and counted.
 pub const BUFFER_BYTES_MAX: usize = 512;
+
+/// Bytes that are read at once: so many fit behind the longest unfinished frame of any codec, which is DL/T 645's.
+const CHUNK_BYTES: usize = BUFFER_BYTES_MAX - dlt645::FRAME_BYTES_MAX;
+
+/// Bytes that are no frame and still leave a single answer to many what it is: the line turns round with some.
+pub const CROWD_BYTES: usize = 8;
 
 /// How long a line is left alone after a question that nobody answers.
 pub const TURNAROUND: Duration = Duration::from_millis(200);
@@ -71,6 +77,10 @@ pub struct Bus {
     buffer: Vec<u8>,
     /// When the line last carried something.
     busy: Duration,
+    /// Bytes since the last question that made no frame, or another answer to a question to many.
+    noise: usize,
+    /// The first answer to a question to many, while others may come.
+    kept: Option<Outcome>,
 }
 
 enum State {
@@ -103,13 +113,19 @@ impl Bus {
     /// A bus whose port is not open yet; with `echo` its adapter hears itself.
     #[must_use]
     pub fn new(echo: bool) -> Self {
-        Self { echo, state: State::Closed, buffer: Vec::new(), busy: Duration::ZERO }
+        Self { echo, state: State::Closed, buffer: Vec::new(), busy: Duration::ZERO, noise: 0, kept: None }
     }
 
     /// Whether a question may be asked.
     #[must_use]
     pub fn ready(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// How many bytes came to the last question that were no frame, when it ended without an answer.
+    #[must_use]
+    pub fn noise(&self) -> usize {
+        self.noise + self.buffer.len()
     }
 
     /// When to call with [`Event::Wakeup`] if nothing else happens before.
@@ -151,7 +167,7 @@ impl Bus {
             Event::Ask(_) => actions.push(Action::Done(Outcome::Abandoned)),
             Event::Bytes(bytes) => {
                 self.busy = now;
-                for chunk in bytes.chunks(BUFFER_BYTES_MAX / 2) {
+                for chunk in bytes.chunks(CHUNK_BYTES) {
                     let excess = (self.buffer.len() + chunk.len()).saturating_sub(BUFFER_BYTES_MAX);
                     self.buffer.drain(..excess);
                     self.buffer.extend_from_slice(chunk);
@@ -184,7 +200,7 @@ impl Bus {
                 let Question { asked, line, timing } = question;
                 let (line, frame) = (*line, asked.encode());
                 let sent = now + line.wire(frame.len());
-                self.busy = sent;
+                (self.busy, self.noise, self.kept) = (sent, 0, None);
                 self.state = if asked.is_broadcast() {
                     actions.push(Action::Send(line, frame));
                     State::Turnaround { until: sent + TURNAROUND }
@@ -195,6 +211,15 @@ impl Bus {
                     actions.push(Action::Send(line, frame));
                     State::Waiting { question: question.clone(), first, last, echo }
                 };
+            }
+            State::Waiting { first, last, .. }
+                if self.kept.is_some()
+                    && self.noise() < CROWD_BYTES
+                    && (now >= *last || (now >= *first && self.buffer.is_empty())) =>
+            {
+                self.state = State::Idle;
+                discarded += self.clear();
+                actions.extend(self.kept.take().map(Action::Done));
             }
             State::Waiting { question, first, last, .. }
                 if now >= *last || (now >= *first && self.buffer.is_empty()) =>
@@ -258,6 +283,7 @@ impl Bus {
             let outcome = match heard {
                 None => {
                     discarded += len;
+                    self.noise += if waiting { len } else { 0 };
                     continue;
                 }
                 Some(Heard::Foreign) => {
@@ -267,6 +293,12 @@ impl Bus {
                 Some(Heard::Answer(answer)) => Outcome::Answer(answer),
                 Some(Heard::Refused(refusal)) => Outcome::Refused(refusal),
             };
+            if waiting && question.asked.is_for_many() {
+                if self.kept.replace(outcome).is_some() {
+                    self.noise += len;
+                }
+                continue;
+            }
             self.state = State::Idle;
             self.busy = now;
             actions.push(if waiting { Action::Done(outcome) } else { Action::Late });

@@ -65,6 +65,8 @@ counters! {
         misconfigured: "serial_misconfigured_points",
         /// Questions that no schedule asked: scans, readings on demand, writes.
         errands: "serial_errands_total",
+        /// Writes that were asked for, whatever came of them.
+        writes: "serial_writes_total",
         /// Times that meters were told the time.
         clocks_told: "serial_clocks_told_total",
         /// Changes of the line between two meters.

@@ -5,7 +5,7 @@
 use jiff::civil;
 
 use super::question::{Answer, Asked, Question};
-use super::{Address, Cjt188, Line, Meter, Timing};
+use super::{Address, Cjt188, Line, Meter, Source, Timing};
 use crate::codec::cjt188::IdentifierOrder;
 use crate::codec::dlt645::{Edition, FOLLOW_FRAMES_MAX, Identifier};
 use crate::codec::{Item, cjt188, dlt645, mbus, modbus};
@@ -29,6 +29,22 @@ pub enum Want {
     Cjt188(cjt188::Identifier),
     /// All records.
     Mbus,
+}
+
+impl Want {
+    /// What brings a point of a meter; none when the meter does not speak of such things.
+    #[must_use]
+    pub fn of(address: &Address, source: &Source) -> Option<Self> {
+        match (address, source) {
+            (Address::Modbus(unit), Source::Modbus { table, address, kind, .. }) => {
+                modbus::Request::new(*unit, *table, *address, kind.width()).ok().map(Self::Modbus)
+            }
+            (Address::Dlt645(_), Source::Dlt645 { identifier, .. }) => Some(Self::Dlt645(*identifier)),
+            (Address::Cjt188(_), Source::Cjt188 { identifier, .. }) => Some(Self::Cjt188(*identifier)),
+            (Address::Mbus(_), Source::Mbus { .. }) => Some(Self::Mbus),
+            _ => None,
+        }
+    }
 }
 
 /// What an exchange gave.
@@ -85,6 +101,17 @@ impl Default for Habits {
 }
 
 impl Habits {
+    /// Of a meter that nothing is known of; its next CJ/T 188 question has the serial number after this one.
+    #[must_use]
+    pub fn numbered(ser: u8) -> Self {
+        Self { ser, ..Self::default() }
+    }
+
+    /// The link of an M-Bus meter is to be reset before the next question.
+    pub fn reset_link(&mut self) {
+        self.reset = true;
+    }
+
     /// The meter said nothing: perhaps it wants the other order of bytes, and its link is to be reset.
     pub fn silent(&mut self) {
         self.silences += 1;
@@ -115,6 +142,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, PartialEq)]
 enum Of {
     Single(Asked),
+    Two(Asked, Asked),
     Modbus(modbus::Request),
     Dlt645 { address: dlt645::Address, identifier: Identifier, seq: u8, data: Vec<u8> },
     Clock { address: dlt645::Address, edition: Edition, date: Option<Vec<u8>>, time: Option<Vec<u8>> },
@@ -176,11 +204,17 @@ impl Exchange {
         Self { line: question.line, timing: question.timing, of: Of::Single(question.asked) }
     }
 
+    /// Of one question, and another one when that is answered; the second answer counts.
+    #[must_use]
+    pub fn two(question: Question, then: Asked) -> Self {
+        Self { line: question.line, timing: question.timing, of: Of::Two(question.asked, then) }
+    }
+
     /// What is to be asked now.
     #[must_use]
     pub fn question(&self) -> Question {
         let asked = match &self.of {
-            Of::Single(asked) => asked.clone(),
+            Of::Single(asked) | Of::Two(asked, _) => asked.clone(),
             Of::Modbus(request) => Asked::Modbus(*request),
             Of::Dlt645 { address, identifier, seq: 0, .. } => {
                 Asked::Dlt645(dlt645::Request::Read { address: *address, identifier: *identifier })
@@ -205,7 +239,7 @@ impl Exchange {
     #[must_use]
     pub fn unit(&self) -> Option<u8> {
         match &self.of {
-            Of::Single(asked) => asked.unit(),
+            Of::Single(asked) | Of::Two(asked, _) => asked.unit(),
             Of::Modbus(request) => Some(request.unit()),
             _ => None,
         }
@@ -216,6 +250,10 @@ impl Exchange {
     pub fn answered(&mut self, answer: Answer) -> Step {
         match (&mut self.of, answer) {
             (Of::Single(_), answer) => Step::Done(Content::Answer(answer)),
+            (Of::Two(_, then), _) => {
+                self.of = Of::Single(then.clone());
+                Step::Ask
+            }
             (Of::Modbus(request), Answer::Modbus(data)) => {
                 Step::Done(Content::Registers { start: request.start(), data })
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::bus::{self, Bus, Outcome};
 use super::exchange::{Content, Exchange, Step};
-use super::question::{Question, Refusal};
+use super::question::{Asked, Question, Refusal};
 use super::schedule::{Budget, Ended, REST_TIMEOUTS, Read, Said, Schedule};
 use super::{Line, PortSettings};
 use crate::model::DeviceId;
@@ -61,6 +61,12 @@ pub enum Failed {
     /// Nothing came in time.
     #[error("no answer within the response timeout; check wiring (A and B), address, baud and parity")]
     Timeout,
+    /// Something came, but no frame: so many bytes.
+    #[error(
+        "what came is damaged ({0} bytes); check baud and parity, whether two meters have this address, and the \
+         termination of the line"
+    )]
+    Damaged(usize),
     /// A no.
     #[error("the meter refuses: {} (code {})", .0.text, .0.code)]
     Refused(Refusal),
@@ -263,10 +269,16 @@ impl Master {
                     self.schedule.hush(unit, until);
                     self.hushed.push_back((unit, until));
                 }
+                if let Asked::Mbus(_) = exchange.question().asked {
+                    self.schedule.reset_links();
+                }
                 let result = match ended {
                     Ended::Content(content) => Ok(content),
                     Ended::Refused(refusal) => Err(Failed::Refused(refusal)),
-                    Ended::Timeout => Err(Failed::Timeout),
+                    Ended::Timeout => match self.bus.noise() {
+                        0 => Err(Failed::Timeout),
+                        bytes => Err(Failed::Damaged(bytes)),
+                    },
                     Ended::Unusable(why) => Err(Failed::Unusable(why)),
                     Ended::Abandoned => Err(Failed::Closed(AWAY.into())),
                 };

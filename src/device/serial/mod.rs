@@ -2,7 +2,8 @@
 //!
 //! [`line`] is how a port is set, [`question`] what goes out and what comes back, [`bus`] the discipline of asking one
 //! question, [`exchange`] the questions that make one reading, [`schedule`] what is asked and when, [`master`] these
-//! together, [`port`] the task that does the I/O, [`counters`] what it leaves behind. All but the last two are pure.
+//! together, [`port`] the task that does the I/O, [`counters`] what it leaves behind. All but the last two are pure, and so is
+//! [`scan`], which finds out who is on a bus.
 
 pub mod bus;
 pub mod counters;
@@ -11,7 +12,9 @@ pub mod line;
 pub mod master;
 pub mod point;
 pub mod port;
+pub mod protocol;
 pub mod question;
+pub mod scan;
 pub mod schedule;
 pub mod write;
 
@@ -22,6 +25,7 @@ use rust_decimal::Decimal;
 pub use counters::Counters;
 pub use line::{Line, Parity, Timing};
 pub use port::{Desk, serve};
+pub use protocol::Protocol;
 
 use crate::codec::cjt188::{IdentifierOrder, UnitPlace};
 use crate::codec::modbus::{RegisterKind, Table};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 use tokio_util::sync::CancellationToken;
@@ -47,9 +47,18 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// The service's user may not.
-    #[error("serial port {0}: permission denied; add the user of the service to the group dialout")]
+    /// The user may not.
+    #[error(
+        "serial port {0}: permission denied; add the user (the service's is smallbrain) to the group of the port, \
+         mostly dialout: usermod -aG dialout USER"
+    )]
     Permission(String),
+    /// Somebody else may.
+    #[error(
+        "serial port {0}: another program has it open; if that is the running service, give the name of the port \
+         instead of its path, otherwise `fuser {0}` tells which one it is"
+    )]
+    Busy(String),
     /// No such path, or not a serial port.
     #[error("serial port {path}: {cause}; check that the adapter is plugged in")]
     Open {
@@ -70,7 +79,10 @@ pub enum PortError {
 
 /// Where errands for a port are handed in.
 #[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Errand>);
+pub struct Desk {
+    errands: mpsc::Sender<Errand>,
+    scans: Arc<Semaphore>,
+}
 
 /// The other end of a [`Desk`]; one task at a time runs what comes in.
 #[derive(Clone, Debug)]
@@ -86,7 +98,8 @@ impl Desk {
     #[must_use]
     pub fn new() -> (Self, Errands) {
         let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), Errands(Arc::new(Mutex::new(receiver))))
+        let desk = Self { errands: sender, scans: Arc::new(Semaphore::new(1)) };
+        (desk, Errands(Arc::new(Mutex::new(receiver))))
     }
 
     /// Has something asked between two readings of the schedule, and waits for what it gives.
@@ -96,8 +109,14 @@ impl Desk {
     pub async fn ask(&self, exchange: Exchange) -> Result<Content, Failed> {
         let (reply, replied) = oneshot::channel();
         let stopped = || Failed::Closed("the service stops".into());
-        self.0.send(Errand(exchange, reply)).await.map_err(|_| stopped())?;
+        self.errands.send(Errand(exchange, reply)).await.map_err(|_| stopped())?;
         replied.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The right to scan the port, until it is dropped; none while somebody else has it.
+    #[must_use]
+    pub fn scan_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.scans.clone().try_acquire_owned().ok()
     }
 }
 
@@ -119,6 +138,7 @@ pub async fn serve(
         errand: 0,
         told: None,
         to_tell: Vec::new(),
+        said: HashMap::new(),
         intake,
         clock,
         counters,
@@ -134,7 +154,7 @@ pub async fn serve(
                 port.counters.line.open.set(1);
                 tracing::info!(port = current.name, path = current.path, "serial port open");
                 (opened, said) = (true, String::new());
-                let mut tty = Tty { stream, line: current.line };
+                let mut tty = Tty { stream, line: Some(current.line) };
                 let end =
                     port.talk(&mut tty, &mut current, &mut settings, &mut errands, &stop, &mut backoff).await;
                 port.counters.line.open.set(0);
@@ -184,10 +204,10 @@ enum End {
     Broken(PortError),
 }
 
-/// An open port, and how it is set now.
+/// An open port, and how it is set now; none when that is not known.
 struct Tty {
     stream: SerialStream,
-    line: Line,
+    line: Option<Line>,
 }
 
 struct Port {
@@ -200,6 +220,8 @@ struct Port {
     /// The last day on which meters were told the time, and what is still to be sent.
     told: Option<i64>,
     to_tell: Vec<Question>,
+    /// What was last logged of a meter, at most one of each.
+    said: HashMap<DeviceId, String>,
     intake: Intake,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -314,9 +336,18 @@ impl Port {
     }
 
     async fn send(&mut self, tty: &mut Tty, line: Line, frame: &[u8]) -> io::Result<()> {
-        if tty.line != line {
-            set(&mut tty.stream, line)?;
-            tty.line = line;
+        if tty.line != Some(line) {
+            tty.line = None;
+            if let Err(cause) = set(&mut tty.stream, line) {
+                if cause.kind() != io::ErrorKind::InvalidInput {
+                    return Err(cause);
+                }
+                // Its meters time out and rest; the others are none the worse for it.
+                let port = self.counters.port();
+                tracing::warn!(port, %line, %cause, "the adapter does not take these settings of the line");
+                return Ok(());
+            }
+            tty.line = Some(line);
             self.counters.line.line_changes.add(1);
         }
         let stale = tty.stream.bytes_to_read()?;
@@ -329,7 +360,7 @@ impl Port {
     async fn ended(&mut self, device: &DeviceId, ended: &Ended, said: Said) -> Result<(), Stopped> {
         let received = self.clock.now();
         let meter = self.counters.meter(device);
-        let port = self.counters.port();
+        let port = self.counters.port().to_owned();
         match ended {
             Ended::Content(_) => {
                 meter.answers.add(1);
@@ -337,11 +368,16 @@ impl Port {
             }
             Ended::Refused(refusal) => {
                 meter.exceptions.add(1);
-                tracing::warn!(port, %device, code = refusal.code, cause = refusal.text, "a meter refuses points");
+                if self.is_news(device, &refusal.text) {
+                    let (code, cause) = (refusal.code, &refusal.text);
+                    tracing::warn!(port, %device, code, cause, "a meter refuses points");
+                }
             }
             Ended::Unusable(cause) => {
                 meter.unusable.add(1);
-                tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
+                if self.is_news(device, cause) {
+                    tracing::warn!(port, %device, cause, "a meter's answer cannot be used");
+                }
             }
             Ended::Timeout => meter.timeouts.add(1),
             Ended::Abandoned => {}
@@ -360,6 +396,12 @@ impl Port {
         let delivery = Delivery { received, samples: said.samples, lost: Tally::default() };
         self.receipts.push_back(self.intake.deliver(delivery).await?);
         Ok(())
+    }
+
+    /// Whether it was not the last thing said of this meter: what it refuses, it refuses every few minutes.
+    fn is_news(&mut self, device: &DeviceId, cause: &str) -> bool {
+        let last = self.said.insert(device.clone(), cause.to_owned());
+        last.is_none_or(|last| last != cause)
     }
 
     /// Once a day, where the port says so, the time for the meters; one question at a call.
@@ -419,6 +461,8 @@ fn open(settings: &PortSettings) -> Result<SerialStream, PortError> {
         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
             PortError::Permission(settings.path.clone())
         }
+        // What the crate says for EBUSY and for a lock that another one holds.
+        tokio_serial::ErrorKind::NoDevice => PortError::Busy(settings.path.clone()),
         _ => PortError::Open { path: settings.path.clone(), cause },
     })
 }

@@ -165,6 +165,23 @@ impl Asked {
         matches!(self, Self::Dlt645Time(_))
     }
 
+    /// Whether more than one meter may answer it: the line is listened to until all had the time to.
+    #[must_use]
+    pub fn is_for_many(&self) -> bool {
+        match self {
+            Self::Dlt645(dlt645::Request::ReadAddress { address }) => address.is_wildcard(),
+            // A meter that is alone on its line may be read by wildcards only, as fast as any other.
+            Self::Dlt645(dlt645::Request::Read { address, .. }) => {
+                address.is_wildcard() && *address != dlt645::Address::ANY
+            }
+            Self::Cjt188(cjt188::Request::ReadAddress { .. }) => true,
+            Self::Mbus(mbus::Request::Data { id: Some(id), .. }) => {
+                (0..32).step_by(4).any(|shift| id >> shift & 0xF == 0xF)
+            }
+            _ => false,
+        }
+    }
+
     /// The unit of a Modbus question: its answers carry nothing else that tells one question from another.
     #[must_use]
     pub fn unit(&self) -> Option<u8> {

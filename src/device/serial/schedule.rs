@@ -233,6 +233,12 @@ impl Schedule {
         same.for_each(|state| state.quiet_until = state.quiet_until.max(until));
     }
 
+    /// Begins the frame count of every M-Bus meter anew: somebody else has asked, and a bit that comes twice would bring
+    /// the old telegram.
+    pub fn reset_links(&mut self) {
+        self.meters.iter_mut().for_each(|state| state.habits.reset_link());
+    }
+
     /// Until when a question of somebody else to a Modbus unit could meet a late answer.
     #[must_use]
     pub fn quiet_until(&self, unit: u8) -> Option<Duration> {
@@ -471,16 +477,11 @@ fn together(one: &Point, other: &Point) -> bool {
 }
 
 fn is_possible(meter: &Meter, point: &Point) -> bool {
-    match (&meter.address, &point.source) {
-        (Address::Modbus(unit), Source::Modbus { table, address, kind, .. }) => {
-            let reached = Request::new(*unit, *table, *address, kind.width()).is_ok();
-            reached && table.is_bits() == (*kind == RegisterKind::Bit)
-        }
-        (Address::Dlt645(_), Source::Dlt645 { .. })
-        | (Address::Cjt188(_), Source::Cjt188 { .. })
-        | (Address::Mbus(_), Source::Mbus { .. }) => true,
-        _ => false,
-    }
+    let fits = match &point.source {
+        Source::Modbus { table, kind, .. } => table.is_bits() == (*kind == RegisterKind::Bit),
+        _ => true,
+    };
+    fits && Want::of(&meter.address, &point.source).is_some()
 }
 
 /// The next multiple of the period after `now`: what was missed is not made up for.

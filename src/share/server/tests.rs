@@ -555,7 +555,7 @@ async fn the_local_socket_tells_everything() {
     };
     let socket = listen::unix(&path, local::SOCKET_MODE).expect("bound");
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(local::serve(socket, local, stop.clone()));
+    let serving = tokio::spawn(local::serve(socket, local, tonic::service::Routes::default(), stop.clone()));
     let told = soon(crate::cli::status::ask(&path)).await.expect("a status");
     assert_eq!((told.gateway_id.as_str(), told.catalog_version), ("gw-1", 3));
     assert_eq!(told.lanes.len(), Lane::ALL.len());

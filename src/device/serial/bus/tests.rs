@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::dlt645::TimeBroadcast;
+use crate::codec::mbus;
 use crate::codec::modbus::{Request, Table, crc16};
 use crate::device::serial::question::Asked;
 use crate::device::serial::{Parity, Timing};
@@ -226,6 +227,26 @@ fn what_is_told_to_all_waits_for_no_answer_and_then_the_line_is_left_alone() {
     // 22 bytes on the wire, and 200 ms.
     assert_eq!((&line.log[..], line.discarded), (&[(20, "send"), (242, "told")][..], 3));
     assert!(line.bus.ready());
+}
+
+/// The last byte of the longest M-Bus frame came together with noise, and the two did not fit behind the rest of it.
+#[test]
+fn noise_behind_the_longest_frame_does_not_push_its_beginning_out() {
+    let mut frame = [&[0x68, 255, 255, 0x68, 8, 1, 0x78][..], &[0x2F; 252]].concat();
+    frame.extend([frame[4..].iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)), 0x16]);
+    frame.extend([0xFF; BUFFER_BYTES_MAX]);
+    let asked = Asked::Mbus(mbus::Request::Data { address: 1, fcb: false, id: None });
+    for split in [1, mbus::FRAME_BYTES_MAX - 1, mbus::FRAME_BYTES_MAX] {
+        let mut bus = Bus::new(false);
+        let _ = bus.handle(Event::Opened, Duration::ZERO);
+        let _ = bus.handle(Event::Ask(Question { asked: asked.clone(), ..question() }), Duration::ZERO);
+        let _ = bus.handle(Event::Wakeup, Duration::from_millis(20));
+        let mut actions = Vec::new();
+        for bytes in [&frame[..split], &frame[split..]] {
+            actions.extend(bus.handle(Event::Bytes(bytes), Duration::from_millis(40)));
+        }
+        assert!(matches!(actions[0], Action::Done(Outcome::Answer(_))), "{split}: {actions:?}");
+    }
 }
 
 /// Found by fuzzing: a port that went away while the line was left alone swallowed the question, which then never ended.
