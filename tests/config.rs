@@ -240,7 +240,7 @@ fn every_planted_fault_is_told_at_its_place() {
         (207, 17, "point odder: data identifier \"0001000\""),
         (213, 12, "point power: the point cannot be writable"),
         (218, 10, "point energy_1997: DL/T 645-1997 in a template of DL/T 645-2007"),
-        (222, 14, "unknown word \"cold\""),
+        (222, 14, "unknown meter type \"cold\""),
         (223, 1, "unknown key `unit_frist`"),
         (224, 10, "leader = 40 is out of range"),
         (227, 10, "point volume: current_volume comes in a unit, and the point has none"),

@@ -201,7 +201,7 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
 
     let read = |args: &[&str]| ask(Some(&gateway), &[&["read", "roof", "--json"], args].concat());
     let voltage = ("mains".to_owned(), "230.5".to_owned(), "V".to_owned());
-    assert_eq!(values(&read(&["plant-1", "mains"])), [voltage.clone()]);
+    assert_eq!(values(&read(&["plant-1", "mains"])), std::slice::from_ref(&voltage));
     let all = values(&read(&["plant-1"]));
     assert_eq!((&all[0], all[1].1.as_str(), all[2].1.as_str()), (&voltage, "50.0", "-"));
     let tap = values(&read(&["tap-1"]));

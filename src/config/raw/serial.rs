@@ -104,7 +104,7 @@ impl Read for MeterType {
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
         let names = KINDS.map(|(name, _)| name).join(", ");
         parsed(node, &format!("one of {names}, or the byte T: \"19\""), report, |text| {
-            kind(text).map(Self).ok_or(format!("unknown type {text:?}"))
+            kind(text).map(Self).ok_or(format!("unknown meter type {text:?}"))
         })
     }
 }

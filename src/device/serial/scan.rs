@@ -76,9 +76,10 @@ pub struct Scan {
     /// The next one is the last.
     probes: Vec<Probe>,
     asking: Option<Probe>,
-    /// Questions of this search, and answers that came damaged.
+    /// Of this search: questions, answers that came damaged, meters found.
     asked: usize,
     damaged: usize,
+    found: usize,
     /// Counts the questions of CJ/T 188.
     ser: u8,
     seen: HashSet<(Protocol, String)>,
@@ -97,6 +98,7 @@ impl Scan {
             asking: None,
             asked: 0,
             damaged: 0,
+            found: 0,
             ser: 0,
             seen: HashSet::new(),
             notes: Vec::new(),
@@ -167,7 +169,10 @@ impl Scan {
             }
         };
         let found = found.map(|(address, facts, items)| Found { address, line, facts, items });
-        Ok(found.filter(|found| self.seen.insert((Protocol::of(&found.address), found.address.to_string()))))
+        let key = |found: &Found| (Protocol::of(&found.address), found.address.to_string());
+        let found = found.filter(|found| self.seen.insert(key(found)));
+        self.found += usize::from(found.is_some());
+        Ok(found)
     }
 
     /// How far it is; none when it is over.
@@ -186,16 +191,18 @@ impl Scan {
 
     /// Of the search that is on.
     fn begin(&mut self) {
-        (self.asked, self.damaged) = (0, 0);
+        (self.asked, self.damaged, self.found) = (0, 0, 0);
         self.probes = self.searches.last().map(Probe::first).unwrap_or_default();
     }
 
     fn end(&mut self) {
         if let Some(Search { protocol, line, .. }) = self.searches.pop()
             && self.damaged > 0
+            // Where answers collide they are damaged, until the meters are told apart.
+            && (self.found == 0 || protocol == Protocol::Modbus)
         {
             self.notes.push(format!(
-                "{protocol} at {line}: {} answers came damaged: another baud rate or parity (try --baud and --parity), \
+                "{protocol} at {line}: damaged answers: {}; another baud rate or parity (try --baud and --parity), \
                  two meters with one address, or a line without termination",
                 self.damaged
             ));

@@ -167,3 +167,61 @@ fn errands_that_wait_are_bounded() {
     }
     assert_eq!(taken, ERRANDS_MAX as u64 + 1, "one is being asked");
 }
+
+/// A frame count bit that comes twice asks for the old telegram again: somebody else's reading must not leave one behind.
+#[test]
+fn an_errand_to_an_mbus_meter_begins_its_frame_count_anew() {
+    use crate::codec::mbus;
+    use crate::device::serial::exchange::{Habits, Want};
+    use crate::simulate::bus::{MbusMeter, Script};
+    let point = Point {
+        series: SeriesKey(1),
+        source: Source::Mbus { item: "volume".into() },
+        unit: String::new(),
+        period: ms(5000),
+        writable: None,
+    };
+    let mut settings = port(&[1]);
+    settings.meters[0].address = Address::Mbus(mbus::Address::Primary(5));
+    settings.meters[0].points = vec![point];
+    let errand = Exchange::new(&settings.meters[0], Want::Mbus, &mut Habits::default());
+    let (mut errand, mut master) = (errand, Master::new(&settings, Duration::ZERO));
+    let mut script = Script::new([MbusMeter::new(5, 12_345_678, 1)], false);
+    let (mut now, mut wire, mut sent) = (Duration::ZERO, Vec::new(), Vec::new());
+    let mut actions = master.handle(Event::Opened, now);
+    while now < ms(14_000) {
+        for action in std::mem::take(&mut actions) {
+            if let Action::Send(device, _, frame) = action {
+                sent.push((device.is_some(), frame[1]));
+                let answers = script.hear(&frame, now, None);
+                wire.extend(answers.into_iter().map(|(delay, bytes)| (now + ms(20) + delay, bytes)));
+            }
+        }
+        let due = if errand.is_some() { ms(7000) } else { Duration::MAX };
+        let at = master.wakeup().unwrap_or(Duration::MAX);
+        let arrives = wire.first().map_or(Duration::MAX, |(at, _): &(Duration, Vec<u8>)| *at);
+        now = now.max(at.min(arrives).min(due));
+        actions = if now >= due {
+            let errand = errand.take().expect("it is due");
+            master.handle(Event::Errand(ErrandId(1), errand), now)
+        } else if now >= arrives {
+            let (_, bytes) = wire.remove(0);
+            master.handle(Event::Bytes(&bytes), now)
+        } else {
+            master.handle(Event::Wakeup, now)
+        };
+    }
+    // Reset, then two telegrams; the second round needs no reset, the third one does, after the errand.
+    let expected = [
+        (true, 0x40),
+        (true, 0x7B),
+        (true, 0x5B),
+        (true, 0x7B),
+        (true, 0x5B),
+        (false, 0x40),
+        (false, 0x7B),
+        (false, 0x5B),
+    ];
+    assert_eq!(sent[..8], expected);
+    assert_eq!(sent[8..11], [(true, 0x40), (true, 0x7B), (true, 0x5B)]);
+}
