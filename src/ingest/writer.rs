@@ -142,7 +142,18 @@ impl Writer {
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, StoreError> {
-        let spine = Spine::open(plan, &mut store, clock.now())?;
+        // A store may be full from the start.
+        let mut full_told = None;
+        let spine = loop {
+            match Spine::open(plan.clone(), &mut store, clock.now()) {
+                Err(error) if error.is_passing() && store.make_room()? => {
+                    if full_told.replace(Instant::now()).is_none() {
+                        tracing::error!(%error, "nothing begins until there is room");
+                    }
+                }
+                opened => break opened?,
+            }
+        };
         counters.add(&Ledger::of(&store)?);
         counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         // From the start: a store of which nothing is known would look like a full one.
@@ -162,7 +173,7 @@ impl Writer {
             batch: Vec::new(),
             upkeep_at: now,
             snapshot_at: now + SNAPSHOT_EVERY,
-            full_told: None,
+            full_told,
         })
     }
 

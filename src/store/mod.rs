@@ -167,23 +167,46 @@ impl Store {
     /// [`StoreError`]: in use, damaged, newer, no permission.
     pub fn open(settings: Settings, entropy: [u8; 32], now: Stamp) -> Result<Self, StoreError> {
         let identity = identity::Identity::lock(&settings.dir)?;
-        let mut conn = schema::open_writer(&settings.dir.join("smallbrain.db"), settings.bytes_max)?;
+        let conn = schema::open_writer(&settings.dir.join("smallbrain.db"), settings.bytes_max)?;
         conn.wal_hook(Some(|_, pages| {
             WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }));
+        let position = read_position(&conn)?;
+        let mut store = Self {
+            conn,
+            epoch: Epoch([0; 16]),
+            position,
+            items: HashMap::new(),
+            upkeep: upkeep::State::open(&settings)?,
+            identity,
+            settings,
+        };
+        // The last page may be taken: what would make room for a reading makes room for a boot.
+        while let Err(error) = store.enrol(entropy, now) {
+            if !(error.is_passing() && store.make_room()?) {
+                return Err(error);
+            }
+        }
+        store.restore_ballast()?;
+        store.remember();
+        Ok(store)
+    }
+
+    /// Gives a new store its epoch, an older copy of itself another one, and this run its boot id.
+    fn enrol(&mut self, entropy: [u8; 32], now: Stamp) -> Result<(), StoreError> {
         let [epoch_seed, boot_id] = [&entropy[..16], &entropy[16..]];
-        let transaction = conn.transaction()?;
+        let transaction = self.conn.transaction()?;
         let created =
             transaction.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", [epoch_seed])? == 1;
         let mut position = read_position(&transaction)?;
-        if identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?) {
+        if self.identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?) {
             outbox::fork(&transaction, Epoch(epoch_seed.try_into().unwrap_or_default()))?;
             position = read_position(&transaction)?;
             tracing::error!(
                 "the database is an older copy of itself: a new epoch begins and what is unsent keeps its order"
             );
-        } else if created && identity.existed() {
+        } else if created && self.identity.existed() {
             tracing::error!("the database is gone although its identity file is here: a new epoch begins");
         }
         let epoch = read_epoch(&transaction)?;
@@ -192,17 +215,8 @@ impl Store {
             (position.reading + 1, boot_id, now.wall_ms, now.mono_ms as i64),
         )?;
         transaction.commit()?;
-        let mut store = Self {
-            conn,
-            epoch,
-            position,
-            items: HashMap::new(),
-            upkeep: upkeep::State::open(&settings)?,
-            identity,
-            settings,
-        };
-        store.remember();
-        Ok(store)
+        (self.epoch, self.position) = (epoch, position);
+        Ok(())
     }
 
     /// The epoch all positions are of.

@@ -278,6 +278,36 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
     assert!(used <= max);
 }
 
+/// A gateway whose store was full when it was killed ended at its next start, because the rows of a start found no room.
+#[test]
+fn a_full_database_opens_again_however_full_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = || Settings { bytes_max: 1 << 20, reserve_bytes: 64 << 10, ..settings(dir.path()) };
+    let fill = |store: &mut Store, count: i64| -> Result<(), StoreError> {
+        let mut txn = store.begin()?;
+        for value in 0..count {
+            txn.seal(Lane::Bulk, &sealed(value), NOW.wall_ms)?;
+        }
+        txn.commit()
+    };
+    for boot in 0..200_u8 {
+        let mut store = Store::open(small(), [boot; 32], NOW).expect("it opens, however full");
+        assert!(dir.path().join("ballast").exists(), "boot {boot}");
+        let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
+        // Of a boot without a reading the next one takes the row.
+        loop {
+            let mut txn = store.begin().expect("a transaction");
+            match txn.append(series, &reading(Value::Flag(true))).and_then(|_| txn.commit()) {
+                Ok(()) => break,
+                Err(error) => assert!(error.is_passing() && store.make_room().expect("tried"), "{error}"),
+            }
+        }
+        for count in [64, 8, 1] {
+            while fill(&mut store, count).is_ok() {}
+        }
+    }
+}
+
 #[test]
 fn what_is_stored_only_its_owner_may_read() {
     use std::os::unix::fs::PermissionsExt;
