@@ -101,7 +101,7 @@ impl SimulatedSlave {
     /// Whether it answers; a question to unit 0 is heard, and not answered.
     pub(super) fn takes(&mut self, question: &Question) -> bool {
         let concerned = question.unit == self.unit || question.unit == 0;
-        self.writes_seen += u64::from(concerned && question.function > 4);
+        self.writes_seen += u64::from(concerned && matches!(question.function, 5 | 6 | 15 | 16));
         question.unit == self.unit
     }
 
@@ -183,21 +183,23 @@ pub(super) fn question(heard: &[u8]) -> Option<(usize, Question)> {
     let ending = |len: usize| {
         let frame = &heard[heard.len().checked_sub(len)?..];
         let (content, check) = frame.split_last_chunk::<2>()?;
-        let [unit, function, a, b, c, d, rest @ ..] = content else { return None };
-        let shaped = match function {
-            1..=6 => rest.is_empty(),
-            15 | 16 => rest.first().is_some_and(|count| usize::from(*count) + 1 == rest.len()),
-            _ => false,
+        let (unit, function, start, count, shaped) = match *content {
+            // Status, server id and identification, which it does not have.
+            [unit, function @ (7 | 17)] | [unit, function @ 43, 14, _, _] => (unit, function, 0, 0, true),
+            [unit, function, a, b, c, d, ref rest @ ..] => {
+                let shaped = match function {
+                    1..=6 => rest.is_empty(),
+                    15 | 16 => rest.first().is_some_and(|count| usize::from(*count) + 1 == rest.len()),
+                    _ => false,
+                };
+                (unit, function, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), shaped)
+            }
+            _ => return None,
         };
-        let question = Question {
-            unit: *unit,
-            function: *function,
-            start: u16::from_be_bytes([*a, *b]),
-            count: u16::from_be_bytes([*c, *d]),
-        };
+        let question = Question { unit, function, start, count };
         (shaped && crc(content) == *check).then_some((len, question))
     };
-    ending(8).or_else(|| (10..=FRAME_BYTES_MAX).find_map(ending))
+    ending(8).or_else(|| ending(4)).or_else(|| ending(7)).or_else(|| (10..=FRAME_BYTES_MAX).find_map(ending))
 }
 
 /// With its CRC.
@@ -250,6 +252,15 @@ mod tests {
         assert!(ask(&mut slave, "000600010003", Twist::Right).is_empty(), "nobody answers a question to all");
         assert!(ask(&mut slave, "020600010003", Twist::Right).is_empty());
         assert_eq!(slave.writes_seen, 5);
+    }
+
+    #[test]
+    fn what_it_does_not_say_of_itself_is_refused_at_once() {
+        let mut slave = SimulatedSlave::new(1, 7);
+        for (asked, answer) in [("0107", "0187 01"), ("0111", "0191 01"), ("012B0E0100", "01AB 01")] {
+            assert_eq!(ask(&mut slave, asked, Twist::Right), sealed(&hex(answer)), "{asked}");
+        }
+        assert_eq!(slave.writes_seen, 0);
     }
 
     #[test]
