@@ -218,7 +218,9 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
         (&["write", "plant-1", "mains", "231", "--yes"], 1, "read-only"),
         (&["write", "plant-1", "target", "61", "--yes"], 1, "outside of what may be written, 5 to 60"),
         (&["write", "plant-1", "target", "warm", "--yes"], 2, "numbers for registers"),
-        (&["write", "mains-1", "used", "0", "--yes"], 1, "read-only"),
+        (&["write", "plant-1", "mains", "warm", "--yes"], 1, "read-only"),
+        (&["write", "mains-1", "used", "0", "--yes"], 1, "DL/T 645 meters are never written from here"),
+        (&["write", "mains-1", "used", "closed", "--yes"], 1, "DL/T 645 meters are never written from here"),
         (&["write", "door-1", "door_open", "true", "--yes"], 1, "no device on a serial port"),
         // Nobody at a terminal, and nobody said yes.
         (&["write", "tap-1", "tap_open", "closed"], 1, "nothing was written"),
@@ -251,6 +253,6 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
         assert!(asked.contains(part), "{asked}");
     }
     assert!(gateway.log.wait("the write has ended", 5).contains("the meter confirms it"));
-    assert_eq!(gateway.metric("smallbrain_serial_writes_total{port=\"roof\"}"), 5);
+    assert_eq!(gateway.metric("smallbrain_serial_writes_total{port=\"roof\"}"), 7);
     assert_eq!(gateway.stop(Signal::TERM), Some(0));
 }
