@@ -57,6 +57,9 @@ pub enum BusError {
         /** Of the port. */
         name: String,
     },
+    /// A Modbus unit that is no number.
+    #[error("unit {0:?}: slaves have addresses 1 to 247")]
+    Unit(String),
     /// The service says no.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
@@ -76,6 +79,7 @@ impl BusError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Unit(_) => 2,
             Self::Refused(status) if status.code() == Code::InvalidArgument => 2,
             // `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,

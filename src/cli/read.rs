@@ -75,7 +75,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
 }
 
 async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
-    let request = request(args);
+    let request = request(args)?;
     let mut bus = Bus::open(&args.port, &args.socket).await?;
     let answer = bus.read(request).await?;
     if args.json {
@@ -94,8 +94,10 @@ async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
 }
 
 /// What the arguments ask for. Texts go to the service as they are: one place says what is wrong with them.
-#[must_use]
-pub fn request(args: &Args) -> wire::ReadRequest {
+///
+/// # Errors
+/// [`BusError::Unit`].
+pub fn request(args: &Args) -> Result<wire::ReadRequest, BusError> {
     let pair = |texts: &[String]| {
         let text = |at: usize| texts.get(at).cloned().unwrap_or_default();
         (text(0), text(1))
@@ -110,10 +112,13 @@ pub fn request(args: &Args) -> wire::ReadRequest {
         .as_deref()
         .map(pair)
         .map(|(address, identifier)| Protocol::Cjt188(wire::Cjt188 { address, identifier }));
-    let modbus = args.modbus.as_deref().map(pair).map(|(unit, register)| {
-        // What is no number is no unit either, and 0 says so.
-        Protocol::Modbus(wire::Modbus { unit: unit.parse().unwrap_or(0), register })
-    });
+    let modbus = match args.modbus.as_deref().map(pair) {
+        Some((unit, register)) => {
+            let unit = unit.parse().map_err(|_| BusError::Unit(unit))?;
+            Some(Protocol::Modbus(wire::Modbus { unit, register }))
+        }
+        None => None,
+    };
     let mbus = args.mbus.clone().map(|address| Protocol::Mbus(wire::Mbus { address }));
     let what = match &args.device {
         Some(device) => {
@@ -126,7 +131,7 @@ pub fn request(args: &Args) -> wire::ReadRequest {
             timeout_ms: args.line.timeout.unwrap_or_default(),
         }),
     };
-    wire::ReadRequest { port: args.port.clone(), what: Some(what) }
+    Ok(wire::ReadRequest { port: args.port.clone(), what: Some(what) })
 }
 
 #[cfg(test)]
@@ -151,7 +156,7 @@ mod tests {
     fn target(words: &[&str]) -> Option<Target> {
         let words = ["read", "/dev/null"].iter().chain(words);
         let cli = Cli::try_parse_from(words).ok()?;
-        match request(&cli.args).what? {
+        match request(&cli.args).ok()?.what? {
             What::Direct(direct) => Target::of(&direct, &[]).ok(),
             What::Configured(_) => None,
         }
@@ -228,6 +233,8 @@ mod tests {
             &["--cjt188", "steam:1"],
             &["--modbus", "0", "holding:0"],
             &["--modbus", "248", "holding:0"],
+            &["--modbus", "300", "holding:0"],
+            &["--modbus", "pump", "holding:0"],
             &["--modbus", "7", "holding:65536"],
             &["--modbus", "7", "holding:65535:u32"],
             &["--modbus", "7", "holding:0:bit"],

@@ -167,6 +167,8 @@ fn without_a_daemon_a_path_is_scanned_and_read() {
         (&["--modbus", "9", "holding:0", "--timeout", "100ms"][..], 1, "no answer"),
         (&["--modbus", "7", "holding:9"], 1, "manuals that count from 1 or 40001"),
         (&["--modbus", "7", "holding:0:u99"], 2, "unknown type"),
+        (&["--modbus", "300", "holding:0"], 2, "unit 300: slaves have addresses 1 to 247"),
+        (&["--modbus", "pump", "holding:0"], 2, "unit \"pump\": slaves"),
         (&["--dlt645", "12x", "00010000"], 2, "up to 12 digits"),
     ] {
         let said = ask(None, &[&["read", &roof.path], args].concat());
