@@ -192,7 +192,13 @@ impl View {
         }
         writeln!(out, "{}: {}", self.say("找到设备", "found"), self.found)?;
         notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
-        if self.found == 0 {
+        if self.found == 0 && !notes.is_empty() {
+            let hint = self.say(
+                "线上收到了数据, 但没有认出表: 请先按上面的说明做",
+                "something came over the line, but no meter could be told by it: first do as it says above",
+            );
+            writeln!(out, "{hint}")?;
+        } else if self.found == 0 {
             let hint = self.say(
                 "请检查: A/B 线是否接反; 表地址、波特率和校验位 (--baud, --parity); 表是否上电; \
                  120 Ω 终端电阻; 距离和接头",

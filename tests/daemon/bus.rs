@@ -33,9 +33,14 @@ impl Roof {
             water.into(),
             MbusMeter::new(5, 12_345_678, 4).fixed().into(),
         ];
+        Self::of(meters, false)
+    }
+
+    /// With `echo`, the adapter hears itself.
+    fn of(meters: impl IntoIterator<Item = SimulatedMeter>, echo: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let bus = runtime.block_on(async { SimulatedBus::start(meters, false, None) }).expect("a pty");
+        let bus = runtime.block_on(async { SimulatedBus::start(meters, echo, None) }).expect("a pty");
         let path = bus.path().display().to_string();
         Self { bus: Some(bus), runtime, path }
     }
@@ -179,6 +184,19 @@ fn without_a_daemon_a_path_is_scanned_and_read() {
 }
 
 #[test]
+fn a_line_that_works_is_not_blamed_when_no_meter_is_told() {
+    let crowd = [1, 2].map(|address| Cjt188Meter::new(0x10, address, 2).into());
+    let roof = Roof::of(crowd, false);
+    let scan = ["scan", &roof.path, "--protocol", "cjt188", "--timeout", "300ms", "--lang", "en"];
+    let said = ask(None, &scan);
+    assert_eq!(said.code(), Some(1), "{said:?}");
+    for text in ["found: 0", "smallbrain read PORT --cjt188 ADDRESS", "first do as it says above"] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+    assert!(!said.out.contains("are A and B swapped"), "{}", said.out);
+}
+
+#[test]
 fn a_port_that_is_not_to_be_had_is_told_with_what_to_do() {
     let missing = ask(None, &["read", "/dev/nonexistent", "--mbus", "5"]);
     assert_eq!(missing.code(), Some(1), "{missing:?}");
@@ -249,12 +267,12 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
     assert_eq!((closed.code(), closed.out.as_str()), (Some(0), "tap-1 tap_open: the meter confirms it\n"));
     assert_eq!(values(&read(&["tap-1", "tap_open"]))[0].1, "false");
     assert_eq!(roof.writes_seen(), 1);
-    let asked = gateway.log.wait("somebody asks to write a point", 5);
+    let asked = gateway.log.wait("somebody asks to write a point", 7);
     let own = format!("uid=\"{}\"", rustix::process::getuid().as_raw());
     for part in [own.as_str(), "device=\"tap-1\"", "metric=\"tap_open\"", "value=\"false\""] {
         assert!(asked.contains(part), "{asked}");
     }
-    assert!(gateway.log.wait("the write has ended", 5).contains("the meter confirms it"));
+    assert!(gateway.log.wait("the write has ended", 7).contains("the meter confirms it"));
     assert_eq!(gateway.metric("smallbrain_serial_writes_total{port=\"roof\"}"), 7);
     assert_eq!(gateway.stop(Signal::TERM), Some(0));
 }
