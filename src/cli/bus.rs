@@ -57,6 +57,9 @@ pub enum BusError {
         /** Of the port. */
         name: String,
     },
+    /// `--echo` for a port that has its own.
+    #[error("--echo is for a path like /dev/ttyUSB0; port {0} has it in the configuration: echo = true")]
+    Echo(String),
     /// A Modbus unit that is no number.
     #[error("unit {0:?}: slaves have addresses 1 to 247")]
     Unit(String),
@@ -79,7 +82,7 @@ impl BusError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unit(_) => 2,
+            Self::Echo(_) | Self::Unit(_) => 2,
             Self::Refused(status) if status.code() == Code::InvalidArgument => 2,
             // `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -165,13 +168,18 @@ pub async fn connect(socket: &Path) -> Result<BusServiceClient<Channel>, PullErr
 }
 
 impl Bus {
-    /// The way to `port`: what has a slash is a path, anything else a name.
+    /// The way to `port`: what has a slash is a path, anything else a name. With `echo`, the adapter of a path hears
+    /// itself.
     ///
     /// # Errors
     /// [`BusError`].
-    pub async fn open(port: &str, socket: &Path) -> Result<Self, BusError> {
+    pub async fn open(port: &str, echo: bool, socket: &Path) -> Result<Self, BusError> {
+        let named = !port.contains('/');
+        if named && echo {
+            return Err(BusError::Echo(port.to_owned()));
+        }
         let client = connect(socket).await;
-        if !port.contains('/') {
+        if named {
             let socket = socket.to_owned();
             let hint = " A path like /dev/ttyUSB0 is opened without it";
             let no_daemon = |cause| BusError::NoDaemon { what: port.to_owned(), socket, cause, hint };
@@ -186,7 +194,7 @@ impl Bus {
                 return Err(BusError::Taken { path: port.to_owned(), name: taken.name });
             }
         }
-        Ok(Self::Own(Own::start(port)))
+        Ok(Self::Own(Own::start(port, echo)))
     }
 
     /// Reads.
@@ -215,12 +223,12 @@ impl Bus {
 
 impl Own {
     /// The same task as the daemon's, without meters.
-    fn start(path: &str) -> Self {
+    fn start(path: &str, echo: bool) -> Self {
         let settings = Arc::new(PortSettings {
             name: path.to_owned(),
             path: path.to_owned(),
             line: Protocol::Modbus.line(),
-            echo: false,
+            echo,
             set_clocks: false,
             zone_ms: 0,
             meters: Vec::new(),
@@ -276,7 +284,8 @@ mod tests {
     async fn line(meters: Vec<SimulatedMeter>) -> (SimulatedBus, Bus, String) {
         let simulated = SimulatedBus::start(meters, false, None).expect("a pty");
         let path = simulated.path().display().to_string();
-        let bus = Bus::open(&path, Path::new("/nonexistent/socket")).await.expect("a path needs no daemon");
+        let bus =
+            Bus::open(&path, false, Path::new("/nonexistent/socket")).await.expect("a path needs no daemon");
         (simulated, bus, path)
     }
 

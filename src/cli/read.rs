@@ -39,6 +39,9 @@ pub struct Args {
     /// How the line is set.
     #[command(flatten)]
     pub line: LineArgs,
+    /// The adapter of a path sends back what it is given
+    #[arg(long)]
+    pub echo: bool,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
@@ -76,7 +79,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
 
 async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
     let request = request(args)?;
-    let mut bus = Bus::open(&args.port, &args.socket).await?;
+    let mut bus = Bus::open(&args.port, args.echo, &args.socket).await?;
     let answer = bus.read(request).await?;
     if args.json {
         let values: Vec<_> = answer.values.iter().map(as_json).collect();

@@ -31,6 +31,9 @@ pub struct Args {
     /// How long a meter may take to answer, as 200ms or 1s [default: as the protocol has it]
     #[arg(long, value_parser = milliseconds)]
     pub timeout: Option<u32>,
+    /// The adapter of a path sends back what it is given
+    #[arg(long)]
+    pub echo: bool,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
@@ -48,13 +51,13 @@ Examples:
   smallbrain scan bus-1
       all protocols on a port of the running daemon, which reads its meters on in between
   smallbrain scan /dev/ttyUSB0 --protocol modbus --baud 9600,19200 --parity none,even --units 1-32
-      a port that nobody else has open
+      a port that nobody else has open; --echo if its adapter sends back what it is given
 
 How it searches: electricity meters (dlt645) are asked for their address all at once, and by shortened addresses, two
 digits at a time, where they answer at once; water, gas and heat meters (cjt188) are asked for their address, which tells
 one meter only; modbus units are asked for register 0 one by one; mbus addresses are reset one by one, then searched by
-identification number. It only reads. All protocols together take about five minutes; a line is printed as soon as a meter
-is found, and Ctrl-C ends it. Exit code 0 when something was found, 1 when nothing was.";
+identification number. It only reads. All protocols together take five to seven minutes; a line is printed as soon as a
+meter is found, and Ctrl-C ends it. Exit code 0 when something was found, 1 when nothing was.";
 
 fn units(text: &str) -> Result<(u32, u32), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -80,7 +83,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
 
 /// How many meters were found.
 async fn scan(args: &Args, out: &mut dyn Write) -> Result<u32, BusError> {
-    let mut bus = Bus::open(&args.port, &args.socket).await?;
+    let mut bus = Bus::open(&args.port, args.echo, &args.socket).await?;
     let mut news = bus.scan(request(args)).await?;
     let (mut view, mut summary) = (View::new(args), None);
     let interrupt = tokio::signal::ctrl_c();

@@ -197,6 +197,23 @@ fn a_line_that_works_is_not_blamed_when_no_meter_is_told() {
 }
 
 #[test]
+fn an_adapter_that_hears_itself_is_told_and_borne_with() {
+    let roof = Roof::of([SimulatedSlave::new(7, 3).into()], true);
+    let scan = ["scan", &roof.path, "--protocol", "modbus", "--units", "5-8", "--json"];
+    let notes = |args: &[&str]| {
+        let summary = ask(None, args).json().pop().expect("a summary");
+        assert_eq!(summary["found"], 1, "{summary}");
+        summary["notes"].to_string()
+    };
+    assert!(notes(&scan).contains("the adapter hears itself; search again with --echo"));
+    assert_eq!(notes(&[&scan[..], &["--echo"]].concat()), "[]");
+    // Nobody has this unit: its own question is no damaged answer.
+    let nobody = ["read", &roof.path, "--modbus", "8", "holding:0", "--timeout", "100ms", "--echo"];
+    let said = ask(None, &nobody);
+    assert!(said.err.contains("no answer"), "{said:?}");
+}
+
+#[test]
 fn a_port_that_is_not_to_be_had_is_told_with_what_to_do() {
     let missing = ask(None, &["read", "/dev/nonexistent", "--mbus", "5"]);
     assert_eq!(missing.code(), Some(1), "{missing:?}");
@@ -208,6 +225,11 @@ fn a_port_that_is_not_to_be_had_is_told_with_what_to_do() {
     let name = ask(None, &["scan", "bus-1"]);
     assert_eq!(name.code(), Some(1), "{name:?}");
     assert!(name.err.contains("is it running") && name.err.contains("/dev/ttyUSB0"), "{}", name.err);
+    for verb in [&["scan"][..], &["read", "--mbus", "5"]] {
+        let named = ask(None, &[verb, &["bus-1", "--echo"]].concat());
+        assert_eq!(named.code(), Some(2), "{named:?}");
+        assert!(named.err.contains("port bus-1 has it in the configuration: echo = true"), "{}", named.err);
+    }
     let nothing = ask(None, &["read", "bus-1"]);
     assert_eq!(nothing.code(), Some(2), "{nothing:?}");
 }
