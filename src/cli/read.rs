@@ -13,8 +13,17 @@ use crate::wire::bus as wire;
 use wire::direct::Protocol;
 use wire::read_request::What;
 
+/// The port comes first: an option with two values would take it for one of them.
+const USAGE: &str = "\
+smallbrain read [OPTIONS] <PORT> <DEVICE> [METRIC]
+       smallbrain read [OPTIONS] <PORT> --dlt645 <ADDRESS> <DI>
+       smallbrain read [OPTIONS] <PORT> --cjt188 <[TYPE:]ADDRESS> [DI]
+       smallbrain read [OPTIONS] <PORT> --modbus <UNIT> <REGISTER>
+       smallbrain read [OPTIONS] <PORT> --mbus <ADDRESS>";
+
 /// Arguments of `read`.
 #[derive(clap::Args, Debug, Clone)]
+#[command(override_usage = USAGE)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["device", "dlt645", "cjt188", "modbus", "mbus"])))]
 pub struct Args {
     /// A port of the running daemon by its name, or a path like /dev/ttyUSB0
@@ -223,6 +232,21 @@ mod tests {
             let target = target(words).unwrap_or_else(|| panic!("{words:?}"));
             let asked = asked(&target);
             assert!(!asked.is_empty() && asked.iter().all(only_reads), "{words:?}: {asked:?}");
+        }
+    }
+
+    /// What stands in the usage and in the examples can be typed.
+    #[test]
+    fn what_the_help_shows_is_understood() {
+        let lines = USAGE.lines().chain(HELP.lines()).map(str::trim);
+        let shown: Vec<&str> = lines.filter(|line| line.starts_with("smallbrain read")).collect();
+        assert_eq!(shown.len(), 10);
+        for line in shown {
+            let line =
+                line.replace("[OPTIONS] ", "").replace("[TYPE:]", "heat:").replace(['<', '>', '[', ']'], "");
+            let cli = Cli::try_parse_from(line.split_whitespace().skip(1));
+            let port = cli.map(|cli| cli.args.port).unwrap_or_default();
+            assert!(["PORT", "bus-1", "/dev/ttyUSB0"].contains(&port.as_str()), "{line}: {port:?}");
         }
     }
 
