@@ -3,9 +3,10 @@
 //! Both are the same service ([`Buses`]) over the same port task; only the way to it differs. A path that the running daemon
 //! has is not opened.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -29,6 +30,26 @@ pub const SOCKET: &str = "/var/lib/smallbrain/smallbrain.sock";
 
 /// Requests of a port task without meters: none.
 const QUEUE: usize = 1;
+
+/// The language of what is printed around values. What a port or a meter says stays as it is.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lang {
+    /// Chinese.
+    Zh,
+    /// English.
+    En,
+}
+
+impl Lang {
+    /// One of the two.
+    #[must_use]
+    pub fn say<'a>(self, chinese: &'a str, english: &'a str) -> &'a str {
+        match self {
+            Self::Zh => chinese,
+            Self::En => english,
+        }
+    }
+}
 
 /// Why a bus cannot be asked, or what came of it.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +87,9 @@ pub enum BusError {
     /// The service says no.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
+    /// A question was sent that writes, and nobody says that it was obeyed.
+    #[error("{}", .0.message())]
+    Unconfirmed(Box<Status>),
     /// The output.
     #[error("output: {0}")]
     Output(#[from] io::Error),
@@ -78,6 +102,42 @@ impl From<Status> for BusError {
 }
 
 impl BusError {
+    /// Told behind the name of the verb on stderr; gives the exit code.
+    #[must_use]
+    pub fn tell(&self, verb: &str, lang: Lang) -> ExitCode {
+        // Nobody left to tell.
+        let _ = writeln!(io::stderr(), "smallbrain {verb}: {}", self.text(lang));
+        ExitCode::from(self.exit_code())
+    }
+
+    /// In Chinese what kind of thing happened, and what exactly behind it in English.
+    #[must_use]
+    pub fn text(&self, lang: Lang) -> String {
+        match lang {
+            Lang::Zh => format!("{}: {self}", self.in_chinese()),
+            Lang::En => self.to_string(),
+        }
+    }
+
+    fn in_chinese(&self) -> &'static str {
+        match self {
+            Self::NoDaemon { .. } => "连不上服务",
+            Self::Taken { .. } => "服务正在使用这个串口",
+            Self::Echo(_) | Self::Unit(_) => "参数不对",
+            Self::Unconfirmed(_) => "没有得到确认, 不知道是否已写入, 先读一次再决定",
+            Self::Output(_) => "输出出错",
+            Self::Refused(status) => match status.code() {
+                Code::DeadlineExceeded => "没有应答",
+                Code::InvalidArgument => "参数不对",
+                Code::NotFound => "没有这个名称",
+                Code::FailedPrecondition => "被拒绝",
+                Code::DataLoss => "应答无法使用",
+                Code::ResourceExhausted => "有人正在搜索",
+                _ => "串口或服务不可用",
+            },
+        }
+    }
+
     /// 2 for what cannot be meant, 0 for a reader that has enough, 1 for the rest.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -249,11 +309,11 @@ impl Own {
 
 /// A value with its unit, or why there is none.
 #[must_use]
-pub fn shown(value: &wire::Value) -> String {
+pub fn shown(value: &wire::Value, lang: Lang) -> String {
     match &value.value {
         Some(text) if value.unit.is_empty() => text.clone(),
         Some(text) => format!("{text} {}", value.unit),
-        None => format!("- ({})", value.why),
+        None => format!("{} ({})", lang.say("无值", "no value"), value.why),
     }
 }
 

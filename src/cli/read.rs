@@ -2,13 +2,13 @@
 //!
 //! It only reads: there is no argument that makes a question which changes anything.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::bus::{Bus, BusError, LineArgs, SOCKET, as_json, shown};
+use super::bus::{Bus, BusError, Lang, LineArgs, SOCKET, as_json, shown};
 use crate::wire::bus as wire;
 use wire::direct::Protocol;
 use wire::read_request::What;
@@ -57,6 +57,9 @@ pub struct Args {
     /// One JSON object instead of lines
     #[arg(long)]
     pub json: bool,
+    /// Language of what is printed
+    #[arg(long, value_enum, default_value_t = Lang::Zh)]
+    pub lang: Lang,
 }
 
 /// Shown below `read --help`.
@@ -78,11 +81,7 @@ printed as the meter says them. Exit code 1 when the meter does not answer or re
 pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     match read(args, out).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody left to tell.
-            let _ = writeln!(io::stderr(), "smallbrain read: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.tell("read", args.lang),
     }
 }
 
@@ -97,10 +96,10 @@ async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
         return Ok(out.flush()?);
     }
     for value in &answer.values {
-        writeln!(out, "{}  {}", value.name, shown(value))?;
+        writeln!(out, "{}  {}", value.name, shown(value, args.lang))?;
     }
     if !answer.clock.is_empty() {
-        writeln!(out, "clock  {}", answer.clock)?;
+        writeln!(out, "{}  {}", args.lang.say("表内时钟", "clock"), answer.clock)?;
     }
     Ok(out.flush()?)
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use super::bus::{Bus, BusError, SOCKET, as_json, milliseconds, shown};
+use super::bus::{Bus, BusError, Lang, SOCKET, as_json, milliseconds, shown};
 use crate::wire::bus as wire;
 use wire::scan_response::News;
 
@@ -40,9 +40,9 @@ pub struct Args {
     /// One JSON object a line: a meter each, then the summary
     #[arg(long)]
     pub json: bool,
-    /// zh or en
-    #[arg(long, default_value = "zh", value_parser = ["zh", "en"])]
-    pub lang: String,
+    /// Language of what is printed
+    #[arg(long, value_enum, default_value_t = Lang::Zh)]
+    pub lang: Lang,
 }
 
 /// Shown below `scan --help`.
@@ -73,11 +73,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     match scan(args, out).await {
         Ok(0) => ExitCode::from(1),
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody left to tell.
-            let _ = writeln!(io::stderr(), "smallbrain scan: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.tell("scan", args.lang),
     }
 }
 
@@ -120,7 +116,7 @@ fn request(args: &Args) -> wire::ScanRequest {
 /// What is printed.
 struct View {
     json: bool,
-    zh: bool,
+    lang: Lang,
     /// Whether somebody watches the progress.
     watched: bool,
     found: u32,
@@ -128,18 +124,15 @@ struct View {
 
 impl View {
     fn new(args: &Args) -> Self {
-        Self { json: args.json, zh: args.lang == "zh", watched: io::stderr().is_terminal(), found: 0 }
-    }
-
-    fn say(&self, chinese: &'static str, english: &'static str) -> &'static str {
-        if self.zh { chinese } else { english }
+        Self { json: args.json, lang: args.lang, watched: io::stderr().is_terminal(), found: 0 }
     }
 
     fn progress(&self, progress: &wire::Progress) {
         if self.watched {
             let wire::Progress { protocol, line, asked, left } = progress;
             let line = line.as_ref().map(line_text).unwrap_or_default();
-            let (searching, found) = (self.say("正在搜索", "searching"), self.say("已找到", "found"));
+            let (searching, found) =
+                (self.lang.say("正在搜索", "searching"), self.lang.say("已找到", "found"));
             // A terminal that is gone misses nothing.
             let _ = write!(
                 io::stderr(),
@@ -170,13 +163,13 @@ impl View {
                 write!(out, "  {}: {}", fact.name, fact.text)?;
             }
             for value in found.values.iter().filter(|value| value.value.is_some()) {
-                write!(out, "  {} {}", value.name, shown(value))?;
+                write!(out, "  {} {}", value.name, shown(value, self.lang))?;
             }
             writeln!(out)?;
             if found.device.is_empty() {
                 found.toml.lines().try_for_each(|line| writeln!(out, "    {line}"))?;
             } else {
-                writeln!(out, "    {} {}", self.say("已配置为", "configured as"), found.device)?;
+                writeln!(out, "    {} {}", self.lang.say("已配置为", "configured as"), found.device)?;
             }
         }
         out.flush()
@@ -191,18 +184,18 @@ impl View {
             return out.flush();
         }
         if summary.is_none() {
-            writeln!(out, "{}", self.say("搜索被中断", "the search was stopped"))?;
+            writeln!(out, "{}", self.lang.say("搜索被中断", "the search was stopped"))?;
         }
-        writeln!(out, "{}: {}", self.say("找到设备", "found"), self.found)?;
+        writeln!(out, "{}: {}", self.lang.say("找到设备", "found"), self.found)?;
         notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
         if self.found == 0 && !notes.is_empty() {
-            let hint = self.say(
+            let hint = self.lang.say(
                 "线上收到了数据, 但没有认出表: 请先按上面的说明做",
                 "something came over the line, but no meter could be told by it: first do as it says above",
             );
             writeln!(out, "{hint}")?;
         } else if self.found == 0 {
-            let hint = self.say(
+            let hint = self.lang.say(
                 "请检查: A/B 线是否接反; 表地址、波特率和校验位 (--baud, --parity); 表是否上电; \
                  120 Ω 终端电阻; 距离和接头",
                 "check: are A and B swapped; baud rate and parity (--baud, --parity); the address range (--units); \

@@ -169,7 +169,8 @@ fn without_a_daemon_a_path_is_scanned_and_read() {
         );
     }
     for (args, code, text) in [
-        (&["--modbus", "9", "holding:0", "--timeout", "100ms"][..], 1, "no answer"),
+        (&["--modbus", "9", "holding:0", "--timeout", "100ms"][..], 1, "read: 没有应答: no answer"),
+        (&["--modbus", "9", "holding:0", "--timeout", "100ms", "--lang", "en"], 1, "read: no answer"),
         (&["--modbus", "7", "holding:9"], 1, "manuals that count from 1 or 40001"),
         (&["--modbus", "7", "holding:0:u99"], 2, "unknown type"),
         (&["--modbus", "300", "holding:0"], 2, "unit 300: slaves have addresses 1 to 247"),
@@ -248,6 +249,12 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
     assert_eq!((&all[0], all[1].1.as_str(), all[2].1.as_str()), (&voltage, "50.0", "-"));
     let tap = values(&read(&["tap-1"]));
     assert_eq!((tap[1].0.as_str(), tap[1].1.as_str()), ("tap_open", "true"));
+    for (lang, none, clock) in [("zh", "missing  无值 (", "表内时钟"), ("en", "missing  no value (", "clock")]
+    {
+        let text = |device: &str| ask(Some(&gateway), &["read", "roof", device, "--lang", lang]).out;
+        assert!(text("plant-1").contains(none), "{}", text("plant-1"));
+        assert!(text("tap-1").contains(&format!("\n{clock}  20")), "{}", text("tap-1"));
+    }
     // A stranger on the same line.
     assert!(values(&read(&["--mbus", "5"])).iter().any(|(name, ..)| name == "volume"));
 
@@ -265,7 +272,8 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
         (&["write", "mains-1", "used", "closed", "--yes"], 1, "DL/T 645 meters are never written from here"),
         (&["write", "door-1", "door_open", "true", "--yes"], 1, "no device on a serial port"),
         // Nobody at a terminal, and nobody said yes.
-        (&["write", "tap-1", "tap_open", "closed"], 1, "nothing was written"),
+        (&["write", "tap-1", "tap_open", "closed"], 1, "没有写入"),
+        (&["write", "tap-1", "tap_open", "closed", "--lang", "en"], 1, "nothing was written"),
     ] {
         let said = ask(Some(&gateway), args);
         assert_eq!(said.code(), Some(code), "{args:?} {said:?}");
@@ -286,7 +294,7 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
     assert!(requests(&gateway, "plant-1") > before + 2, "polling goes on");
 
     let closed = ask(Some(&gateway), &["write", "tap-1", "tap_open", "closed", "--yes"]);
-    assert_eq!((closed.code(), closed.out.as_str()), (Some(0), "tap-1 tap_open: the meter confirms it\n"));
+    assert_eq!((closed.code(), closed.out.as_str()), (Some(0), "tap-1 tap_open: 已写入, 表已确认\n"));
     assert_eq!(values(&read(&["tap-1", "tap_open"]))[0].1, "false");
     assert_eq!(roof.writes_seen(), 1);
     let asked = gateway.log.wait("somebody asks to write a point", 7);
