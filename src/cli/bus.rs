@@ -3,9 +3,10 @@
 //! Both are the same service ([`Buses`]) over the same port task; only the way to it differs. A path that the running daemon
 //! has is not opened.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -29,6 +30,26 @@ pub const SOCKET: &str = "/var/lib/smallbrain/smallbrain.sock";
 
 /// Requests of a port task without meters: none.
 const QUEUE: usize = 1;
+
+/// The language of what is printed around values. What a port or a meter says stays as it is.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lang {
+    /// Chinese.
+    Zh,
+    /// English.
+    En,
+}
+
+impl Lang {
+    /// One of the two.
+    #[must_use]
+    pub fn say<'a>(self, chinese: &'a str, english: &'a str) -> &'a str {
+        match self {
+            Self::Zh => chinese,
+            Self::En => english,
+        }
+    }
+}
 
 /// Why a bus cannot be asked, or what came of it.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +78,18 @@ pub enum BusError {
         /** Of the port. */
         name: String,
     },
+    /// `--echo` for a port that has its own.
+    #[error("--echo is for a path like /dev/ttyUSB0; port {0} has it in the configuration: echo = true")]
+    Echo(String),
+    /// A Modbus unit that is no number.
+    #[error("unit {0:?}: slaves have addresses 1 to 247")]
+    Unit(String),
     /// The service says no.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
+    /// A question was sent that writes, and nobody says that it was obeyed.
+    #[error("{}", .0.message())]
+    Unconfirmed(Box<Status>),
     /// The output.
     #[error("output: {0}")]
     Output(#[from] io::Error),
@@ -72,10 +102,47 @@ impl From<Status> for BusError {
 }
 
 impl BusError {
+    /// Told behind the name of the verb on stderr; gives the exit code.
+    #[must_use]
+    pub fn tell(&self, verb: &str, lang: Lang) -> ExitCode {
+        // Nobody left to tell.
+        let _ = writeln!(io::stderr(), "smallbrain {verb}: {}", self.text(lang));
+        ExitCode::from(self.exit_code())
+    }
+
+    /// In Chinese what kind of thing happened, and what exactly behind it in English.
+    #[must_use]
+    pub fn text(&self, lang: Lang) -> String {
+        match lang {
+            Lang::Zh => format!("{}: {self}", self.in_chinese()),
+            Lang::En => self.to_string(),
+        }
+    }
+
+    fn in_chinese(&self) -> &'static str {
+        match self {
+            Self::NoDaemon { .. } => "连不上服务",
+            Self::Taken { .. } => "服务正在使用这个串口",
+            Self::Echo(_) | Self::Unit(_) => "参数不对",
+            Self::Unconfirmed(_) => "没有得到确认, 不知道是否已写入, 先读一次再决定",
+            Self::Output(_) => "输出出错",
+            Self::Refused(status) => match status.code() {
+                Code::DeadlineExceeded => "没有应答",
+                Code::InvalidArgument => "参数不对",
+                Code::NotFound => "没有这个名称",
+                Code::FailedPrecondition => "被拒绝",
+                Code::DataLoss => "应答无法使用",
+                Code::ResourceExhausted => "有人正在搜索",
+                _ => "串口或服务不可用",
+            },
+        }
+    }
+
     /// 2 for what cannot be meant, 0 for a reader that has enough, 1 for the rest.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Echo(_) | Self::Unit(_) => 2,
             Self::Refused(status) if status.code() == Code::InvalidArgument => 2,
             // `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -161,13 +228,18 @@ pub async fn connect(socket: &Path) -> Result<BusServiceClient<Channel>, PullErr
 }
 
 impl Bus {
-    /// The way to `port`: what has a slash is a path, anything else a name.
+    /// The way to `port`: what has a slash is a path, anything else a name. With `echo`, the adapter of a path hears
+    /// itself.
     ///
     /// # Errors
     /// [`BusError`].
-    pub async fn open(port: &str, socket: &Path) -> Result<Self, BusError> {
+    pub async fn open(port: &str, echo: bool, socket: &Path) -> Result<Self, BusError> {
+        let named = !port.contains('/');
+        if named && echo {
+            return Err(BusError::Echo(port.to_owned()));
+        }
         let client = connect(socket).await;
-        if !port.contains('/') {
+        if named {
             let socket = socket.to_owned();
             let hint = " A path like /dev/ttyUSB0 is opened without it";
             let no_daemon = |cause| BusError::NoDaemon { what: port.to_owned(), socket, cause, hint };
@@ -182,7 +254,7 @@ impl Bus {
                 return Err(BusError::Taken { path: port.to_owned(), name: taken.name });
             }
         }
-        Ok(Self::Own(Own::start(port)))
+        Ok(Self::Own(Own::start(port, echo)))
     }
 
     /// Reads.
@@ -211,12 +283,12 @@ impl Bus {
 
 impl Own {
     /// The same task as the daemon's, without meters.
-    fn start(path: &str) -> Self {
+    fn start(path: &str, echo: bool) -> Self {
         let settings = Arc::new(PortSettings {
             name: path.to_owned(),
             path: path.to_owned(),
             line: Protocol::Modbus.line(),
-            echo: false,
+            echo,
             set_clocks: false,
             zone_ms: 0,
             meters: Vec::new(),
@@ -237,11 +309,11 @@ impl Own {
 
 /// A value with its unit, or why there is none.
 #[must_use]
-pub fn shown(value: &wire::Value) -> String {
+pub fn shown(value: &wire::Value, lang: Lang) -> String {
     match &value.value {
         Some(text) if value.unit.is_empty() => text.clone(),
         Some(text) => format!("{text} {}", value.unit),
-        None => format!("- ({})", value.why),
+        None => format!("{} ({})", lang.say("无值", "no value"), value.why),
     }
 }
 
@@ -272,7 +344,8 @@ mod tests {
     async fn line(meters: Vec<SimulatedMeter>) -> (SimulatedBus, Bus, String) {
         let simulated = SimulatedBus::start(meters, false, None).expect("a pty");
         let path = simulated.path().display().to_string();
-        let bus = Bus::open(&path, Path::new("/nonexistent/socket")).await.expect("a path needs no daemon");
+        let bus =
+            Bus::open(&path, false, Path::new("/nonexistent/socket")).await.expect("a path needs no daemon");
         (simulated, bus, path)
     }
 

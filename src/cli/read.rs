@@ -2,19 +2,28 @@
 //!
 //! It only reads: there is no argument that makes a question which changes anything.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::bus::{Bus, BusError, LineArgs, SOCKET, as_json, shown};
+use super::bus::{Bus, BusError, Lang, LineArgs, SOCKET, as_json, shown};
 use crate::wire::bus as wire;
 use wire::direct::Protocol;
 use wire::read_request::What;
 
+/// The port comes first: an option with two values would take it for one of them.
+const USAGE: &str = "\
+smallbrain read [OPTIONS] <PORT> <DEVICE> [METRIC]
+       smallbrain read [OPTIONS] <PORT> --dlt645 <ADDRESS> <DI>
+       smallbrain read [OPTIONS] <PORT> --cjt188 <[TYPE:]ADDRESS> [DI]
+       smallbrain read [OPTIONS] <PORT> --modbus <UNIT> <REGISTER>
+       smallbrain read [OPTIONS] <PORT> --mbus <ADDRESS>";
+
 /// Arguments of `read`.
 #[derive(clap::Args, Debug, Clone)]
+#[command(override_usage = USAGE)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["device", "dlt645", "cjt188", "modbus", "mbus"])))]
 pub struct Args {
     /// A port of the running daemon by its name, or a path like /dev/ttyUSB0
@@ -39,12 +48,18 @@ pub struct Args {
     /// How the line is set.
     #[command(flatten)]
     pub line: LineArgs,
+    /// The adapter of a path sends back what it is given
+    #[arg(long)]
+    pub echo: bool,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
     /// One JSON object instead of lines
     #[arg(long)]
     pub json: bool,
+    /// Language of what is printed
+    #[arg(long, value_enum, default_value_t = Lang::Zh)]
+    pub lang: Lang,
 }
 
 /// Shown below `read --help`.
@@ -66,17 +81,13 @@ printed as the meter says them. Exit code 1 when the meter does not answer or re
 pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     match read(args, out).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody left to tell.
-            let _ = writeln!(io::stderr(), "smallbrain read: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.tell("read", args.lang),
     }
 }
 
 async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
-    let request = request(args);
-    let mut bus = Bus::open(&args.port, &args.socket).await?;
+    let request = request(args)?;
+    let mut bus = Bus::open(&args.port, args.echo, &args.socket).await?;
     let answer = bus.read(request).await?;
     if args.json {
         let values: Vec<_> = answer.values.iter().map(as_json).collect();
@@ -85,17 +96,19 @@ async fn read(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
         return Ok(out.flush()?);
     }
     for value in &answer.values {
-        writeln!(out, "{}  {}", value.name, shown(value))?;
+        writeln!(out, "{}  {}", value.name, shown(value, args.lang))?;
     }
     if !answer.clock.is_empty() {
-        writeln!(out, "clock  {}", answer.clock)?;
+        writeln!(out, "{}  {}", args.lang.say("表内时钟", "clock"), answer.clock)?;
     }
     Ok(out.flush()?)
 }
 
 /// What the arguments ask for. Texts go to the service as they are: one place says what is wrong with them.
-#[must_use]
-pub fn request(args: &Args) -> wire::ReadRequest {
+///
+/// # Errors
+/// [`BusError::Unit`].
+pub fn request(args: &Args) -> Result<wire::ReadRequest, BusError> {
     let pair = |texts: &[String]| {
         let text = |at: usize| texts.get(at).cloned().unwrap_or_default();
         (text(0), text(1))
@@ -110,10 +123,13 @@ pub fn request(args: &Args) -> wire::ReadRequest {
         .as_deref()
         .map(pair)
         .map(|(address, identifier)| Protocol::Cjt188(wire::Cjt188 { address, identifier }));
-    let modbus = args.modbus.as_deref().map(pair).map(|(unit, register)| {
-        // What is no number is no unit either, and 0 says so.
-        Protocol::Modbus(wire::Modbus { unit: unit.parse().unwrap_or(0), register })
-    });
+    let modbus = match args.modbus.as_deref().map(pair) {
+        Some((unit, register)) => {
+            let unit = unit.parse().map_err(|_| BusError::Unit(unit))?;
+            Some(Protocol::Modbus(wire::Modbus { unit, register }))
+        }
+        None => None,
+    };
     let mbus = args.mbus.clone().map(|address| Protocol::Mbus(wire::Mbus { address }));
     let what = match &args.device {
         Some(device) => {
@@ -126,7 +142,7 @@ pub fn request(args: &Args) -> wire::ReadRequest {
             timeout_ms: args.line.timeout.unwrap_or_default(),
         }),
     };
-    wire::ReadRequest { port: args.port.clone(), what: Some(what) }
+    Ok(wire::ReadRequest { port: args.port.clone(), what: Some(what) })
 }
 
 #[cfg(test)]
@@ -151,7 +167,7 @@ mod tests {
     fn target(words: &[&str]) -> Option<Target> {
         let words = ["read", "/dev/null"].iter().chain(words);
         let cli = Cli::try_parse_from(words).ok()?;
-        match request(&cli.args).what? {
+        match request(&cli.args).ok()?.what? {
             What::Direct(direct) => Target::of(&direct, &[]).ok(),
             What::Configured(_) => None,
         }
@@ -218,6 +234,21 @@ mod tests {
         }
     }
 
+    /// What stands in the usage and in the examples can be typed.
+    #[test]
+    fn what_the_help_shows_is_understood() {
+        let lines = USAGE.lines().chain(HELP.lines()).map(str::trim);
+        let shown: Vec<&str> = lines.filter(|line| line.starts_with("smallbrain read")).collect();
+        assert_eq!(shown.len(), 10);
+        for line in shown {
+            let line =
+                line.replace("[OPTIONS] ", "").replace("[TYPE:]", "heat:").replace(['<', '>', '[', ']'], "");
+            let cli = Cli::try_parse_from(line.split_whitespace().skip(1));
+            let port = cli.map(|cli| cli.args.port).unwrap_or_default();
+            assert!(["PORT", "bus-1", "/dev/ttyUSB0"].contains(&port.as_str()), "{line}: {port:?}");
+        }
+    }
+
     #[test]
     fn what_no_meter_can_answer_is_refused() {
         for words in [
@@ -228,6 +259,8 @@ mod tests {
             &["--cjt188", "steam:1"],
             &["--modbus", "0", "holding:0"],
             &["--modbus", "248", "holding:0"],
+            &["--modbus", "300", "holding:0"],
+            &["--modbus", "pump", "holding:0"],
             &["--modbus", "7", "holding:65536"],
             &["--modbus", "7", "holding:65535:u32"],
             &["--modbus", "7", "holding:0:bit"],

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use super::bus::{Bus, BusError, SOCKET, as_json, milliseconds, shown};
+use super::bus::{Bus, BusError, Lang, SOCKET, as_json, milliseconds, shown};
 use crate::wire::bus as wire;
 use wire::scan_response::News;
 
@@ -31,15 +31,18 @@ pub struct Args {
     /// How long a meter may take to answer, as 200ms or 1s [default: as the protocol has it]
     #[arg(long, value_parser = milliseconds)]
     pub timeout: Option<u32>,
+    /// The adapter of a path sends back what it is given
+    #[arg(long)]
+    pub echo: bool,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
     /// One JSON object a line: a meter each, then the summary
     #[arg(long)]
     pub json: bool,
-    /// zh or en
-    #[arg(long, default_value = "zh", value_parser = ["zh", "en"])]
-    pub lang: String,
+    /// Language of what is printed
+    #[arg(long, value_enum, default_value_t = Lang::Zh)]
+    pub lang: Lang,
 }
 
 /// Shown below `scan --help`.
@@ -48,13 +51,13 @@ Examples:
   smallbrain scan bus-1
       all protocols on a port of the running daemon, which reads its meters on in between
   smallbrain scan /dev/ttyUSB0 --protocol modbus --baud 9600,19200 --parity none,even --units 1-32
-      a port that nobody else has open
+      a port that nobody else has open; --echo if its adapter sends back what it is given
 
 How it searches: electricity meters (dlt645) are asked for their address all at once, and by shortened addresses, two
 digits at a time, where they answer at once; water, gas and heat meters (cjt188) are asked for their address, which tells
 one meter only; modbus units are asked for register 0 one by one; mbus addresses are reset one by one, then searched by
-identification number. It only reads. All protocols together take about five minutes; a line is printed as soon as a meter
-is found, and Ctrl-C ends it. Exit code 0 when something was found, 1 when nothing was.";
+identification number. It only reads. All protocols together take five to seven minutes; a line is printed as soon as a
+meter is found, and Ctrl-C ends it. Exit code 0 when something was found, 1 when nothing was.";
 
 fn units(text: &str) -> Result<(u32, u32), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -70,17 +73,13 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     match scan(args, out).await {
         Ok(0) => ExitCode::from(1),
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody left to tell.
-            let _ = writeln!(io::stderr(), "smallbrain scan: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.tell("scan", args.lang),
     }
 }
 
 /// How many meters were found.
 async fn scan(args: &Args, out: &mut dyn Write) -> Result<u32, BusError> {
-    let mut bus = Bus::open(&args.port, &args.socket).await?;
+    let mut bus = Bus::open(&args.port, args.echo, &args.socket).await?;
     let mut news = bus.scan(request(args)).await?;
     let (mut view, mut summary) = (View::new(args), None);
     let interrupt = tokio::signal::ctrl_c();
@@ -117,7 +116,7 @@ fn request(args: &Args) -> wire::ScanRequest {
 /// What is printed.
 struct View {
     json: bool,
-    zh: bool,
+    lang: Lang,
     /// Whether somebody watches the progress.
     watched: bool,
     found: u32,
@@ -125,18 +124,15 @@ struct View {
 
 impl View {
     fn new(args: &Args) -> Self {
-        Self { json: args.json, zh: args.lang == "zh", watched: io::stderr().is_terminal(), found: 0 }
-    }
-
-    fn say(&self, chinese: &'static str, english: &'static str) -> &'static str {
-        if self.zh { chinese } else { english }
+        Self { json: args.json, lang: args.lang, watched: io::stderr().is_terminal(), found: 0 }
     }
 
     fn progress(&self, progress: &wire::Progress) {
         if self.watched {
             let wire::Progress { protocol, line, asked, left } = progress;
             let line = line.as_ref().map(line_text).unwrap_or_default();
-            let (searching, found) = (self.say("正在搜索", "searching"), self.say("已找到", "found"));
+            let (searching, found) =
+                (self.lang.say("正在搜索", "searching"), self.lang.say("已找到", "found"));
             // A terminal that is gone misses nothing.
             let _ = write!(
                 io::stderr(),
@@ -167,13 +163,13 @@ impl View {
                 write!(out, "  {}: {}", fact.name, fact.text)?;
             }
             for value in found.values.iter().filter(|value| value.value.is_some()) {
-                write!(out, "  {} {}", value.name, shown(value))?;
+                write!(out, "  {} {}", value.name, shown(value, self.lang))?;
             }
             writeln!(out)?;
             if found.device.is_empty() {
                 found.toml.lines().try_for_each(|line| writeln!(out, "    {line}"))?;
             } else {
-                writeln!(out, "    {} {}", self.say("已配置为", "configured as"), found.device)?;
+                writeln!(out, "    {} {}", self.lang.say("已配置为", "configured as"), found.device)?;
             }
         }
         out.flush()
@@ -188,12 +184,18 @@ impl View {
             return out.flush();
         }
         if summary.is_none() {
-            writeln!(out, "{}", self.say("搜索被中断", "the search was stopped"))?;
+            writeln!(out, "{}", self.lang.say("搜索被中断", "the search was stopped"))?;
         }
-        writeln!(out, "{}: {}", self.say("找到设备", "found"), self.found)?;
+        writeln!(out, "{}: {}", self.lang.say("找到设备", "found"), self.found)?;
         notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
-        if self.found == 0 {
-            let hint = self.say(
+        if self.found == 0 && !notes.is_empty() {
+            let hint = self.lang.say(
+                "线上收到了数据, 但没有认出表: 请先按上面的说明做",
+                "something came over the line, but no meter could be told by it: first do as it says above",
+            );
+            writeln!(out, "{hint}")?;
+        } else if self.found == 0 {
+            let hint = self.lang.say(
                 "请检查: A/B 线是否接反; 表地址、波特率和校验位 (--baud, --parity); 表是否上电; \
                  120 Ω 终端电阻; 距离和接头",
                 "check: are A and B swapped; baud rate and parity (--baud, --parity); the address range (--units); \

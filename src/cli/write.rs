@@ -4,7 +4,9 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::bus::{BusError, SOCKET, connect};
+use tonic::{Code, Status};
+
+use super::bus::{BusError, Lang, SOCKET, connect};
 use crate::wire::bus as wire;
 
 /// Arguments of `write`.
@@ -23,6 +25,9 @@ pub struct Args {
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
+    /// Language of what is printed
+    #[arg(long, value_enum, default_value_t = Lang::Zh)]
+    pub lang: Lang,
 }
 
 /// Shown below `write --help`.
@@ -39,20 +44,18 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     let done = match confirmed(args) {
         Ok(true) => write(args, out).await,
         Ok(false) => {
+            let told = args
+                .lang
+                .say("没有写入; 加 --yes 就不再询问", "nothing was written; --yes writes without asking");
             // Nobody left to tell.
-            let _ =
-                writeln!(io::stderr(), "smallbrain write: nothing was written; --yes writes without asking");
+            let _ = writeln!(io::stderr(), "smallbrain write: {told}");
             return ExitCode::from(1);
         }
         Err(error) => Err(error.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody left to tell.
-            let _ = writeln!(io::stderr(), "smallbrain write: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.tell("write", args.lang),
     }
 }
 
@@ -65,18 +68,51 @@ fn confirmed(args: &Args) -> io::Result<bool> {
     if !input.is_terminal() {
         return Ok(false);
     }
-    write!(io::stderr(), "write {} to {} of {}? [y/N] ", args.value, args.metric, args.device)?;
+    let Args { device, metric, value, .. } = args;
+    match args.lang {
+        Lang::Zh => write!(io::stderr(), "把 {device} 的 {metric} 写成 {value}? [y/N] ")?,
+        Lang::En => write!(io::stderr(), "write {value} to {metric} of {device}? [y/N] ")?,
+    }
     let mut answer = String::new();
     input.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 async fn write(args: &Args, out: &mut dyn Write) -> Result<(), BusError> {
-    let Args { device, metric, value, socket, .. } = args.clone();
+    let Args { device, metric, value, socket, lang, .. } = args.clone();
     let what = format!("{device} {metric}");
     let client = connect(&socket).await;
     let mut client = client.map_err(|cause| BusError::NoDaemon { what, socket, cause, hint: "" })?;
-    let answer = client.write(wire::WriteRequest { device, metric, value }).await?.into_inner();
-    writeln!(out, "{} {}: {}", args.device, args.metric, answer.told)?;
+    let answer = client.write(wire::WriteRequest { device, metric, value }).await;
+    let told = answer.map_err(unconfirmed)?.into_inner().told;
+    writeln!(out, "{} {}: {}", args.device, args.metric, lang.say("已写入, 表已确认", &told))?;
     Ok(out.flush()?)
+}
+
+/// A meter that did not answer as it should may have obeyed.
+fn unconfirmed(status: Status) -> BusError {
+    match status.code() {
+        Code::DeadlineExceeded | Code::DataLoss => BusError::Unconfirmed(Box::new(status)),
+        _ => status.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_a_write_that_nobody_confirms() {
+        for (code, exit, chinese) in [
+            (Code::DeadlineExceeded, 1, "不知道是否已写入, 先读一次再决定"),
+            (Code::DataLoss, 1, "不知道是否已写入, 先读一次再决定"),
+            (Code::FailedPrecondition, 1, "被拒绝"),
+            (Code::InvalidArgument, 2, "参数不对"),
+        ] {
+            let error = unconfirmed(Status::new(code, "the meter said so"));
+            assert_eq!((error.exit_code(), error.text(Lang::En).as_str()), (exit, "the meter said so"));
+            let told = error.text(Lang::Zh);
+            assert!(told.contains(chinese) && told.ends_with(": the meter said so"), "{told}");
+        }
+    }
 }

@@ -287,7 +287,9 @@ impl BusService for Buses {
         };
         let port = &bus.settings.name;
         tracing::info!(uid, port, device, metric, value = shown, "somebody asks to write a point");
-        let question = value.ok_or(WriteError::Kind).and_then(|value| write::question(meter, point, &value));
+        let question = write::writable(meter, point)
+            .and(value.as_ref().ok_or(WriteError::Kind))
+            .and_then(|value| write::question(meter, point, value));
         let told = match question {
             Ok(question) => match bus.desk.ask(Exchange::single(question)).await {
                 Ok(Content::Answer(Answer::Written)) => Ok("the meter confirms it".to_owned()),

@@ -27,6 +27,9 @@ pub enum TargetError {
     /// An address or an identifier.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A unit beyond a byte.
+    #[error("unit {0}: slaves have addresses 1 to 247")]
+    Unit(u32),
     /// A unit or an address of registers.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -131,7 +134,7 @@ fn asked(protocol: &direct::Protocol) -> Result<Asking, TargetError> {
             (Address::Cjt188(meter), Want::Cjt188(identifier), None)
         }
         direct::Protocol::Modbus(asked) => {
-            let unit = u8::try_from(asked.unit).unwrap_or(u8::MAX);
+            let unit = u8::try_from(asked.unit).map_err(|_| TargetError::Unit(asked.unit))?;
             let (table, start, kind) = register(&asked.register)?;
             let request = modbus::Request::new(unit, table, start, kind.width())?;
             (Address::Modbus(unit), Want::Modbus(request), Some((kind, asked.register.clone())))

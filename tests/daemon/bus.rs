@@ -33,9 +33,14 @@ impl Roof {
             water.into(),
             MbusMeter::new(5, 12_345_678, 4).fixed().into(),
         ];
+        Self::of(meters, false)
+    }
+
+    /// With `echo`, the adapter hears itself.
+    fn of(meters: impl IntoIterator<Item = SimulatedMeter>, echo: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let bus = runtime.block_on(async { SimulatedBus::start(meters, false, None) }).expect("a pty");
+        let bus = runtime.block_on(async { SimulatedBus::start(meters, echo, None) }).expect("a pty");
         let path = bus.path().display().to_string();
         Self { bus: Some(bus), runtime, path }
     }
@@ -164,9 +169,12 @@ fn without_a_daemon_a_path_is_scanned_and_read() {
         );
     }
     for (args, code, text) in [
-        (&["--modbus", "9", "holding:0", "--timeout", "100ms"][..], 1, "no answer"),
+        (&["--modbus", "9", "holding:0", "--timeout", "100ms"][..], 1, "read: 没有应答: no answer"),
+        (&["--modbus", "9", "holding:0", "--timeout", "100ms", "--lang", "en"], 1, "read: no answer"),
         (&["--modbus", "7", "holding:9"], 1, "manuals that count from 1 or 40001"),
         (&["--modbus", "7", "holding:0:u99"], 2, "unknown type"),
+        (&["--modbus", "300", "holding:0"], 2, "unit 300: slaves have addresses 1 to 247"),
+        (&["--modbus", "pump", "holding:0"], 2, "unit \"pump\": slaves"),
         (&["--dlt645", "12x", "00010000"], 2, "up to 12 digits"),
     ] {
         let said = ask(None, &[&["read", &roof.path], args].concat());
@@ -174,6 +182,36 @@ fn without_a_daemon_a_path_is_scanned_and_read() {
         assert!(said.err.contains(text), "{}", said.err);
     }
     assert_eq!(roof.writes_seen(), 0);
+}
+
+#[test]
+fn a_line_that_works_is_not_blamed_when_no_meter_is_told() {
+    let crowd = [1, 2].map(|address| Cjt188Meter::new(0x10, address, 2).into());
+    let roof = Roof::of(crowd, false);
+    let scan = ["scan", &roof.path, "--protocol", "cjt188", "--timeout", "300ms", "--lang", "en"];
+    let said = ask(None, &scan);
+    assert_eq!(said.code(), Some(1), "{said:?}");
+    for text in ["found: 0", "smallbrain read PORT --cjt188 ADDRESS", "first do as it says above"] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+    assert!(!said.out.contains("are A and B swapped"), "{}", said.out);
+}
+
+#[test]
+fn an_adapter_that_hears_itself_is_told_and_borne_with() {
+    let roof = Roof::of([SimulatedSlave::new(7, 3).into()], true);
+    let scan = ["scan", &roof.path, "--protocol", "modbus", "--units", "5-8", "--json"];
+    let notes = |args: &[&str]| {
+        let summary = ask(None, args).json().pop().expect("a summary");
+        assert_eq!(summary["found"], 1, "{summary}");
+        summary["notes"].to_string()
+    };
+    assert!(notes(&scan).contains("the adapter hears itself; search again with --echo"));
+    assert_eq!(notes(&[&scan[..], &["--echo"]].concat()), "[]");
+    // Nobody has this unit: its own question is no damaged answer.
+    let nobody = ["read", &roof.path, "--modbus", "8", "holding:0", "--timeout", "100ms", "--echo"];
+    let said = ask(None, &nobody);
+    assert!(said.err.contains("no answer"), "{said:?}");
 }
 
 #[test]
@@ -188,6 +226,11 @@ fn a_port_that_is_not_to_be_had_is_told_with_what_to_do() {
     let name = ask(None, &["scan", "bus-1"]);
     assert_eq!(name.code(), Some(1), "{name:?}");
     assert!(name.err.contains("is it running") && name.err.contains("/dev/ttyUSB0"), "{}", name.err);
+    for verb in [&["scan"][..], &["read", "--mbus", "5"]] {
+        let named = ask(None, &[verb, &["bus-1", "--echo"]].concat());
+        assert_eq!(named.code(), Some(2), "{named:?}");
+        assert!(named.err.contains("port bus-1 has it in the configuration: echo = true"), "{}", named.err);
+    }
     let nothing = ask(None, &["read", "bus-1"]);
     assert_eq!(nothing.code(), Some(2), "{nothing:?}");
 }
@@ -206,6 +249,12 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
     assert_eq!((&all[0], all[1].1.as_str(), all[2].1.as_str()), (&voltage, "50.0", "-"));
     let tap = values(&read(&["tap-1"]));
     assert_eq!((tap[1].0.as_str(), tap[1].1.as_str()), ("tap_open", "true"));
+    for (lang, none, clock) in [("zh", "missing  无值 (", "表内时钟"), ("en", "missing  no value (", "clock")]
+    {
+        let text = |device: &str| ask(Some(&gateway), &["read", "roof", device, "--lang", lang]).out;
+        assert!(text("plant-1").contains(none), "{}", text("plant-1"));
+        assert!(text("tap-1").contains(&format!("\n{clock}  20")), "{}", text("tap-1"));
+    }
     // A stranger on the same line.
     assert!(values(&read(&["--mbus", "5"])).iter().any(|(name, ..)| name == "volume"));
 
@@ -218,10 +267,13 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
         (&["write", "plant-1", "mains", "231", "--yes"], 1, "read-only"),
         (&["write", "plant-1", "target", "61", "--yes"], 1, "outside of what may be written, 5 to 60"),
         (&["write", "plant-1", "target", "warm", "--yes"], 2, "numbers for registers"),
-        (&["write", "mains-1", "used", "0", "--yes"], 1, "read-only"),
+        (&["write", "plant-1", "mains", "warm", "--yes"], 1, "read-only"),
+        (&["write", "mains-1", "used", "0", "--yes"], 1, "DL/T 645 meters are never written from here"),
+        (&["write", "mains-1", "used", "closed", "--yes"], 1, "DL/T 645 meters are never written from here"),
         (&["write", "door-1", "door_open", "true", "--yes"], 1, "no device on a serial port"),
         // Nobody at a terminal, and nobody said yes.
-        (&["write", "tap-1", "tap_open", "closed"], 1, "nothing was written"),
+        (&["write", "tap-1", "tap_open", "closed"], 1, "没有写入"),
+        (&["write", "tap-1", "tap_open", "closed", "--lang", "en"], 1, "nothing was written"),
     ] {
         let said = ask(Some(&gateway), args);
         assert_eq!(said.code(), Some(code), "{args:?} {said:?}");
@@ -242,15 +294,15 @@ fn the_daemon_reads_on_while_somebody_scans_reads_and_writes() {
     assert!(requests(&gateway, "plant-1") > before + 2, "polling goes on");
 
     let closed = ask(Some(&gateway), &["write", "tap-1", "tap_open", "closed", "--yes"]);
-    assert_eq!((closed.code(), closed.out.as_str()), (Some(0), "tap-1 tap_open: the meter confirms it\n"));
+    assert_eq!((closed.code(), closed.out.as_str()), (Some(0), "tap-1 tap_open: 已写入, 表已确认\n"));
     assert_eq!(values(&read(&["tap-1", "tap_open"]))[0].1, "false");
     assert_eq!(roof.writes_seen(), 1);
-    let asked = gateway.log.wait("somebody asks to write a point", 5);
+    let asked = gateway.log.wait("somebody asks to write a point", 7);
     let own = format!("uid=\"{}\"", rustix::process::getuid().as_raw());
     for part in [own.as_str(), "device=\"tap-1\"", "metric=\"tap_open\"", "value=\"false\""] {
         assert!(asked.contains(part), "{asked}");
     }
-    assert!(gateway.log.wait("the write has ended", 5).contains("the meter confirms it"));
-    assert_eq!(gateway.metric("smallbrain_serial_writes_total{port=\"roof\"}"), 5);
+    assert!(gateway.log.wait("the write has ended", 7).contains("the meter confirms it"));
+    assert_eq!(gateway.metric("smallbrain_serial_writes_total{port=\"roof\"}"), 7);
     assert_eq!(gateway.stop(Signal::TERM), Some(0));
 }

@@ -88,6 +88,23 @@ impl Refusal {
         self.is_incomplete()
     }
 
+    /// What to do about it. The status tells of battery and valve, and not why the meter refuses.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let Some(status) = self.status else {
+            return "the protocol cannot ask for the rest: read another identifier".to_owned();
+        };
+        let told = match (status.battery_low(), status.valve_abnormal()) {
+            (Some(true), _) => ", only that its battery is low",
+            (_, Some(true)) => ", only that its valve does not go where it should",
+            _ => "",
+        };
+        format!(
+            "the meter does not say why{told}; try another identifier, or in its template another identifier_order or \
+             meter_type"
+        )
+    }
+
     /// The bits by name.
     pub fn bits(&self) -> impl Iterator<Item = &'static str> {
         [

@@ -273,8 +273,26 @@ fn an_answer_has_everything_of_its_question() {
 #[test]
 fn a_refusal_says_why() {
     let request = read(0x10, "12");
-    for (control, data, code, bits, lasting, text) in [
-        (0xC1, &[1, 0x00, 0x00][..], 0x00, vec![], false, "refused with status 0000"),
+    for (control, data, code, bits, lasting, text, advice) in [
+        (0xC1, &[1, 0x00, 0x00][..], 0x00, vec![], false, "refused with status 0000", "say why; try"),
+        (
+            0xC1,
+            &[1, 0x04, 0x00],
+            0x04,
+            vec!["battery_low"],
+            false,
+            "refused with status 0400",
+            "battery is low",
+        ),
+        (
+            0xC1,
+            &[1, 0x03, 0x00],
+            0x03,
+            vec!["valve_abnormal"],
+            false,
+            "refused with status 0300",
+            "its valve does not",
+        ),
         (
             0xC1,
             &[1, 0x27, 0x01],
@@ -282,14 +300,24 @@ fn a_refusal_says_why() {
             vec!["valve_abnormal", "battery_low"],
             false,
             "refused with status 2701",
+            "battery is low",
         ),
-        (0xC1, &[1, 0xFF, 0xFF], 0xFF, vec![], false, "refused with status ffff"),
-        (0xA1, &[0x90, 0x1F, 1, 7], 0, vec!["more_data"], true, "answer has more data than one frame"),
+        (0xC1, &[1, 0xFF, 0xFF], 0xFF, vec![], false, "refused with status ffff", "say why; try"),
+        (
+            0xA1,
+            &[0x90, 0x1F, 1, 7],
+            0,
+            vec!["more_data"],
+            true,
+            "answer has more data than one frame",
+            "cannot ask for the rest",
+        ),
     ] {
         let bytes = framed(0, 0x10, "00000000000012", control, data);
         let refusal = request.answer(&frame(&bytes)).and_then(Result::err).expect("a refusal");
         assert_eq!((refusal.code, refusal.is_lasting()), (code, lasting));
         assert_eq!((refusal.bits().collect::<Vec<_>>(), refusal.to_string()), (bits, text.to_owned()));
+        assert!(refusal.advice().contains(advice), "{text}: {}", refusal.advice());
     }
     for (whose, control, data) in [
         ("00000000000012", 0xC1, &[2, 0, 0][..]),

@@ -118,7 +118,7 @@ impl From<dlt645::Refusal> for Refusal {
 
 impl From<cjt188::Refusal> for Refusal {
     fn from(refusal: cjt188::Refusal) -> Self {
-        Self::of(refusal.code, refusal.is_lasting(), &refusal)
+        Self::of(refusal.code, refusal.is_lasting(), &format!("{refusal}: {}", refusal.advice()))
     }
 }
 

@@ -76,10 +76,12 @@ pub struct Scan {
     /// The next one is the last.
     probes: Vec<Probe>,
     asking: Option<Probe>,
-    /// Of this search: questions, answers that came damaged, meters found.
+    /// Of this search: questions, answers that came damaged, and how many of these were as long as their question.
     asked: usize,
     damaged: usize,
-    found: usize,
+    echoed: usize,
+    /// Bytes of the last question.
+    sent: usize,
     /// Counts the questions of CJ/T 188.
     ser: u8,
     seen: HashSet<(Protocol, String)>,
@@ -98,7 +100,8 @@ impl Scan {
             asking: None,
             asked: 0,
             damaged: 0,
-            found: 0,
+            echoed: 0,
+            sent: 0,
             ser: 0,
             seen: HashSet::new(),
             notes: Vec::new(),
@@ -136,6 +139,7 @@ impl Scan {
             self.asked += 1;
             self.ser = self.ser.wrapping_add(1);
             let exchange = probe.exchange(search, self.ser);
+            self.sent = exchange.question().asked.encode().len();
             self.asking = Some(probe);
             return Some(exchange);
         }
@@ -157,7 +161,10 @@ impl Scan {
             Err(Failed::Damaged(bytes)) => Heard::Damaged(bytes),
             Ok(_) | Err(Failed::Timeout | Failed::Unusable(_)) => Heard::Nothing,
         };
-        self.damaged += usize::from(matches!(heard, Heard::Damaged(COLLISION_BYTES..)));
+        if let Heard::Damaged(bytes @ COLLISION_BYTES..) = heard {
+            self.damaged += 1;
+            self.echoed += usize::from(bytes == self.sent);
+        }
         let found = match &probe {
             Probe::Address645 | Probe::Energy645 { .. } | Probe::Part645 { .. } => {
                 self.heard_dlt645(probe, heard)
@@ -170,9 +177,7 @@ impl Scan {
         };
         let found = found.map(|(address, facts, items)| Found { address, line, facts, items });
         let key = |found: &Found| (Protocol::of(&found.address), found.address.to_string());
-        let found = found.filter(|found| self.seen.insert(key(found)));
-        self.found += usize::from(found.is_some());
-        Ok(found)
+        Ok(found.filter(|found| self.seen.insert(key(found))))
     }
 
     /// How far it is; none when it is over.
@@ -191,23 +196,40 @@ impl Scan {
 
     /// Of the search that is on.
     fn begin(&mut self) {
-        (self.asked, self.damaged, self.found) = (0, 0, 0);
+        (self.asked, self.damaged, self.echoed) = (0, 0, 0);
         self.probes = self.searches.last().map(Probe::first).unwrap_or_default();
     }
 
     fn end(&mut self) {
         if let Some(Search { protocol, line, .. }) = self.searches.pop()
-            && self.damaged > 0
-            // Where answers collide they are damaged, until the meters are told apart.
-            && (self.found == 0 || protocol == Protocol::Modbus)
+            && let Some(why) = self.damage(protocol)
         {
-            self.notes.push(format!(
-                "{protocol} at {line}: damaged answers: {}; another baud rate or parity (try --baud and --parity), \
-                 two meters with one address, or a line without termination",
-                self.damaged
-            ));
+            self.notes.push(format!("{protocol} at {line}: damaged answers: {}; {why}", self.damaged));
         }
         self.begin();
+    }
+
+    /// Why answers of the search that is on came damaged; none when there is nothing to explain.
+    fn damage(&self, protocol: Protocol) -> Option<&'static str> {
+        let known = self.seen.iter().any(|(known, _)| *known == protocol);
+        match protocol {
+            _ if self.damaged == 0 => None,
+            _ if self.damaged == self.echoed => Some(
+                "they are the questions: the adapter hears itself; search again with --echo (echo = true at a port of the \
+                 configuration)",
+            ),
+            Protocol::Cjt188 => Some(
+                "several CJ/T 188 meters answer at once, and the protocol cannot tell them apart: ask each by the address \
+                 printed on it (smallbrain read PORT --cjt188 ADDRESS), or connect one at a time; where only one is \
+                 connected, another baud rate or parity",
+            ),
+            // Where answers collide they are damaged, until the meters are told apart.
+            Protocol::Dlt645 | Protocol::Mbus if known => None,
+            Protocol::Dlt645 | Protocol::Modbus | Protocol::Mbus => Some(
+                "another baud rate or parity (try --baud and --parity), two meters with one address, or a line without \
+                 termination",
+            ),
+        }
     }
 
     fn note(&mut self, text: &str) {
@@ -299,13 +321,7 @@ impl Scan {
                 facts.extend(any_ser.then(|| ("any_serial", "true".to_owned())));
                 Some((Address::Cjt188(meter), facts, items.map(|reading| reading.items).unwrap_or_default()))
             }
-            (_, Heard::Damaged(COLLISION_BYTES..)) => {
-                self.note(
-                    "several CJ/T 188 meters answer at once, and the protocol cannot tell them apart: ask each by the \
-                     address printed on it, or connect one at a time",
-                );
-                None
-            }
+            (_, Heard::Damaged(COLLISION_BYTES..)) => None,
             (Probe::Reading188 { kind, address, order, any_ser }, heard) if !address.is_wildcard() => {
                 if matches!(heard, Heard::Nothing) && !any_ser {
                     self.probes.push(Probe::Reading188 { kind, address, order, any_ser: true });

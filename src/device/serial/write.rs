@@ -1,8 +1,7 @@
 //! The one place where a question that changes something is made.
 //!
 //! Guarantees: only for a point that the configuration makes writable, only within its limits, only exactly what was asked
-//! for. DL/T 645 meters are told the time where the port says so, and nothing else: their writes need a programming key, and
-//! a trip cannot be taken back from here.
+//! for. DL/T 645 meters are told the time where the port says so, and nothing else; M-Bus meters are told nothing.
 
 use rust_decimal::Decimal;
 
@@ -19,8 +18,22 @@ pub const VALVE: &str = "valve_open";
 /// Why nothing is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
+    /// A DL/T 645 meter.
+    #[error(
+        "DL/T 645 meters are never written from here: it takes the meter's password and programming key, and a supply that \
+         was cut cannot be given back from here; use the vendor's tool"
+    )]
+    Dlt645,
+    /// An M-Bus meter.
+    #[error(
+        "M-Bus meters are never written from here: what a write does is each vendor's own, and may change what is billed; \
+         use the vendor's tool"
+    )]
+    Mbus,
     /// Read-only, as everything is by default.
-    #[error("the point is read-only; writable = true with min and max at its template makes it writable")]
+    #[error(
+        "the point is read-only; writable = true in its template makes it writable, for a register with min and max"
+    )]
     ReadOnly,
     /// Not of the point's kind.
     #[error(
@@ -45,12 +58,31 @@ pub enum WriteError {
     Place(&'static str),
 }
 
+/// Whether a point may be written at all.
+///
+/// # Errors
+/// [`WriteError`]: first what no configuration changes, then the configuration.
+pub fn writable<'a>(meter: &Meter, point: &'a Point) -> Result<&'a Writable, WriteError> {
+    match (&meter.address, &point.source) {
+        (Address::Dlt645(_), _) => Err(WriteError::Dlt645),
+        (Address::Mbus(_), _) => Err(WriteError::Mbus),
+        (_, Source::Modbus { table: Table::Discrete | Table::Input, .. }) => {
+            Err(WriteError::Place("an input"))
+        }
+        (_, Source::Cjt188 { item, .. }) if item != VALVE => Err(WriteError::Place("anything but a valve")),
+        (Address::Cjt188(own), _) if own.address.is_wildcard() => {
+            Err(WriteError::Place("the valve of any meter"))
+        }
+        _ => point.writable.as_ref().ok_or(WriteError::ReadOnly),
+    }
+}
+
 /// The question that writes `value`, as a reading of the point, and nothing else.
 ///
 /// # Errors
 /// [`WriteError`].
 pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question, WriteError> {
-    let writable = point.writable.as_ref().ok_or(WriteError::ReadOnly)?;
+    let writable = writable(meter, point)?;
     let asked = match (&meter.address, &point.source, value) {
         (Address::Modbus(unit), Source::Modbus { table: Table::Coil, address, .. }, Value::Flag(on)) => {
             modbus(*unit, *address, Written::Coil(*on))?
@@ -67,10 +99,7 @@ pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question,
             };
             modbus(*unit, *address, written)?
         }
-        (Address::Cjt188(own), Source::Cjt188 { item, .. }, Value::Flag(open)) if item == VALVE => {
-            if own.address.is_wildcard() {
-                return Err(WriteError::Place("the valve of any meter"));
-            }
+        (Address::Cjt188(own), Source::Cjt188 { .. }, Value::Flag(open)) => {
             Asked::Cjt188Valve(ValveCommand {
                 kind: own.kind,
                 address: own.address,
@@ -78,15 +107,6 @@ pub fn question(meter: &Meter, point: &Point, value: &Value) -> Result<Question,
                 ser: 0,
                 open: *open,
             })
-        }
-        (_, Source::Modbus { table: Table::Discrete | Table::Input, .. }, _) => {
-            return Err(WriteError::Place("an input"));
-        }
-        (Address::Dlt645(_) | Address::Mbus(_), ..) => {
-            return Err(WriteError::Place("a meter of this protocol"));
-        }
-        (_, Source::Cjt188 { item, .. }, _) if item != VALVE => {
-            return Err(WriteError::Place("anything but a valve"));
         }
         _ => return Err(WriteError::Kind),
     };
@@ -202,6 +222,8 @@ mod tests {
             |value| WriteError::Limits { value: decimal(value), min: decimal("5"), max: decimal("50") };
         let meters = [slave(), meter(water("00000805000001")), meter(water("AAAAAAAAAAAAAA"))];
         let electric = meter(Address::Dlt645("161".parse().expect("an address")));
+        let heat = meter(Address::Mbus("5".parse().expect("an address")));
+        let record = |writable| point(Source::Mbus { item: "energy".into() }, writable);
         for (meter, point, value, expected) in [
             (&meters[0], holding(true), number("21.5"), Ok("0306000700d7")),
             (&meters[0], holding(true), number("5"), Ok("030600070032")),
@@ -227,12 +249,16 @@ mod tests {
                 Value::Flag(false),
                 Err(WriteError::Place("the valve of any meter")),
             ),
+            // What can never be is told before what the configuration could change.
             (
-                &electric,
-                electricity(true),
-                Value::Flag(false),
-                Err(WriteError::Place("a meter of this protocol")),
+                &meters[0],
+                register(Table::Discrete, Bit, false),
+                Value::Flag(true),
+                Err(WriteError::Place("an input")),
             ),
+            (&electric, electricity(true), Value::Flag(false), Err(WriteError::Dlt645)),
+            (&electric, electricity(false), number("1"), Err(WriteError::Dlt645)),
+            (&heat, record(false), number("1"), Err(WriteError::Mbus)),
         ] {
             let sent = question(meter, &point, &value).map(|question| {
                 question.asked.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()

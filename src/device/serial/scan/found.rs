@@ -29,8 +29,13 @@ impl Found {
     /// `[[device]]` for the configuration, on the port of this name. The template is a proposal out of the shipped ones.
     #[must_use]
     pub fn toml(&self, port: &str) -> String {
-        let (kind, template) = self.model();
-        let mut lines = format!("[[device]]\nid = \"{kind}-{}\"\ntemplate = \"{template}\"\n", self.address);
+        let (kind, template, doubt) = self.model();
+        let mut lines = format!("[[device]]\nid = \"{kind}-{}\"\n", self.address);
+        if let Some(doubt) = doubt {
+            writeln!(lines, "# A guess: {doubt}. All templates: docs/devices.md, part 4.")
+                .expect("a string takes everything");
+        }
+        writeln!(lines, "template = \"{template}\"").expect("a string takes everything");
         match &self.address {
             Address::Modbus(unit) => write!(lines, "port = \"{port}\"\nunit = {unit}\n"),
             address => write!(lines, "port = \"{port}\"\naddress = \"{address}\"\n"),
@@ -56,19 +61,28 @@ impl Found {
         lines
     }
 
-    /// What it is called, and a template for it.
-    fn model(&self) -> (&'static str, &'static str) {
-        let phases = self.fact("edition");
+    /// What it is called, a template for it, and why that may be another one.
+    fn model(&self) -> (&'static str, &'static str, Option<&'static str>) {
         match &self.address {
-            Address::Modbus(_) => ("modbus", "modbus-climate"),
-            Address::Dlt645(_) if phases == Some("1997") => ("electricity", "dlt645-1997"),
-            Address::Dlt645(_) => ("electricity", "dlt645-single-phase"),
+            Address::Modbus(_) => {
+                ("modbus", "modbus-climate", Some("a Modbus slave does not say what it measures"))
+            }
+            Address::Dlt645(_) if self.fact("edition") == Some("1997") => {
+                ("electricity", "dlt645-1997", None)
+            }
+            Address::Dlt645(_) => {
+                let doubt = "the meter does not say whether it has one phase or three (dlt645-three-phase)";
+                ("electricity", "dlt645-single-phase", Some(doubt))
+            }
             Address::Cjt188(meter) => match meter.kind >> 4 {
-                2 => ("heat", "cjt188-heat"),
-                3 => ("gas", "cjt188-gas"),
-                _ => ("water", "cjt188-water"),
+                1 => ("water", "cjt188-water", None),
+                2 => ("heat", "cjt188-heat", None),
+                3 => ("gas", "cjt188-gas", None),
+                _ => ("water", "cjt188-water", Some("the meter's type has no template of its own")),
             },
-            Address::Mbus(_) => ("mbus", "mbus-heat"),
+            Address::Mbus(_) => {
+                ("mbus", "mbus-heat", Some("which records a meter has is its vendor's choice"))
+            }
         }
     }
 }
