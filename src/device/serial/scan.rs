@@ -6,7 +6,8 @@
 //!   still collide. What is found is asked for its energy, edition 2007 first, then 1997. Old meters are asked for the energy
 //!   by AA and by 999999999999.
 //! - CJ/T 188: "read address" (03) and then the reading, to type AA and address AA, in both orders of the identifier. There
-//!   are no shortened addresses: several meters at once are told, and have to be asked by the addresses printed on them.
+//!   are no shortened addresses: several meters at once are told, and have to be asked by the addresses printed on them. An
+//!   address counts when a meter answers at it.
 //! - Modbus: register 0 by FC 3 of every unit, with a short timeout; a refusal is a slave too. Then what it says of itself:
 //!   FC 43/14, and FC 17 where it has none.
 //! - M-Bus: a link reset to 1 to 250 and a telegram of who acknowledges; then selection by identification number with F for
@@ -303,6 +304,14 @@ impl Scan {
                 }
                 None
             }
+            // Answers that lie over each other may make a frame of an address that nobody has: it is asked alone.
+            (Probe::Reading188 { order, address, .. }, Heard::Answer(Answer::Cjt188(answer)))
+                if address.is_wildcard() && !answer.address.is_wildcard() =>
+            {
+                let cjt188::Answer { kind, address, .. } = answer;
+                self.probes.push(Probe::Reading188 { kind, address, order, any_ser: false });
+                None
+            }
             (Probe::Reading188 { order, any_ser, address, .. }, Heard::Answer(Answer::Cjt188(answer))) => {
                 let in_front = looks_unit_first(&answer.data);
                 let unit = if in_front { UnitPlace::InFront } else { UnitPlace::Behind };
@@ -322,11 +331,18 @@ impl Scan {
                 Some((Address::Cjt188(meter), facts, items.map(|reading| reading.items).unwrap_or_default()))
             }
             (_, Heard::Damaged(COLLISION_BYTES..)) => None,
-            (Probe::Reading188 { kind, address, order, any_ser }, heard) if !address.is_wildcard() => {
-                if matches!(heard, Heard::Nothing) && !any_ser {
-                    self.probes.push(Probe::Reading188 { kind, address, order, any_ser: true });
-                    return None;
-                }
+            (Probe::Reading188 { address, any_ser: true, .. }, Heard::Nothing) if !address.is_wildcard() => {
+                self.note(&format!(
+                    "a CJ/T 188 meter tells the address {address}, at which nobody answers: several meters at once, or a \
+                     slow one; ask it alone (smallbrain read PORT --cjt188 {address} --timeout 5s)"
+                ));
+                None
+            }
+            (Probe::Reading188 { kind, address, order, .. }, Heard::Nothing) if !address.is_wildcard() => {
+                self.probes.push(Probe::Reading188 { kind, address, order, any_ser: true });
+                None
+            }
+            (Probe::Reading188 { kind, address, order, .. }, heard) if !address.is_wildcard() => {
                 let mut facts = kind_facts(kind, order);
                 facts.push(("reading", heard.told()));
                 let unit = UnitPlace::Behind;

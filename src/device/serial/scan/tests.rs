@@ -221,10 +221,20 @@ fn habits_of_water_and_heat_meters_are_found_out() {
         let toml = played.found[0].toml("bus-1");
         assert!(toml.contains(line), "{toml}");
     }
-    let crowd = [1, 2].map(|address| Cjt188Meter::new(0x10, address, 2).into()).to_vec();
-    let played = play([search(Protocol::Cjt188)], crowd);
-    assert!(played.found.is_empty());
-    assert!(matches!(&played.notes[..], [note] if note.contains("several CJ/T 188")), "{:?}", played.notes);
+}
+
+/// Answers that lie over each other may make a frame of an address that nobody has.
+#[test]
+fn water_meters_that_answer_at_once_are_told_and_nobody_else() {
+    for (first, second) in (1..=8).flat_map(|first| (first + 1..=9).map(move |second| (first, second))) {
+        let crowd = [first, second].map(|address| Cjt188Meter::new(0x10, address, 2).into());
+        let played = play([search(Protocol::Cjt188)], crowd.to_vec());
+        assert!(!played.notes.is_empty() || !played.found.is_empty());
+        let own = |found: &Found| {
+            [first, second].map(|own| format!("{own:014}")).contains(&found.address.to_string())
+        };
+        assert!(played.found.iter().all(own), "{first} {second}: {:?}", played.addresses());
+    }
 }
 
 #[test]
