@@ -115,7 +115,7 @@ fn failed(failed: &Failed) -> Status {
         Failed::Timeout => Code::DeadlineExceeded,
         Failed::Refused(_) => Code::FailedPrecondition,
         Failed::Damaged(_) | Failed::Unusable(_) => Code::DataLoss,
-        Failed::Closed(_) => Code::Unavailable,
+        Failed::Closed(_) | Failed::Lost => Code::Unavailable,
     };
     Status::new(code, failed.to_string())
 }
@@ -176,7 +176,7 @@ impl Buses {
                 Some(at) => at,
                 None => {
                     let answer = self.ask(&bus.desk, meter, &want).await;
-                    if let Err(closed @ Failed::Closed(_)) = &answer {
+                    if let Err(closed @ (Failed::Closed(_) | Failed::Lost)) = &answer {
                         return Err(failed(closed));
                     }
                     answers.push((want, answer));
@@ -294,7 +294,7 @@ impl BusService for Buses {
             Ok(question) => match bus.desk.ask(Exchange::single(question)).await {
                 Ok(Content::Answer(Answer::Written)) => Ok("the meter confirms it".to_owned()),
                 Ok(_) => Err(Status::data_loss("the meter answered something else; read the point")),
-                Err(Failed::Timeout | Failed::Damaged(_)) => Err(Status::deadline_exceeded(
+                Err(Failed::Timeout | Failed::Damaged(_) | Failed::Lost) => Err(Status::deadline_exceeded(
                     "no answer: it is not known whether it was written; read the point before trying again",
                 )),
                 Err(error) => Err(failed(&error)),

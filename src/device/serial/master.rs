@@ -73,6 +73,9 @@ pub enum Failed {
     /// Answers that make no reading.
     #[error("the meter's answer cannot be used: {0}")]
     Unusable(String),
+    /// The port went away while the meter was asked: the question may have reached it.
+    #[error("the adapter went away while the meter was asked; plug it in, then ask again")]
+    Lost,
     /// The port is not open.
     #[error("the port is not open: {0}")]
     Closed(String),
@@ -280,7 +283,7 @@ impl Master {
                         bytes => Err(Failed::Damaged(bytes)),
                     },
                     Ended::Unusable(why) => Err(Failed::Unusable(why)),
-                    Ended::Abandoned => Err(Failed::Closed(AWAY.into())),
+                    Ended::Abandoned => Err(Failed::Lost),
                 };
                 actions.push(Action::Reply(id, result));
             }

@@ -149,7 +149,7 @@ impl Scan {
     /// What came of the last [`Scan::ask`], and a meter if one is found by it.
     ///
     /// # Errors
-    /// [`Failed::Closed`]: the port is gone, and the scan with it.
+    /// [`Failed::Closed`] or [`Failed::Lost`]: the port is gone, and the scan with it.
     pub fn heard(&mut self, result: Result<Content, Failed>) -> Result<Option<Found>, Failed> {
         let (Some(probe), Some(line)) = (self.asking.take(), self.searches.last().map(|search| search.line))
         else {
@@ -157,7 +157,7 @@ impl Scan {
         };
         let heard = match result {
             Ok(Content::Answer(answer)) => Heard::Answer(answer),
-            Err(Failed::Closed(why)) => return Err(Failed::Closed(why)),
+            Err(gone @ (Failed::Closed(_) | Failed::Lost)) => return Err(gone),
             Err(Failed::Refused(refusal)) => Heard::Refused(refusal),
             Err(Failed::Damaged(bytes)) => Heard::Damaged(bytes),
             Ok(_) | Err(Failed::Timeout | Failed::Unusable(_)) => Heard::Nothing,
