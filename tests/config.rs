@@ -312,11 +312,11 @@ fn check_tells_faults_and_what_a_good_file_says() {
     let (_dir, path) = site(&uncommented());
     let (code, text) = run(&path.display().to_string(), false);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("port        bus-1: 3 meters, 16 points, a round of 12 questions in "), "{text}");
+    assert!(text.contains("port        bus-1: 3 meters, 11 points, a round of 7 questions in "), "{text}");
     let (_, text) = run(&path.display().to_string(), true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
     let ports: Vec<_> = array.iter().filter(|entry| entry["level"] == "port").collect();
-    assert_eq!((ports.len(), &ports[0]["port"], &ports[0]["points"]), (2, &"bus-1".into(), &16.into()));
+    assert_eq!((ports.len(), &ports[0]["port"], &ports[0]["points"]), (2, &"bus-1".into(), &11.into()));
     assert!(ports[0]["sweep_ms"].as_u64() > Some(1000) && ports[0]["busy_permille"].as_u64() < Some(1000));
     let (code, text) = run("tests/data/config/none.toml", false);
     assert_eq!(code, 78);
@@ -540,9 +540,11 @@ fn periods_that_cannot_be_kept_are_warned_of() {
             format!("[[device]]\nid = 'm{number}'\ntemplate = 'meter'\nport = 'bus'\naddress = '{number}'\n")
         })
         .collect();
+    let collect =
+        "[[collect]]\nid = 'C'\ntemplates = ['meter']\npurpose = 'x'\nfields = { energy = 'keep' }\n";
     let overloads = |baud: u32, period: &str| {
-        let config =
-            with_port(baud, &(template(period) + &devices)).unwrap_or_else(|faults| panic!("{faults}"));
+        let config = with_port(baud, &(template(period) + &devices + collect))
+            .unwrap_or_else(|faults| panic!("{faults}"));
         config
             .warnings
             .into_iter()
@@ -609,9 +611,37 @@ fn every_template_of_the_library_is_whole() {
 fn a_template_of_the_file_is_taken_before_that_of_the_library() {
     let rest = "[[template]]\nname = 'cjt188-water'\n\
                 point = [{ metric = 'volume', unit = 'm3', cjt188 = { item = 'current_volume' } }]\n\
-                [[device]]\nid = 'w'\ntemplate = 'cjt188-water'\nport = 'bus'\naddress = '1'\n";
+                [[device]]\nid = 'w'\ntemplate = 'cjt188-water'\nport = 'bus'\naddress = '1'\n\
+                [[collect]]\nid = 'C'\ntemplates = ['cjt188-water']\npurpose = 'x'\nfields = { volume = 'keep' }\n";
     let config = with_port(2400, rest).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.ports[0].meters[0].points.len(), 1);
+}
+
+#[test]
+fn what_may_not_be_taken_is_not_asked_for() {
+    let asked = |fields: &str| {
+        let rest = format!(
+            "[[template]]\nname = 'water'\npoint = [\
+             {{ metric = 'volume', unit = 'm3', cjt188 = {{ item = 'current_volume' }} }},\
+             {{ metric = 'settled', unit = 'm3', cjt188 = {{ item = 'settlement_volume' }} }},\
+             {{ metric = 'valve', kind = 'flag', writable = true, cjt188 = {{ item = 'valve_open' }} }}]\n\
+             [[device]]\nid = 'w'\ntemplate = 'water'\nport = 'bus'\naddress = '1'\n\
+             [[collect]]\nid = 'C'\ntemplates = ['water']\npurpose = 'x'\nfields = {{ {fields} }}\n"
+        );
+        let config = with_port(2400, &rest).unwrap_or_else(|faults| panic!("{faults}"));
+        let points = &config.ports[0].meters[0].points;
+        assert_eq!(points.len(), 3, "somebody on the spot may read them all");
+        points.iter().filter(|point| point.polled).count()
+    };
+    for (fields, points) in [
+        ("volume = 'keep', settled = 'keep', valve = 'keep'", 3),
+        ("volume = 'keep', settled = 'drop', valve = 'keep'", 2),
+        ("volume = 'keep', valve = 'refuse'", 1),
+        ("volume = { do = 'generalise', bands = [0, 5] }", 1),
+        ("volume = 'drop'", 0),
+    ] {
+        assert_eq!(asked(fields), points, "{fields}");
+    }
 }
 
 #[test]

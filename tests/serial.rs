@@ -41,6 +41,7 @@ fn meter(unit: u8, period: Duration) -> Meter {
         },
         unit: String::new(),
         period,
+        polled: true,
         writable: None,
     };
     let ms = Duration::from_millis;
@@ -259,6 +260,7 @@ fn mixed(speaks: Speaks, number: u8, fault: Option<Fault>) -> (Meter, SimulatedM
         source,
         unit: unit.into(),
         period: Duration::from_secs(10),
+        polled: true,
         writable: None,
     };
     let watch_clock = speaks == Speaks::Dlt645;

@@ -49,6 +49,7 @@ enum Line<'c> {
 struct Load<'c> {
     port: &'c str,
     meters: usize,
+    /// Those that are read by themselves.
     points: usize,
     /// Of one round over all points.
     questions: usize,
@@ -64,7 +65,12 @@ impl<'c> Load<'c> {
         Self {
             port: &settings.name,
             meters: settings.meters.len(),
-            points: settings.meters.iter().map(|meter| meter.points.len()).sum(),
+            points: settings
+                .meters
+                .iter()
+                .flat_map(|meter| &meter.points)
+                .filter(|point| point.polled)
+                .count(),
             questions: budget.questions,
             sweep_ms: budget.sweep.as_millis(),
             busy_permille: budget.busy_permille,

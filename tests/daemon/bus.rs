@@ -91,6 +91,12 @@ id = "mains-1"
 template = "mains-meter"
 port = "roof"
 address = "{ELECTRICITY}"
+
+[[collect]]
+id = "C-roof"
+templates = ["plant", "tap", "mains-meter"]
+purpose = "utility.roof"
+fields = {{ mains = "keep", target = "keep", missing = "keep", drunk = "keep", tap_open = "keep", tap_low = "drop", used = "keep" }}
 "#,
             self.path
         );

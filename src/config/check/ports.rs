@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every meter has one address of its protocol, and none of that protocol on its port has the same; a setting
 //! of the line is the device's, else its template's, else the port's, else the protocol's. Warns of periods that cannot be
-//! kept, and of addresses that any meter answers.
+//! kept, and of addresses that any meter answers. What the collection list does not take is not asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::config::values::Zone;
 use crate::device::serial::schedule::Schedule;
 use crate::device::serial::{self, Address, Cjt188, Meter, Point, PortSettings};
 use crate::model::{LineId, SeriesKey};
+use crate::privacy::intake::Treatment;
 
 /// What is 1000 ‰ of the time of a line.
 const WHOLE: u64 = 1000;
@@ -276,6 +277,8 @@ fn meter(port: &Port, member: &Member, fleet: &Fleet<'_>, series: &[SeriesKey]) 
             source: place.source.clone(),
             unit: point.unit.clone(),
             period: place.period,
+            // What nobody may take is not asked for, unless somebody on the spot wants to see it.
+            polled: !matches!(point.treatment, None | Some(Treatment::Drop | Treatment::Refuse)),
             writable: place.writable.clone(),
         })
     });
@@ -306,8 +309,9 @@ pub(super) fn warn(root: &Root, ports: &[PortSettings], report: &mut Report) {
 
 fn overload(settings: &PortSettings, span: Span, report: &mut Report) {
     let budget = Schedule::new(settings, Duration::ZERO).budget();
-    let points =
-        settings.meters.iter().flat_map(|meter| meter.points.iter().map(move |point| (point.period, meter)));
+    let points = settings.meters.iter().flat_map(|meter| {
+        meter.points.iter().filter(|point| point.polled).map(move |point| (point.period, meter))
+    });
     let Some((period, meter)) = points.min_by_key(|(period, _)| *period) else { return };
     if budget.busy_permille <= WHOLE {
         return;

@@ -133,6 +133,8 @@ pub struct Point {
     pub unit: String,
     /// How often.
     pub period: Duration,
+    /// Whether it is read by itself; else only when somebody asks for it.
+    pub polled: bool,
     /// Whether, and within what, it may be written.
     pub writable: Option<Writable>,
 }

@@ -64,7 +64,7 @@ mod tests {
 
     fn point(source: Source, unit: &str) -> Point {
         let period = Duration::from_secs(10);
-        Point { series: SeriesKey(1), source, unit: unit.to_owned(), period, writable: None }
+        Point { series: SeriesKey(1), source, unit: unit.to_owned(), period, polled: true, writable: None }
     }
 
     fn items(items: &[(&'static str, Option<&str>, &'static str)]) -> Content {

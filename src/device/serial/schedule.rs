@@ -148,7 +148,7 @@ impl Schedule {
         for (index, meter) in settings.meters.iter().enumerate() {
             let known = old_meters.iter().position(|old| old.meter.address == meter.address);
             self.meters.push(MeterState::of(meter, known.map(|known| &old_meters[known]), now));
-            for point in &meter.points {
+            for point in meter.points.iter().filter(|point| point.polled) {
                 if !is_possible(meter, point) {
                     self.impossible += 1;
                     continue;
@@ -415,7 +415,8 @@ impl Schedule {
 
 impl MeterState {
     fn of(meter: &Meter, known: Option<&MeterState>, now: Duration) -> Self {
-        let edition = meter.points.iter().find_map(|point| match (&meter.address, &point.source) {
+        let polled = || meter.points.iter().filter(|point| point.polled);
+        let edition = polled().find_map(|point| match (&meter.address, &point.source) {
             (Address::Dlt645(_), Source::Dlt645 { identifier, .. }) => Some(identifier.edition()),
             _ => None,
         });

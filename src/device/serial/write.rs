@@ -182,6 +182,7 @@ mod tests {
             source,
             unit: String::new(),
             period,
+            polled: true,
             writable: writable.then_some(limits),
         }
     }

@@ -37,6 +37,7 @@ fn port(units: &[u8]) -> PortSettings {
             },
             unit: String::new(),
             period: ms(100),
+            polled: true,
             writable: None,
         }],
     };
@@ -180,6 +181,7 @@ fn an_errand_to_an_mbus_meter_begins_its_frame_count_anew() {
         source: Source::Mbus { item: "volume".into() },
         unit: String::new(),
         period: ms(5000),
+        polled: true,
         writable: None,
     };
     let mut settings = port(&[1]);

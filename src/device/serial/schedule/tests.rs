@@ -11,7 +11,7 @@ const LINE: Line = Line { baud: 9600, parity: Parity::None, stop_bits: 1 };
 fn point(series: u32, table: Table, address: u16, kind: RegisterKind, period: u64) -> Point {
     let source = Source::Modbus { table, address, kind, absent: Vec::new() };
     let period = Duration::from_secs(period);
-    Point { series: SeriesKey(series), source, unit: String::new(), period, writable: None }
+    Point { series: SeriesKey(series), source, unit: String::new(), period, polled: true, writable: None }
 }
 
 fn meter(unit: u8, points: Vec<Point>) -> Meter {
@@ -253,7 +253,7 @@ fn electricity(identifiers: &[(u32, Option<&str>)]) -> Vec<Point> {
         let identifier = crate::codec::dlt645::Identifier::v2007(*number);
         let source = Source::Dlt645 { identifier, item: item.map(str::to_owned) };
         let period = seconds(60);
-        Point { series: SeriesKey(series), source, unit: "V".into(), period, writable: None }
+        Point { series: SeriesKey(series), source, unit: "V".into(), period, polled: true, writable: None }
     })
     .collect()
 }
