@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::model::Value;
 use plan::{Node, Walk};
+pub(super) use time::{Epoch, Moment, moment};
 
 /// Longest text that becomes a value, bytes; a longer one is invalid.
 pub const TEXT_BYTES_MAX: usize = 256;
@@ -50,6 +51,8 @@ pub struct Plan {
 pub struct Extracted {
     /// The device's own time, milliseconds since 1970 UTC, unchecked; none when absent or unreadable.
     pub device_ms: Option<i64>,
+    /// Whether that time told no zone, so that the one of the form was taken.
+    pub device_local: bool,
     /// Slots whose leaf was no value: an array, an object, a number beyond an exact decimal, a text that is too long.
     pub invalid: u64,
 }
@@ -124,17 +127,18 @@ impl Plan {
                 Err(Invalid) => invalid += slots.len() as u64,
             }
         }
-        let device_ms = self.time.and_then(|(at, form)| time::read(form, found[at]?.get()));
-        Ok(Extracted { device_ms, invalid })
+        let moment = self.time.and_then(|(at, form)| time::read(form, found[at]?.get()));
+        let device_local = moment.is_some_and(|moment| moment.local);
+        Ok(Extracted { device_ms: moment.map(|moment| moment.ms), device_local, invalid })
     }
 }
 
 /// A leaf that is no value.
 #[derive(Debug, PartialEq)]
-struct Invalid;
+pub(super) struct Invalid;
 
 /// The value of a JSON text that is known to be well formed; `None` for null.
-fn value(raw: &str) -> Result<Option<Value>, Invalid> {
+pub(super) fn value(raw: &str) -> Result<Option<Value>, Invalid> {
     Ok(Some(match raw.as_bytes().first() {
         Some(b'n') => return Ok(None),
         Some(b't') => Value::Flag(true),
