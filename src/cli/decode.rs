@@ -214,7 +214,7 @@ impl Decoder<'_> {
 }
 
 /// Blanks, colons, dashes and commas between the digits are taken as they come.
-fn parse_hex(text: &[u8], bytes: &mut Vec<u8>) -> bool {
+pub(super) fn parse_hex(text: &[u8], bytes: &mut Vec<u8>) -> bool {
     bytes.clear();
     let mut high = None;
     for character in text {
@@ -251,7 +251,7 @@ impl NoFrame {
 }
 
 /// Bytes as lower-case hex digits.
-struct Hex<T>(T);
+pub(super) struct Hex<T>(pub(super) T);
 
 impl<T: AsRef<[u8]>> Serialize for Hex<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

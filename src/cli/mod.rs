@@ -7,6 +7,7 @@ pub mod check;
 pub mod decode;
 pub mod demo;
 pub mod device;
+pub mod map;
 pub mod pull;
 pub mod read;
 pub mod scan;
@@ -76,6 +77,8 @@ enum Verb {
     Simulate(simulate::SimulateArgs),
     /// What captured bytes say
     Decode(decode::Args),
+    /// What a mapping profile makes of an MQTT payload
+    Map(map::Args),
     /// Credentials of MQTT devices
     #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
     Device(device::Args),
@@ -130,6 +133,10 @@ pub fn main() -> ExitCode {
         Verb::Decode(args) => match decode::main(&args, io::stdin().lock(), io::BufWriter::new(out.lock())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed("decode", &error.into()),
+        },
+        Verb::Map(args) => match map::main(&args, io::stdin().lock(), out.lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed("map", &error.into()),
         },
         Verb::Device(args) => match device::run(&args, &mut out) {
             Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ pub mod dlt645;
 pub mod json;
 pub mod mbus;
 pub mod modbus;
+pub mod profile;
 pub mod unit;
 
 use std::borrow::Cow;
