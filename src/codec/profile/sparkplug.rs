@@ -6,6 +6,9 @@
 
 mod wire;
 
+#[cfg(test)]
+pub(super) use wire::{WireMetric, WirePayload};
+
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
@@ -144,6 +147,12 @@ impl EdgeNode {
             *self = EdgeNode::default();
         }
         mapped.online = Some(false);
+    }
+
+    /// How many metrics it remembers.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> usize {
+        self.types.len().max(self.aliases.len())
     }
 
     fn forget(&mut self, device: &str) {

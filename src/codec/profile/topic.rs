@@ -17,7 +17,8 @@ pub(super) fn capture<'t>(pattern: &'t str, topic: &'t str) -> Option<Captures<'
     let mut captures = Vec::new();
     let (mut wanted, mut rest) = (Some(pattern), Some(topic));
     while let Some(level) = take(&mut wanted, str::split_once) {
-        if let Some(name) = level.strip_prefix('{').and_then(|level| level.strip_suffix("*}")) {
+        let star = level.strip_prefix('{').and_then(|level| level.strip_suffix("*}"));
+        if let Some(name) = star.filter(|name| !name.contains(':')) {
             while let Some(level) = take(&mut wanted, back) {
                 one(level, take(&mut rest, back)?, &mut captures)?;
             }

@@ -324,7 +324,8 @@ impl Walk<'_> {
             Ok(None) => return,
             Err(_) => return mapped.ignored += 1,
         };
-        let event = place.event || profile.events.iter().any(|known| named(known));
+        // The name of what happened may be made of digits.
+        let happened = profile.events.iter().any(|known| named(known));
         let (value, was_text) = match value {
             Value::Text(text) if is_no_value(&text) => return,
             Value::Text(text) => {
@@ -332,7 +333,7 @@ impl Walk<'_> {
                 let flag = profile.words.iter().find(|(known, word, _)| same(word) && named(known));
                 match (flag, number(&text)) {
                     (Some((_, _, flag)), _) => (Value::Flag(*flag), false),
-                    (None, Some(value)) if !event => (value, matches!(node, Node::Leaf(_))),
+                    (None, Some(value)) if !happened => (value, matches!(node, Node::Leaf(_))),
                     _ => (Value::Text(text), false),
                 }
             }
@@ -349,7 +350,7 @@ impl Walk<'_> {
             unit: rule.map(|rule| rule.unit.into()),
             device: place.device.map(Into::into),
             time_ms: place.time_ms,
-            event,
+            event: happened || place.event,
             canonical: meaning.map(|(_, _, meaning)| *meaning),
             was_text,
         });
