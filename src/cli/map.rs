@@ -405,7 +405,7 @@ fn time(ms: i64, nanos: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use serde_json::Value as Json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 
@@ -463,6 +463,108 @@ mod tests {
                 "line {}",
                 number + 1
             );
+        }
+    }
+
+    #[test]
+    fn digits_are_kept_as_they_came() {
+        let line = Line::try_parse_from(["map", "--profile", "zigbee2mqtt"]).expect("good arguments");
+        let mut output = Vec::new();
+        main(&line.args, &br#"{"energy":12345678901234567.1230,"a":"35.0"}"#[..], &mut output)
+            .expect("it maps");
+        let text = String::from_utf8(output).expect("a text");
+        assert!(text.contains(r#""value":12345678901234567.1230,"unit":"kWh""#), "{text}");
+        assert!(text.contains(r#""value":35.0,"raw_type":"string""#), "{text}");
+    }
+
+    #[test]
+    fn times_are_told_with_what_becomes_of_them() {
+        let received = ["--received", "2024-01-11T03:00:00+08:00"];
+        for (more, payload, expected) in [
+            (
+                &[][..],
+                r#"{"Time":"2024-01-11T02:42:48"}"#,
+                json!({"timestamp": "2024-01-11T02:42:48", "timestamp_utc": "2024-01-10T18:42:48Z",
+                       "timestamp_plausible": true, "retained": null}),
+            ),
+            (
+                &["--zone", "-05:30", "--retain"][..],
+                r#"{"Time":"2024-01-10T13:12:48.5"}"#,
+                json!({"timestamp": "2024-01-10T13:12:48.5", "timestamp_utc": "2024-01-10T18:42:48.5Z",
+                       "timestamp_if_asia_shanghai": "2024-01-10T05:12:48.5Z", "retained": true}),
+            ),
+            (&[], r#"{"Time":"2024-01-09T02:42:48"}"#, json!({"timestamp_plausible": false})),
+            (&[], r#"{"Time":"2024-01-11T03:06:00"}"#, json!({"timestamp_plausible": false})),
+            (
+                &[],
+                r#"{"Time":"soon"}"#,
+                json!({"timestamp": null, "timestamp_source": "receive", "timestamp_unreadable": true}),
+            ),
+        ] {
+            let args: Vec<_> =
+                ["--profile", "tasmota"].into_iter().chain(received).chain(more.iter().copied()).collect();
+            let got = run(&args, payload.as_bytes());
+            assert!(holds(&got, &expected), "{payload}: {got:#}");
+        }
+    }
+
+    #[test]
+    fn pointers_are_given_as_options() {
+        let args =
+            ["--profile", "json", "--topic", "room/7", "--pattern", "room/{device}", "--value", "t=/d/t"];
+        let got = run(
+            &[&args[..], &["--time", "/at", "--time-form", "seconds"]].concat(),
+            br#"{"d":{"t":1},"at":1704912168}"#,
+        );
+        let expected = json!({"device": "7", "readings": [{"metric": "t", "value": 1}],
+                              "timestamp": "2024-01-10T18:42:48Z", "timestamp_source": "payload"});
+        assert!(holds(&got, &expected), "{got:#}");
+    }
+
+    #[test]
+    fn wrong_arguments_say_what_would_be_right() {
+        for (args, payload, part) in [
+            (&["--profile", "zigbee"][..], "{}", "zigbee2mqtt"),
+            (&["--profile", "json"], "{}", "--value"),
+            (&["--profile", "json", "--value", "a=/x", "--value", "a=/y"], "{}", "named twice"),
+            (&["--profile", "json", "--value", "a=/x", "--value", "b=/x/y"], "{}", "/x"),
+            (&["--profile", "senml", "--value", "a=/x"], "{}", "senml"),
+            (&["--profile", "lorawan_device_payload", "--hex"], "2G", "hex"),
+        ] {
+            let line = Line::try_parse_from(["map"].iter().chain(args)).expect("they parse");
+            let error = main(&line.args, payload.as_bytes(), io::sink()).expect_err("refused").to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        for args in [&["--zone", "8"][..], &["--zone", "+8:00"], &["--received", "now"], &["--value", "a"]] {
+            assert!(
+                Line::try_parse_from(["map", "--profile", "json"].iter().chain(args)).is_err(),
+                "{args:?}"
+            );
+        }
+    }
+
+    /// What is refused is named, and stands nowhere in what is printed: not when it is accepted, not when it is not.
+    #[test]
+    fn nothing_about_people_is_printed() {
+        let person =
+            r#""name":"CANARY","idCard":"CANARY","telnum":"CANARY","cardNo":"CANARY","pic":"CANARY""#;
+        for (profile, payload) in [
+            ("face_terminal", format!(r#"{{"info":{{{person},"VerifyStatus":"1"}}}}"#)),
+            ("hikvision_isapi", format!(r#"{{"deviceID":"d","AccessControllerEvent":{{{person}}}}}"#)),
+            ("hikvision_isapi", format!("{{{person}")),
+        ] {
+            let got = run(&["--profile", profile], payload.as_bytes());
+            assert!(!got.to_string().contains("CANARY"), "{got:#}");
+            let named = json!({"must_drop": ["name", "idCard", "telnum", "pic"], "pseudonymise": ["cardNo"]});
+            assert!(got["accept"] == false || holds(&got, &named), "{got:#}");
+        }
+    }
+
+    #[test]
+    fn every_profile_stands_in_the_documentation() {
+        let page = include_str!("../../docs/mqtt.md");
+        for name in names().split(", ") {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
         }
     }
 }

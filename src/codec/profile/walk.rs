@@ -118,8 +118,8 @@ fn refuse(profile: &Profile, node: &Node<'_>, refused: &mut Vec<Refused>) {
 }
 
 fn refusal(profile: &Profile, name: &str) -> Option<Refused> {
-    let mut known = profile.refused.iter();
-    known.find(|(field, _)| fits(field, name)).map(|&(field, identifier)| Refused { field, identifier })
+    let known = profile.refused.iter().find(|(field, _)| fits(field, name));
+    known.map(|&(field, identifier)| Refused { field: field.trim_end_matches('*'), identifier })
 }
 
 /// Values at or below a node.
