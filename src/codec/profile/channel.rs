@@ -7,7 +7,7 @@
 use rust_decimal::Decimal;
 
 use super::topic::Captures;
-use super::{Kind, Mapped, Message, ProfileError, Reading, State, TimeSource};
+use super::{Mapped, Message, ProfileError, Reading, State};
 use crate::model::Value;
 
 pub(super) fn read(
@@ -24,12 +24,7 @@ pub(super) fn read(
         };
         rest = behind;
     }
-    let past = mapped.readings.iter().filter_map(|reading| reading.time_ms).max();
-    if let (Some(ms), true) = (past, mapped.history) {
-        mapped.device_ms = Some(ms);
-        mapped.time_source = TimeSource::Payload;
-    }
-    mapped.kind = Kind::Data;
+    mapped.stamp_by_readings();
     Ok(())
 }
 

@@ -212,6 +212,17 @@ impl Mapped {
         self.time_source = if moment.local { TimeSource::PayloadLocal } else { TimeSource::Payload };
     }
 
+    /// Takes the latest time of the readings, which tell theirs themselves in UTC; none where one of them tells none, because
+    /// that one is of now.
+    fn stamp_by_readings(&mut self) {
+        let times = self.readings.iter().map(|reading| reading.time_ms);
+        let latest = times.clone().max().flatten();
+        if latest.is_some() {
+            self.time_source = TimeSource::Payload;
+            self.device_ms = latest.filter(|_| times.clone().all(|time| time.is_some()));
+        }
+    }
+
     /// Adds a reading within the bounds, or counts it.
     fn add(&mut self, reading: Reading) {
         let length = 1..=NAME_BYTES_MAX;

@@ -10,7 +10,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use super::node::Node;
 use super::topic::Captures;
-use super::{Mapped, Message, ProfileError, Reading, State, TimeSource};
+use super::{Mapped, Message, ProfileError, Reading, State};
 use crate::model::Value;
 
 /// Versions of the format that are known (RFC 8428 §4.4).
@@ -49,13 +49,10 @@ pub(super) fn read(
         resolve(&base, record, message, mapped);
     }
     let first = mapped.readings.first();
-    mapped.device_ms = first.and_then(|reading| reading.time_ms);
-    if mapped.device_ms.is_some() {
-        mapped.time_source = TimeSource::Payload;
-    }
     if first.is_some_and(|first| mapped.readings.iter().all(|reading| reading.device == first.device)) {
         mapped.device = first.and_then(|first| first.device.clone());
     }
+    mapped.stamp_by_readings();
     Ok(())
 }
 

@@ -322,6 +322,15 @@ fn radio_sensors_are_read() {
     let newer =
         profile("senml").map(&message(None, br#"[{"bver":11,"n":"a","v":1}]"#), &mut State::default());
     assert_eq!(newer, Err(ProfileError::Version));
+    // What is measured now must not get the time of what is told of the past.
+    let mixed = b"\x01\x75\x5c\x20\xce\x9e\x74\x46\x63\x10\x01\x5d";
+    let mixed = profile("lorawan_device_payload").map(&message(None, mixed), &mut State::default());
+    let mixed = mixed.expect("channels");
+    assert_eq!(
+        lines(&mixed),
+        ["battery=92 %", "temperature=27.2 Cel @1665561758000", "humidity=46.5 %RH @1665561758000"]
+    );
+    assert_eq!((mixed.device_ms, mixed.history), (None, true));
     let cut = map("lorawan_device_payload", "x", "\u{1}\u{75}\u{5c}\u{3}\u{67}\u{1}");
     assert_eq!((lines(&cut).len(), cut.ignored), (1, 1));
 }
