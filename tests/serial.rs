@@ -336,7 +336,8 @@ async fn reading_goes_on_after_the_adapter_was_unplugged_and_the_settings_change
     let plug = |units: [u8; 2]| {
         SimulatedBus::start(units.map(slave).to_vec(), false, Some(link.clone())).expect("a pty")
     };
-    let period = Duration::from_millis(100);
+    // The line is never idle: new settings have to be taken all the same.
+    let period = Duration::from_millis(10);
     let (change, settings) = watch::channel(Arc::new(port(&link, &[1], period)));
     let (intake, mut writer) = Intake::channel(8);
     let counters = Arc::new(Counters::new("roof"));
@@ -362,7 +363,8 @@ async fn reading_goes_on_after_the_adapter_was_unplugged_and_the_settings_change
     timeout(Duration::from_secs(20), gone).await.expect("it is opened again");
 
     change.send_replace(Arc::new(port(&link, &[1, 2], period)));
-    heard(&mut writer, series(2, 100)).await;
+    let taken = heard(&mut writer, series(2, 100));
+    timeout(Duration::from_secs(20), taken).await.expect("a line that is never idle takes new settings");
 
     let all = counters.all();
     let value = |name: &str| all.iter().find(|(metric, _)| metric.starts_with(name)).map(|(_, value)| *value);

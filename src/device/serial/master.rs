@@ -98,6 +98,8 @@ pub struct Master {
     errands: VecDeque<(ErrandId, Exchange)>,
     /// Whether the last one asked was an errand.
     errand_was_last: bool,
+    /// Nothing new is asked: [`Master::hold`].
+    held: bool,
     /// Modbus units that timed out on an errand, and until when a late answer may come.
     hushed: VecDeque<(u8, Duration)>,
 }
@@ -114,8 +116,14 @@ impl Master {
             last: None,
             errands: VecDeque::new(),
             errand_was_last: false,
+            held: false,
             hushed: VecDeque::new(),
         }
+    }
+
+    /// Whether nothing new is to be asked, so that a line that is never idle becomes [`Master::is_idle`].
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// Takes new settings, when [`Master::is_idle`]; what is known about what stays is kept.
@@ -179,7 +187,7 @@ impl Master {
         };
         let from_bus = self.bus.handle(happened, now);
         self.take(from_bus, now, &mut actions);
-        while self.open && self.current.is_none() && self.bus.ready() {
+        while self.open && !self.held && self.current.is_none() && self.bus.ready() {
             let Some(question) = self.choose(now) else { break };
             let from_bus = self.bus.handle(bus::Event::Ask(question), now);
             self.take(from_bus, now, &mut actions);

@@ -250,8 +250,9 @@ impl Port {
                 Err(Broken::Stopped(Stopped)) => return End::Stop,
                 Err(Broken::Port(cause)) => break cause,
             }
-            let idle = self.master.is_idle();
-            if idle && watched && settings.has_changed().unwrap_or_default() {
+            let (idle, news) = (self.master.is_idle(), watched && settings.has_changed().unwrap_or_default());
+            self.master.hold(news && !idle);
+            if idle && news {
                 let old = std::mem::replace(current, settings.borrow_and_update().clone());
                 self.rebuild(current);
                 if old.path != current.path {
