@@ -112,7 +112,7 @@ fn the_example_is_right_with_everything_switched_on() {
         .iter()
         .map(|meter| {
             let timeout = meter.timing.response_timeout.as_millis();
-            (meter.address.protocol(), meter.line.baud, meter.line.parity, timeout)
+            (meter.address.protocol().name(), meter.line.baud, meter.line.parity, timeout)
         })
         .collect();
     let even = Parity::Even;

@@ -76,8 +76,7 @@ pub fn searches(request: &wire::ScanRequest, known: &[Meter]) -> Result<Vec<Sear
 fn lines(protocol: Protocol, request: &wire::ScanRequest, known: &[Meter]) -> Result<Vec<Line>, TargetError> {
     let usual = protocol.line();
     if request.bauds.is_empty() && request.parities.is_empty() {
-        let own =
-            known.iter().filter(|meter| Protocol::of(&meter.address) == protocol).map(|meter| meter.line);
+        let own = known.iter().filter(|meter| meter.address.protocol() == protocol).map(|meter| meter.line);
         return Ok([usual].into_iter().chain(own).collect());
     }
     // Nothing told is told as nothing.
@@ -170,7 +169,7 @@ fn as_found(bus: &Bus, found: &Found) -> wire::Found {
         facts: facts.collect(),
         values: found.items.iter().map(value::item).collect(),
         toml: found.toml(port),
-        protocol: protocol.into(),
+        protocol: protocol.name().into(),
         address,
     }
 }

@@ -12,7 +12,7 @@ use crate::codec::{cjt188, dlt645, mbus};
 use crate::device::serial::exchange::Want;
 use crate::device::serial::protocol::{KINDS, kind};
 use crate::device::serial::question::{Asked, Question};
-use crate::device::serial::{Address, Cjt188, Line, Meter, Parity, Protocol};
+use crate::device::serial::{Address, Cjt188, Line, Meter, Parity};
 use crate::wire::bus::{self as wire, direct};
 
 /// Bits a second that a port can be set to.
@@ -86,8 +86,8 @@ impl Target {
     /// [`TargetError`].
     pub fn of(direct: &wire::Direct, known: &[Meter]) -> Result<Self, TargetError> {
         let (address, want, register) = asked(direct.protocol.as_ref().ok_or(TargetError::Nothing)?)?;
-        let protocol = Protocol::of(&address);
-        let mut peers = known.iter().filter(|meter| Protocol::of(&meter.address) == protocol);
+        let protocol = address.protocol();
+        let mut peers = known.iter().filter(|meter| meter.address.protocol() == protocol);
         let same = peers.clone().find(|meter| meter.address.to_string() == address.to_string());
         let line = same.or_else(|| peers.next()).map_or(protocol.line(), |meter| meter.line);
         let line = self::line(direct.line.as_ref(), line)?;

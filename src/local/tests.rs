@@ -6,7 +6,7 @@ use crate::model;
 use crate::normalise::Kind;
 
 fn meter_at(device: &str, address: Address, line: Line) -> Meter {
-    let timing = Protocol::of(&address).timing(line, std::time::Duration::ZERO, None);
+    let timing = address.protocol().timing(line, std::time::Duration::ZERO, None);
     let device = device.parse().expect("a device id");
     Meter { device, address, line, timing, watch_clock: false, points: Vec::new() }
 }

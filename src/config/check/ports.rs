@@ -64,14 +64,14 @@ pub(super) fn ports(
     for (index, device) in fleet.devices.iter().enumerate() {
         devices.entry(device.raw.at).or_default().push(index);
     }
-    let mut addresses: HashMap<&str, HashMap<String, Span>> = HashMap::new();
+    let mut addresses: HashMap<serial::Protocol, HashMap<String, Span>> = HashMap::new();
     for raw in root.device.list() {
         let own = devices.get(&raw.at).map_or(&[][..], Vec::as_slice);
         let template = own.first().map(|index| fleet.template_of(&fleet.devices[*index]));
         let given = Given::of(&raw.baud, &raw.parity, &raw.stop_bits, &raw.response_timeout, report);
         let Some((name, address)) = place(raw, template, report) else { continue };
         let (protocol, shown) = (address.value.protocol(), address.value.to_string());
-        let what = if protocol == "modbus" { "unit" } else { "address" };
+        let what = if protocol == serial::Protocol::Modbus { "unit" } else { "address" };
         let key = format!("{shown} of port {}", name.value);
         report.once(addresses.entry(protocol).or_default(), key, address.span, what);
         if own.len() > 1 {

@@ -82,14 +82,14 @@ pub enum Address {
 }
 
 impl Address {
-    /// The protocol's name in configurations and on the command line.
+    /// The protocol.
     #[must_use]
-    pub fn protocol(&self) -> &'static str {
+    pub fn protocol(&self) -> Protocol {
         match self {
-            Self::Modbus(_) => "modbus",
-            Self::Dlt645(_) => "dlt645",
-            Self::Cjt188(_) => "cjt188",
-            Self::Mbus(_) => "mbus",
+            Self::Modbus(_) => Protocol::Modbus,
+            Self::Dlt645(_) => Protocol::Dlt645,
+            Self::Cjt188(_) => Protocol::Cjt188,
+            Self::Mbus(_) => Protocol::Mbus,
         }
     }
 }

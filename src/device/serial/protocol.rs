@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Address, Line, Parity, Timing};
+use super::{Line, Parity, Timing};
 use crate::codec::cjt188;
 
 /// A protocol of a bus.
@@ -43,17 +43,6 @@ pub const KINDS: [(&str, u8); 9] = [
 impl Protocol {
     /// All, the quickest to find first.
     pub const ALL: [Self; 4] = [Self::Dlt645, Self::Cjt188, Self::Modbus, Self::Mbus];
-
-    /// Of an address.
-    #[must_use]
-    pub fn of(address: &Address) -> Self {
-        match address {
-            Address::Modbus(_) => Self::Modbus,
-            Address::Dlt645(_) => Self::Dlt645,
-            Address::Cjt188(_) => Self::Cjt188,
-            Address::Mbus(_) => Self::Mbus,
-        }
-    }
 
     /// Its name in configurations and on the command line.
     #[must_use]

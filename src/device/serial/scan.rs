@@ -177,7 +177,7 @@ impl Scan {
             }
         };
         let found = found.map(|(address, facts, items)| Found { address, line, facts, items });
-        let key = |found: &Found| (Protocol::of(&found.address), found.address.to_string());
+        let key = |found: &Found| (found.address.protocol(), found.address.to_string());
         Ok(found.filter(|found| self.seen.insert(key(found))))
     }
 

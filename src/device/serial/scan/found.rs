@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 
 use crate::codec::Item;
-use crate::device::serial::protocol::Protocol;
 use crate::device::serial::{Address, Line, Parity};
 
 /// A meter that was found. Its `Debug` shows no values.
@@ -41,7 +40,7 @@ impl Found {
             address => write!(lines, "port = \"{port}\"\naddress = \"{address}\"\n"),
         }
         .expect("a string takes everything");
-        let (own, usual) = (self.line, Protocol::of(&self.address).line());
+        let (own, usual) = (self.line, self.address.protocol().line());
         for (differs, line) in [
             (own.baud != usual.baud, format!("baud = {}", own.baud)),
             (own.parity != usual.parity, format!("parity = \"{}\"", own.parity)),
