@@ -90,6 +90,7 @@ fn sample(sequence: i64) -> Sample {
         device_ms: Some(NOW.wall_ms),
         clock_ms: None,
         retained: false,
+        history: false,
     }
 }
 
@@ -148,7 +149,7 @@ fn through_the_store(bencher: Bencher, commit_every: i64, bulk: bool) {
     bencher.counter(ItemsCount::new(commit_every as u64)).bench_local(|| {
         let samples = (sequence..sequence + commit_every).map(sample).collect();
         sequence += commit_every;
-        let delivery = Delivery { received: NOW, samples, lost: Tally::default() };
+        let delivery = Delivery { received: NOW, samples, lost: Tally::default(), changes: vec![] };
         let mut txn = store.begin().expect("a transaction");
         spine.take(&mut txn, &delivery, NOW).expect("taken");
         spine.finish(&mut txn).expect("finished");

@@ -236,6 +236,8 @@ pub struct Sample {
     pub clock_ms: Option<i64>,
     /// Whether it came as a retained message.
     pub retained: bool,
+    /// Whether it tells of the past, so that an old time is no fault; like a retained one it raises no alarm.
+    pub history: bool,
 }
 
 /// A sample with unit and quality known.

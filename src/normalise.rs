@@ -149,7 +149,8 @@ mod tests {
     }
 
     fn run(rule: &Rule, value: Value, device_ms: Option<i64>, retained: bool) -> Result<Reading, Loss> {
-        let sample = Sample { series: SeriesKey(7), value, device_ms, clock_ms: None, retained };
+        let sample =
+            Sample { series: SeriesKey(7), value, device_ms, clock_ms: None, retained, history: false };
         normalise(rule, sample, Stamp { wall_ms: NOW_MS, mono_ms: 1 })
     }
 
@@ -262,7 +263,14 @@ mod tests {
             ("1", Some(i64::MIN), None, false, NOW_MS, Clock),
             ("1", Some(NOW_MS), None, false, 60_000, Good),
         ] {
-            let sample = Sample { series: SeriesKey(7), value: number(value), device_ms, clock_ms, retained };
+            let sample = Sample {
+                series: SeriesKey(7),
+                value: number(value),
+                device_ms,
+                clock_ms,
+                retained,
+                history: false,
+            };
             let reading = normalise(&ranged, sample, Stamp { wall_ms, mono_ms: 1 }).expect("kept");
             assert_eq!(reading.quality, quality, "{value} {clock_ms:?} {device_ms:?} {retained} {wall_ms}");
             assert!(reading.time_ms == wall_ms && shown(&reading.value) == value);
@@ -277,6 +285,7 @@ mod tests {
             device_ms: Some(60_000),
             clock_ms: None,
             retained: false,
+            history: false,
         };
         let rule = rule(Kind::Flag, "1", "0", None);
         let reading = normalise(&rule, sample, Stamp { wall_ms: 60_000, mono_ms: 60_000 }).expect("a flag");
@@ -320,7 +329,7 @@ mod tests {
         ) {
             let device_ms = Some(by_ms.map_or(far_ms, |by_ms| wall_ms.saturating_add(by_ms)));
             let value = Value::Flag(true);
-            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false };
+            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false, history: false };
             let rule = rule(Kind::Flag, "1", "0", None);
             let reading = normalise(&rule, sample, Stamp { wall_ms, mono_ms: 0 }).expect("a flag");
             let distance = i128::from(reading.time_ms) - i128::from(wall_ms);

@@ -204,6 +204,7 @@ impl Message {
             device_ms: Some(self.device_ms),
             clock_ms: None,
             retained: false,
+            history: false,
         };
         vec![
             sample(0, Value::Number(Decimal::from(self.temperature))),
@@ -399,7 +400,12 @@ impl World {
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
-            let delivery = Delivery { received: now, samples: message.samples(), lost: Tally::default() };
+            let delivery = Delivery {
+                received: now,
+                samples: message.samples(),
+                lost: Tally::default(),
+                changes: vec![],
+            };
             spine.take(&mut txn, &delivery, now).expect("taken");
         }
         let ledger = spine.finish(&mut txn).expect("finished");
@@ -574,7 +580,12 @@ impl World {
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
-            let delivery = Delivery { received: now, samples: message.samples(), lost: Tally::default() };
+            let delivery = Delivery {
+                received: now,
+                samples: message.samples(),
+                lost: Tally::default(),
+                changes: vec![],
+            };
             spine.take(&mut txn, &delivery, now).expect("taken");
         }
         let ledger = spine.finish(&mut txn).expect("finished");

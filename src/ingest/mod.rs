@@ -18,6 +18,7 @@ use crate::privacy::release::ShareLine;
 use crate::rules::alarm::Alarm;
 use crate::rules::plausible;
 use crate::rules::rate::Rate;
+use crate::store::sessions::Change;
 pub use crate::store::{Ack, AckRefused, Acked};
 use crate::wire::Gateway;
 
@@ -30,6 +31,8 @@ pub struct Delivery {
     pub samples: Vec<Sample>,
     /// What did not even become a sample.
     pub lost: Tally,
+    /// What has to be remembered of MQTT sessions together with them.
+    pub changes: Vec<Change>,
 }
 
 /// Something for the writer.

@@ -119,10 +119,16 @@ impl Rig {
             device_ms: None,
             clock_ms: None,
             retained: false,
+            history: false,
         };
         let mut lost = Tally::default();
         lost.add(Loss::Malformed, 1);
-        Delivery { received: self.clock.now(), samples: values.iter().map(sample).collect(), lost }
+        Delivery {
+            received: self.clock.now(),
+            samples: values.iter().map(sample).collect(),
+            lost,
+            changes: vec![],
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod outbox;
 pub mod reader;
 mod row;
 mod schema;
+pub mod sessions;
 #[cfg(test)]
 mod tests;
 mod txn;

@@ -57,6 +57,7 @@ pub(super) fn mqtt(
             "connect_timeout",
         ),
         subscriptions_max: report.bounded(&raw.subscriptions_max, 16, 0..=1000, "subscriptions_max") as usize,
+        ..mqtt::Limits::DEFAULT
     };
     let users = users(raw, report);
     if users.is_empty() && !anonymous && raw.user.is_absent() {
@@ -82,7 +83,13 @@ fn users(raw: &raw::Mqtt, report: &mut Report) -> HashMap<String, mqtt::User> {
             report.fault(hash.span, "no argon2id password hash", help);
         }
         if let (Some(name), Some(hash)) = (name, hash) {
-            users.insert(name.value.clone(), mqtt::User { password_hash: hash.value.clone() });
+            users.insert(
+                name.value.clone(),
+                mqtt::User {
+                    password_hash: hash.value.clone(),
+                    rights: Arc::new(mqtt::rights::Rights::everything()),
+                },
+            );
         }
     }
     users

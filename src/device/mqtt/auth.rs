@@ -160,7 +160,9 @@ mod tests {
     use crate::device::mqtt::User;
 
     fn access(anonymous: bool, users: &[(&str, &str)]) -> Access {
-        let user = |(name, hash): &(&str, &str)| (name.to_string(), User { password_hash: hash.to_string() });
+        let user = |(name, hash): &(&str, &str)| {
+            (name.to_string(), User { password_hash: hash.to_string(), rights: Arc::default() })
+        };
         Access { anonymous, users: users.iter().map(user).collect() }
     }
 

@@ -8,6 +8,7 @@ mod front;
 mod outbox;
 mod packet;
 mod registry;
+pub mod rights;
 mod router;
 mod samples;
 mod session;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use crate::codec::json;
 use crate::model::{DeviceId, SeriesKey};
+use crate::rules::dedupe;
+use rights::Rights;
 
 /// What the front needs to know. `listen` and `limits` hold for the life of the daemon, the rest is swapped live.
 #[derive(Clone, Debug)]
@@ -50,8 +53,58 @@ pub struct Limits {
     pub inflight_max: usize,
     /// From accept to CONNECT.
     pub connect_timeout: Duration,
-    /// Subscriptions of one connection.
+    /// Subscriptions of one session.
     pub subscriptions_max: usize,
+    /// Connections of one identity at once.
+    pub user_connections_max: usize,
+    /// CONNECTs a second over all, lasting; at the bound the accepting waits.
+    pub connect_rate: u32,
+    /// Publishes a second of one connection, lasting; at the bound its socket is not read.
+    pub publish_rate: u32,
+    /// Publishes of one connection at once.
+    pub publish_burst: u32,
+    /// Bytes a second of one connection, lasting; at the bound its socket is not read.
+    pub bytes_rate: u64,
+    /// Bytes of a topic.
+    pub topic_bytes_max: usize,
+    /// Levels of a topic.
+    pub topic_levels_max: usize,
+    /// How long a client may be silent that asks for more than that, or for ever.
+    pub idle_max: Duration,
+    /// How long a session is kept for an absent client that asks for more than that.
+    pub session_max: Duration,
+    /// Sessions of absent clients; the oldest makes room.
+    pub sessions_max: usize,
+    /// Messages that wait for one client.
+    pub queue_max: usize,
+    /// Bytes of what waits for all clients, and of what is retained.
+    pub kept_bytes_max: usize,
+    /// Retained messages.
+    pub retained_max: usize,
+}
+
+impl Limits {
+    /// The defaults, fit for a Pi.
+    pub const DEFAULT: Self = Self {
+        connections_max: 1000,
+        packet_bytes_max: 64 << 10,
+        inflight_max: dedupe::REMEMBERED,
+        connect_timeout: Duration::from_secs(10),
+        subscriptions_max: 64,
+        user_connections_max: 10,
+        connect_rate: 200,
+        publish_rate: 1000,
+        publish_burst: 2000,
+        bytes_rate: 1 << 20,
+        topic_bytes_max: 512,
+        topic_levels_max: 16,
+        idle_max: Duration::from_secs(3600),
+        session_max: Duration::from_secs(7 * 86_400),
+        sessions_max: 1000,
+        queue_max: 1000,
+        kept_bytes_max: 8 << 20,
+        retained_max: 1000,
+    };
 }
 
 /// Who may connect.
@@ -68,6 +121,8 @@ pub struct Access {
 pub struct User {
     /// PHC string of an argon2id hash.
     pub password_hash: String,
+    /// What it may do.
+    pub rights: Arc<Rights>,
 }
 
 /// One topic pattern and what its payloads hold.

@@ -89,7 +89,14 @@ impl Batch {
         let (first, retained) = (self.samples.len(), publish.retain);
         let extracted = plan.extract(publish.payload, |slot, value| {
             if let Some(series) = series.get(slot) {
-                let sample = Sample { series: *series, value, device_ms: None, clock_ms: None, retained };
+                let sample = Sample {
+                    series: *series,
+                    value,
+                    device_ms: None,
+                    clock_ms: None,
+                    retained,
+                    history: false,
+                };
                 self.samples.push(sample);
             }
         });
@@ -119,6 +126,6 @@ impl Batch {
     /// All of it.
     pub(super) fn take(&mut self, received: Stamp) -> Delivery {
         let Self { samples, lost } = std::mem::take(self);
-        Delivery { received, samples, lost }
+        Delivery { received, samples, lost, changes: vec![] }
     }
 }

@@ -31,6 +31,7 @@ fn limits() -> Limits {
         inflight_max: 32,
         connect_timeout: PATIENCE,
         subscriptions_max: 4,
+        ..Limits::DEFAULT
     }
 }
 
@@ -358,7 +359,11 @@ async fn the_same_client_id_ends_the_connection_before() {
 async fn only_who_has_the_password_is_let_in_and_only_as_long_as_it_holds() {
     let (password, hash) = auth::generate().expect("a credential");
     let mut closed = settings(limits());
-    closed.access = Access { anonymous: false, users: [("u".into(), User { password_hash: hash })].into() };
+    closed.access = Access {
+        anonymous: false,
+        users: [("u".into(), User { password_hash: hash, rights: Arc::new(rights::Rights::everything()) })]
+            .into(),
+    };
     let bench = Bench::new(closed.clone(), 8).await;
     let hello = |password: Option<&str>| {
         let mut connect = v4::Connect::new("d1");

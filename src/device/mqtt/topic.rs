@@ -87,6 +87,25 @@ pub fn covers(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
+/// Whether a filter covers every topic that another one covers.
+#[must_use]
+pub fn includes(filter: &str, other: &str) -> bool {
+    if other.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = other.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            (_, Some("#")) => return false,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +152,27 @@ mod tests {
             ("$SYS/#", "$SYS/x", true),
         ] {
             assert_eq!(covers(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn filters_include_filters() {
+        for (filter, other, expected) in [
+            ("#", "a/+/#", true),
+            ("#", "$SYS/#", false),
+            ("a/#", "a", true),
+            ("a/#", "a/#", true),
+            ("a/#", "a/+/b", true),
+            ("a/#", "+/b", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/+/#", "a/#", false),
+            ("a/b", "a/+", false),
+            ("a/b", "a/b", true),
+            ("a/b", "a", false),
+        ] {
+            assert_eq!(includes(filter, other), expected, "{filter} {other}");
         }
     }
 

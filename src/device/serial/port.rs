@@ -407,7 +407,7 @@ impl Port {
         {
             oldest.committed().await?;
         }
-        let delivery = Delivery { received, samples: said.samples, lost: Tally::default() };
+        let delivery = Delivery { received, samples: said.samples, lost: Tally::default(), changes: vec![] };
         self.receipts.push_back(self.intake.deliver(delivery).await?);
         Ok(())
     }

@@ -281,6 +281,7 @@ impl Schedule {
                     device_ms: None,
                     clock_ms,
                     retained: false,
+                    history: false,
                 }),
                 Err(Withheld::Absent) => said.absent += 1,
                 Err(Withheld::Missing | Withheld::Unit) => {
