@@ -361,8 +361,11 @@ async fn only_who_has_the_password_is_let_in_and_only_as_long_as_it_holds() {
     let mut closed = settings(limits());
     closed.access = Access {
         anonymous: false,
-        users: [("u".into(), User { password_hash: hash, rights: Arc::new(rights::Rights::everything()) })]
-            .into(),
+        users: [(
+            "u".into(),
+            User { password_hash: hash, rights: Arc::new(super::rights::Rights::everything()) },
+        )]
+        .into(),
     };
     let bench = Bench::new(closed.clone(), 8).await;
     let hello = |password: Option<&str>| {
