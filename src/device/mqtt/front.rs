@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -17,13 +17,14 @@ use tokio_util::task::TaskTracker;
 use super::auth::{AuthError, Credential, Gate};
 use super::connection::{Admitted, Connection};
 use super::counters::add;
-use super::packet::{self, Connect, Fault, Frame, Level, Message, Refusal, Terms};
+use super::packet::{self, Connect, Fault, Frame, Level, Refusal, Terms};
 use super::registry::{Place, Registry};
 use super::router::{self, Feeder, Router};
 use super::session::{Bounds, FILTER_BYTES_MAX, Session, UNRELEASED_MAX};
 use super::{Counters, Limits, Settings, topic};
 use crate::clock::Clock;
 use crate::ingest::Intake;
+use crate::store::sessions::Message;
 
 /// Bytes of a client id.
 const CLIENT_ID_BYTES_MAX: usize = 256;
@@ -75,12 +76,7 @@ impl Commands {
         if payload.len() > self.packet_bytes_max {
             return Err(CommandError::TooLong(payload.len()));
         }
-        let message = Message {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            payload: Bytes::copy_from_slice(payload),
-            retain: false,
-        };
-        self.queue.send(message).await.map_err(|_| CommandError::Stopped)
+        self.queue.send(router::message(topic, payload, false)).await.map_err(|_| CommandError::Stopped)
     }
 }
 
@@ -278,6 +274,8 @@ async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) ->
     if connect.enhanced_auth {
         return Err(Refusal::AuthMethod);
     }
+    // The session expiry granted to 5.0 is 0: nothing is left to resume.
+    connect.clean |= connect.level == Level::V5;
     let access = shared.settings.borrow().clone();
     let credential = shared.gate.admit(&access.access, connect.login.take()).await?;
     let assigned = connect.client_id.is_empty();
@@ -301,6 +299,9 @@ async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) ->
         receive_max: u16::try_from(receive_max).unwrap_or(u16::MAX),
         packet_bytes_max: limits.packet_bytes_max,
         assigned_id: assigned.then_some(connect.client_id.as_str()),
+        expiry_s: (connect.level == Level::V5 && connect.expiry_s > 0).then_some(0),
+        alias_max: 0,
+        keep_alive: None,
     };
     packet::accept(connect.level, present, &terms, out);
     Ok((connect, session, credential, place))

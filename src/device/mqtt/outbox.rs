@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::packet::{self, Level, Message};
+use super::packet::{self, Level, Outgoing};
+use crate::store::sessions::Message;
 
 /// Unacknowledged deliveries.
 const WINDOW_MAX: usize = 100;
@@ -68,7 +69,7 @@ impl Outbox {
 
     /// Sends a message, or keeps it until there is room.
     pub(super) fn send(&mut self, message: Message, qos: u8, out: &mut BytesMut) -> Sent {
-        let len = packet::publish_len(self.level, &message);
+        let len = self.len(&message);
         if len > self.packet_max {
             return Sent::Dropped;
         }
@@ -76,7 +77,7 @@ impl Outbox {
             if out.len() > OUT_BYTES_MAX {
                 return Sent::Dropped;
             }
-            packet::publish(self.level, &message, None, false, out);
+            packet::publish(self.level, &outgoing(&message, None, false), out);
         } else if self.waiting.is_empty() && self.has_room(len) {
             self.fly(message, out);
         } else if self.waiting.len() < WAITING_MAX && self.waiting_bytes + len <= WAITING_BYTES_MAX {
@@ -92,9 +93,9 @@ impl Outbox {
     pub(super) fn acknowledged(&mut self, pkid: u16, out: &mut BytesMut) {
         let Some(at) = self.flying.iter().position(|(id, _)| *id == pkid) else { return };
         if let Some((_, message)) = self.flying.remove(at) {
-            self.flying_bytes -= packet::publish_len(self.level, &message);
+            self.flying_bytes -= self.len(&message);
         }
-        while let Some(len) = self.waiting.front().map(|message| packet::publish_len(self.level, message)) {
+        while let Some(len) = self.waiting.front().map(|message| self.len(message)) {
             if !self.has_room(len) {
                 break;
             }
@@ -108,8 +109,13 @@ impl Outbox {
     /// Sends all again that is flying, on a new connection.
     pub(super) fn resume(&mut self, out: &mut BytesMut) {
         for (pkid, message) in &self.flying {
-            packet::publish(self.level, message, Some(*pkid), true, out);
+            packet::publish(self.level, &outgoing(message, Some(*pkid), true), out);
         }
+    }
+
+    /// Bytes of a delivery at QoS 1.
+    fn len(&self, message: &Message) -> usize {
+        packet::publish_len(self.level, &outgoing(message, Some(1), false))
     }
 
     fn has_room(&self, len: usize) -> bool {
@@ -124,8 +130,22 @@ impl Outbox {
                 break;
             }
         }
-        packet::publish(self.level, &message, Some(self.last_id), false, out);
-        self.flying_bytes += packet::publish_len(self.level, &message);
+        packet::publish(self.level, &outgoing(&message, Some(self.last_id), false), out);
+        self.flying_bytes += self.len(&message);
         self.flying.push_back((self.last_id, message));
+    }
+}
+
+/// A delivery at QoS 1 with a packet id, at QoS 0 without.
+fn outgoing(message: &Message, pkid: Option<u16>, dup: bool) -> Outgoing<'_> {
+    Outgoing {
+        message,
+        qos: u8::from(pkid.is_some()),
+        pkid: pkid.unwrap_or(0),
+        dup,
+        retain: message.retain,
+        identifiers: &[],
+        expiry_s: None,
+        alias: None,
     }
 }

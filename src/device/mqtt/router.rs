@@ -17,8 +17,8 @@ use rumqttd::{Notification, RouterConfig};
 use tokio::sync::mpsc;
 
 use super::counters::{self, Counters};
-use super::packet::Message;
 use super::topic;
+use crate::store::sessions::Message;
 
 /// Everything is below this level inside the router: its matcher slices the first byte off.
 const PREFIX: &str = "m/";
@@ -67,7 +67,7 @@ pub(super) struct Router {
 
 #[derive(Default)]
 struct Retained {
-    by_topic: HashMap<Bytes, Bytes>,
+    by_topic: HashMap<Box<str>, Message>,
     bytes: usize,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Feeder {
     queue: mpsc::Receiver<Message>,
     tx: LinkTx,
     rx: LinkRx,
-    topics: HashSet<Bytes>,
+    topics: HashSet<Box<str>>,
     counters: Arc<Counters>,
 }
 
@@ -129,6 +129,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the router carries of a message.
+pub(super) fn message(topic: &str, payload: &[u8], retain: bool) -> Message {
+    let (topic, payload) = (topic.into(), payload.into());
+    Message { topic, payload, qos: 0, retain, properties: Box::default(), expires_ms: None }
+}
+
 impl Router {
     /// Where messages go in.
     pub(super) fn queue(&self) -> &mpsc::Sender<Message> {
@@ -145,7 +151,7 @@ impl Router {
     pub(super) fn retain(&self, message: &Message) {
         let mut retained = lock(&self.retained);
         if let Some(before) = retained.by_topic.remove(&message.topic) {
-            retained.bytes -= before.len();
+            retained.bytes -= before.payload.len();
         }
         if message.payload.is_empty() {
             return;
@@ -153,7 +159,7 @@ impl Router {
         let bytes = retained.bytes + message.payload.len();
         if retained.by_topic.len() < RETAINED_MAX && bytes <= RETAINED_BYTES_MAX {
             retained.bytes = bytes;
-            retained.by_topic.insert(message.topic.clone(), message.payload.clone());
+            retained.by_topic.insert(message.topic.clone(), message.clone());
         } else {
             counters::add(&self.counters.retained_refused, 1);
         }
@@ -162,13 +168,8 @@ impl Router {
     /// The retained messages of a filter.
     pub(super) fn retained(&self, filter: &str) -> Vec<Message> {
         let retained = lock(&self.retained);
-        let covered = retained
-            .by_topic
-            .iter()
-            .filter(|(name, _)| std::str::from_utf8(name).is_ok_and(|name| topic::covers(filter, name)));
-        covered
-            .map(|(topic, payload)| Message { topic: topic.clone(), payload: payload.clone(), retain: true })
-            .collect()
+        let covered = retained.by_topic.values().filter(|message| topic::covers(filter, &message.topic));
+        covered.cloned().collect()
     }
 
     /// A link of its own for a client that subscribes. Blocks for a round trip to the router's thread.
@@ -265,11 +266,11 @@ impl Link {
     fn read(&self, notification: Option<Notification>) -> Result<Event, RouterError> {
         match notification {
             None => Ok(Event::Other),
-            Some(Notification::Forward(forward)) => Ok(Event::Message(Message {
-                topic: forward.publish.topic.slice(PREFIX.len()..),
-                payload: forward.publish.payload,
-                retain: false,
-            })),
+            Some(Notification::Forward(forward)) => {
+                let topic = forward.publish.topic.get(PREFIX.len()..).map(std::str::from_utf8);
+                let Some(Ok(topic)) = topic else { return Ok(Event::Other) };
+                Ok(Event::Message(message(topic, &forward.publish.payload, false)))
+            }
             Some(Notification::Unschedule) => {
                 self.rx.ready()?;
                 Ok(Event::Other)
@@ -335,8 +336,8 @@ impl Feeder {
         }
         let mut topic = BytesMut::with_capacity(PREFIX.len() + message.topic.len());
         topic.put_slice(PREFIX.as_bytes());
-        topic.put_slice(&message.topic);
-        self.tx.publish(topic.freeze(), message.payload)?;
+        topic.put_slice(message.topic.as_bytes());
+        self.tx.publish(topic.freeze(), Bytes::from(message.payload))?;
         Ok(())
     }
 }
@@ -346,7 +347,7 @@ mod tests {
     use super::*;
 
     fn message(topic: &str, payload: &str, retain: bool) -> Message {
-        Message { topic: topic.to_owned().into(), payload: payload.to_owned().into(), retain }
+        super::message(topic, payload.as_bytes(), retain)
     }
 
     /// A publish used to overtake the subscription before it: the publisher's link had an event in the router's queue
@@ -408,7 +409,7 @@ mod tests {
         router.retain(&message("a/2", "z", true));
         router.retain(&message("a/2", "", true));
         let kept: Vec<_> = router.retained("a/#").iter().map(|message| message.payload.clone()).collect();
-        assert_eq!(kept, ["y"]);
+        assert_eq!(kept, [Box::from(*b"y")]);
         router.retain(&message("big", &"x".repeat(RETAINED_BYTES_MAX), true));
         assert!(router.retained("big").is_empty());
         assert_eq!(counters.retained_refused.load(std::sync::atomic::Ordering::Relaxed), 1);

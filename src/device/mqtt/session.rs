@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::outbox::{Outbox, Sent};
-use super::packet::{self, Ack, Connect, Fault, Level, Message, Publish, Wish};
+use super::packet::{self, Ack, Connect, Fault, Level, Publish, Wish};
 use super::topic;
+use crate::store::sessions::Message;
 
 /// QoS 2 publishes of one client between PUBLISH and PUBREL; one more closes the connection.
 pub(super) const UNRELEASED_MAX: usize = 1024;
@@ -77,7 +78,7 @@ pub(super) struct Session {
 #[derive(Debug, PartialEq)]
 pub(super) struct Granted {
     pub pkid: u16,
-    /// One for each filter, as SUBACK wants them.
+    /// One for each filter.
     pub codes: Vec<u8>,
     /// What the router does not know yet.
     pub fresh: Vec<String>,
@@ -195,8 +196,8 @@ impl Session {
         for wish in wishes {
             let full = self.kept.subscriptions.len() >= self.bounds.subscriptions_max;
             let known = self.kept.subscriptions.iter_mut().find(|known| known.filter == wish.filter);
-            let refused = wish.refused.or_else(|| refused(&wish.filter));
-            let qos = wish.qos.min(1);
+            let refused = wish.options.no_local.then_some(0x83).or_else(|| refused(&wish.filter));
+            let qos = wish.options.qos.min(1);
             let code = match (refused, known) {
                 (Some(code), _) => code,
                 (None, Some(known)) => {
@@ -213,7 +214,7 @@ impl Session {
             if code < 0x80 {
                 answer.granted.push(wish.filter);
             }
-            answer.codes.push(if self.level == Level::V4 { code.min(0x80) } else { code });
+            answer.codes.push(code);
         }
         answer
     }
@@ -243,8 +244,7 @@ impl Session {
 
     /// Delivers a message at the best QoS of the subscriptions that cover it.
     pub(super) fn deliver(&mut self, message: Message, out: &mut BytesMut) -> Sent {
-        let Ok(name) = std::str::from_utf8(&message.topic) else { return Sent::Dropped };
-        let covering = self.kept.subscriptions.iter().filter(|s| topic::covers(&s.filter, name));
+        let covering = self.kept.subscriptions.iter().filter(|s| topic::covers(&s.filter, &message.topic));
         match covering.map(|subscription| subscription.qos).max() {
             Some(qos) => self.kept.outbox.send(message, qos, out),
             None => Sent::Unwanted,
@@ -299,6 +299,7 @@ fn refused(filter: &str) -> Option<u8> {
 mod tests {
     use super::super::packet::{Frame, Packet};
     use super::*;
+    use crate::store::sessions::Options;
     use bytes::Buf;
     use proptest::prelude::*;
 
@@ -312,21 +313,35 @@ mod tests {
             login: None,
             receive_max: u16::MAX,
             packet_max: 100,
+            expiry_s: 0,
+            alias_max: 0,
+            problem_info: true,
             enhanced_auth: false,
         };
         Session::new(&connect, Bounds { inflight_max: 4, subscriptions_max: 2 }, kept)
     }
 
     fn publish(qos: u8, pkid: u16) -> Publish<'static> {
-        Publish { qos, dup: false, retain: false, pkid, topic: "a", payload: b"" }
+        let (alias, expiry_s, properties) = (None, None, &[][..]);
+        Publish {
+            qos,
+            dup: false,
+            retain: false,
+            pkid,
+            topic: "a",
+            alias,
+            expiry_s,
+            properties,
+            payload: b"",
+        }
     }
 
     fn message(bytes: usize) -> Message {
-        Message { topic: "a".into(), payload: "x".repeat(bytes).into(), retain: false }
+        super::super::router::message("a", "x".repeat(bytes).as_bytes(), false)
     }
 
     fn wish(filter: &str, qos: u8) -> Wish {
-        Wish { filter: filter.into(), qos, refused: None }
+        Wish { filter: filter.into(), options: Options { qos, ..Options::default() } }
     }
 
     #[test]
@@ -387,10 +402,10 @@ mod tests {
         for (filter, qos, code, fresh) in [
             ("a/+", 2, 1, true),
             ("a/+", 0, 0, false),
-            ("#/a", 0, 0x80, false),
-            ("router/is/full", 0, 0x80, false),
+            ("#/a", 0, 0x8F, false),
+            ("router/is/full", 0, 0x97, false),
             ("b", 0, 0, true),
-            ("c", 0, 0x80, false),
+            ("c", 0, 0x97, false),
         ] {
             let granted = session.subscribe(1, vec![wish(filter, qos)], |filter| filter != "router/is/full");
             assert_eq!((granted.codes[0], granted.fresh.len() == 1), (code, fresh), "{filter}");
@@ -466,9 +481,10 @@ mod tests {
                 }
                 session.acknowledge(out);
             }
-            Packet::PubAck(pkid) => session.delivered(pkid, out),
-            Packet::PubRel(pkid) => session.released(pkid, out)?,
-            Packet::Subscribe { pkid, wishes } => {
+            Packet::PubAck { pkid, .. } => session.delivered(pkid, out),
+            Packet::PubRel { pkid, .. } => session.released(pkid, out)?,
+            Packet::PubRec { .. } | Packet::PubComp { .. } => return Err(Fault::Protocol("not delivered")),
+            Packet::Subscribe { pkid, wishes, .. } => {
                 packet::suback(Level::V4, pkid, &session.subscribe(pkid, wishes, |_| true).codes, out);
             }
             Packet::Unsubscribe { pkid, filters } => drop(session.unsubscribe(pkid, filters, out)),

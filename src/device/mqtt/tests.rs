@@ -554,7 +554,7 @@ async fn version_5_is_spoken_too() {
     };
     let mut device = bench.knock().await;
     device.send(&hello(b"d5")).await;
-    let terms = b"\0\0\x14\x11\0\0\0\0\x21\0\x20\x27\0\0\x10\0\x22\0\0\x29\0\x2a\0";
+    let terms = b"\0\0\x0b\x21\0\x20\x27\0\0\x10\0\x22\0\0";
     let connack = device.packet().await;
     assert_eq!(connack[2..5], terms[..3], "no session, accepted");
     assert_eq!(connack[5..], terms[3..], "the terms");
