@@ -4,6 +4,8 @@
 pub mod auth;
 mod connection;
 mod counters;
+#[allow(dead_code)]
+mod exchange;
 mod front;
 mod outbox;
 mod packet;

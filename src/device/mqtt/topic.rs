@@ -68,6 +68,25 @@ pub fn is_filter(text: &str) -> bool {
     !text.is_empty() && last && levels.all(good)
 }
 
+/// The group and the filter of a shared subscription, `$share/GROUP/FILTER` (MQTT 5.0 §4.8.2); none when it is not one.
+/// Neither part is checked.
+#[must_use]
+pub fn shared(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix("$share/")?.split_once('/')
+}
+
+/// Whether a text may stand in a SUBSCRIBE: a filter, or a shared one whose group has a name without wildcards.
+#[must_use]
+pub fn is_subscription(text: &str) -> bool {
+    match (text.starts_with("$share/"), shared(text)) {
+        (false, _) => is_filter(text),
+        (true, None) => false,
+        (true, Some((group, filter))) => {
+            !group.is_empty() && !group.contains(['+', '#', '\0']) && is_filter(filter)
+        }
+    }
+}
+
 /// Whether a filter covers a topic. Neither is checked; a topic that begins with `$` is covered by no wildcard at the
 /// front (MQTT 3.1.1 §4.7.2).
 #[must_use]
@@ -129,6 +148,29 @@ mod tests {
             ("++", false, false),
         ] {
             assert_eq!((is_name(text), is_filter(text)), (name, filter), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn shared_subscriptions_have_a_group_and_a_filter() {
+        for (text, good, parts) in [
+            ("$share/g/a/+", true, Some(("g", "a/+"))),
+            ("$share/g//", true, Some(("g", "/"))),
+            ("$share/组/#", true, Some(("组", "#"))),
+            ("$share/g/", false, Some(("g", ""))),
+            ("$share/g", false, None),
+            ("$share/", false, None),
+            ("$share//a", false, Some(("", "a"))),
+            ("$share/+/a", false, Some(("+", "a"))),
+            ("$share/g#/a", false, Some(("g#", "a"))),
+            ("$share/g/a/#/b", false, Some(("g", "a/#/b"))),
+            ("$share", true, None),
+            ("$shared/g/a", true, None),
+            ("a/+", true, None),
+            ("a+", false, None),
+            ("", false, None),
+        ] {
+            assert_eq!((is_subscription(text), shared(text)), (good, parts), "{text:?}");
         }
     }
 
