@@ -128,6 +128,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
         let listen = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.listen);
+        let tls = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.tls.clone());
         let limits = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.limits);
         let differs = [
             ("gateway", self.gateway != new.gateway || self.version.zone_ms != new.version.zone_ms),
@@ -135,6 +136,7 @@ impl Config {
             ("store", self.store != new.store),
             ("ingest.queue", self.queue != new.queue),
             ("mqtt.listen", listen(self) != listen(new)),
+            ("mqtt.tls", tls(self) != tls(new)),
             ("mqtt limits", limits(self).zip(limits(new)).is_some_and(|(old, new)| old != new)),
             ("share_server", self.share.listeners != new.share.listeners),
             ("telemetry", self.telemetry != new.telemetry),

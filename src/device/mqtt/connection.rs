@@ -219,7 +219,7 @@ impl Connection {
                     Signal::Leave => return Err(Fault::TakenOver.into()),
                     Signal::Settings(watcher) => {
                         let settings = watcher.borrow().clone();
-                        if !self.credential.holds(&settings.access) {
+                        if !self.credential.refresh(&settings.access) {
                             return Err(Fault::Withdrawn.into());
                         }
                         self.routes = Routes::new(settings);
@@ -316,8 +316,9 @@ impl Connection {
             Packet::PubRel(pkid) => self.session.released(pkid, &mut self.out)?,
             Packet::PingReq => packet::pingresp(&mut self.out),
             Packet::Subscribe { pkid, wishes } => {
-                let router = &self.shared.router;
-                let granted = self.session.subscribe(pkid, wishes, |filter| router.admit(filter));
+                let (router, rights) = (&self.shared.router, self.credential.rights());
+                let admit = |filter: &str| rights.may_subscribe(filter) && router.admit(filter);
+                let granted = self.session.subscribe(pkid, wishes, admit);
                 if granted.fresh.is_empty() {
                     self.subscribed(&granted);
                 } else {
@@ -356,6 +357,7 @@ impl Connection {
             return Ok(());
         }
         let wait = match self.routes.find(publish.topic) {
+            _ if !self.credential.rights().may_publish(publish.topic) => Wait::No(0x87),
             Route::FanOut => self.fan_out(publish)?,
             route => {
                 self.batch.add(route, publish);

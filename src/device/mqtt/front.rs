@@ -279,7 +279,7 @@ async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) ->
         return Err(Refusal::AuthMethod);
     }
     let access = shared.settings.borrow().clone();
-    let credential = shared.gate.admit(&access.access, connect.login.take()).await?;
+    let credential = shared.gate.admit(&access.access, connect.login.take(), None).await?;
     let assigned = connect.client_id.is_empty();
     if connect.client_id.len() > CLIENT_ID_BYTES_MAX || (assigned && !connect.clean) {
         return Err(Refusal::ClientId);
