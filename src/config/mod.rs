@@ -99,6 +99,18 @@ impl Config {
         Self::of(sources, report, now_ms, previous)
     }
 
+    /// What [`load`](Self::load) would give if `more` stood at the end of `file`: one that it reads, or would read if it
+    /// were there. Writes nothing.
+    ///
+    /// # Errors
+    /// Everything that would be wrong, at once; also when `file` is or would be no part of the configuration.
+    pub fn with(path: &Path, now_ms: i64, file: &Path, more: &str) -> Result<Config, Faults> {
+        let mut report = fault::Report::default();
+        let mut sources = source::Sources::read(path, &mut report);
+        sources.append(file, more, &mut report);
+        Self::of(sources, report, now_ms, None)
+    }
+
     pub(crate) fn of(
         mut sources: source::Sources,
         mut report: fault::Report,

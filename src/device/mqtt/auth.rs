@@ -24,7 +24,7 @@ const KNOWN_MAX: usize = 4096;
 const MEMORY_KIB: u32 = 7 * 1024;
 const PASSES: u32 = 5;
 /// What an unknown user is checked against: same cost, and no password fits.
-const NOBODY: &str =
+pub const NOBODY: &str =
     "$argon2id$v=19$m=7168,t=5,p=1$c21hbGxicmFpbm5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// 32 letters that are not mistaken for each other: 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
