@@ -338,7 +338,8 @@ impl Daemon {
 
     async fn start_mqtt(&mut self) -> Result<(), DaemonError> {
         let Some(settings) = self.config.mqtt.clone() else { return Ok(()) };
-        let listener = listen(settings.listen).await?;
+        let Some(address) = settings.listen else { return Ok(()) };
+        let listener = listen(address).await?;
         self.addresses.mqtt = listener.local_addr().ok();
         let settings = watch::Sender::new(Arc::new(settings));
         let front = mqtt::Front::new(

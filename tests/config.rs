@@ -34,7 +34,7 @@ fn uncommented() -> String {
 /// A directory with a configuration and the secrets that the example names.
 fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
-    for name in ["pseudonym.key", "gateway.pem", "gateway.key", "city-ca.pem"] {
+    for name in ["pseudonym.key", "gateway.pem", "gateway.key", "city-ca.pem", "devices-ca.pem"] {
         let file = dir.path().join(name);
         std::fs::write(&file, "5f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d486")
             .expect("a file");
@@ -66,7 +66,11 @@ fn the_example_runs_as_it_is() {
     let config = Config::load(&root().join("config.example.toml"), NOW_MS, None).expect("no fault");
     assert_eq!(places(&config.warnings), []);
     let mqtt = config.mqtt.expect("MQTT");
-    assert!(mqtt.listen.ip().is_loopback() && mqtt.access.anonymous && config.ports.is_empty());
+    assert!(
+        mqtt.listen.is_some_and(|address| address.ip().is_loopback())
+            && mqtt.access.anonymous
+            && config.ports.is_empty()
+    );
     assert!(matches!(&config.share.listeners[..], [Listener::Loopback { .. }]));
     assert_eq!(config.store.dir, root().join("smallbrain-data"));
     assert_eq!(config.socket, root().join("smallbrain-data/smallbrain.sock"));
@@ -105,7 +109,9 @@ fn what_a_point_is_judged_by() {
 fn the_example_is_right_with_everything_switched_on() {
     let config = load(&uncommented()).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.share.listeners.len(), 3);
-    assert_eq!(config.mqtt.as_ref().map(|mqtt| mqtt.access.users.len()), Some(1));
+    let mqtt = config.mqtt.as_ref().expect("MQTT");
+    assert_eq!((mqtt.access.users.len(), mqtt.access.certificates.len()), (2, 1));
+    assert!(mqtt.tls.as_ref().is_some_and(|tls| tls.listen.port() == 8883 && tls.files.client_ca.is_some()));
     let port = &config.ports[0];
     let meters: Vec<(&str, u32, Parity, u128)> = port
         .meters
@@ -148,7 +154,7 @@ fn the_defaults_of_the_example_are_those_of_the_code() {
     let (dir, path) = site(&text);
     let shown = || {
         let config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
-        let mqtt = config.mqtt.as_ref().map(|mqtt| (mqtt.listen, mqtt.limits));
+        let mqtt = config.mqtt.as_ref().map(|mqtt| (mqtt.listen, &mqtt.tls, mqtt.limits));
         let (plan, lines) = (&config.plan, &config.share.lines);
         let spine = (&plan.rate, &plan.block, &plan.points, &plan.alarms, &plan.aggregates);
         format!("{:?} {:?} {mqtt:?} {spine:?} {lines:?} {:?}", config.store, config.queue, config.ports)
@@ -305,7 +311,8 @@ fn check_tells_faults_and_what_a_good_file_says() {
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
-    for said in ["7 with 24 points", "4 lines in, 4 lines out", "mqtt 127.0.0.1:1883, anybody", "no faults"] {
+    for said in ["7 with 24 points", "4 lines in, 4 lines out", "mqtt 127.0.0.1:1883, anybody\n", "no faults"]
+    {
         assert!(text.contains(said), "{said} in {text}");
     }
     assert_eq!(run("config.example.toml", true), (0, "[]\n".to_owned()));
@@ -672,6 +679,7 @@ fn a_reload_says_what_it_does_not_reach() {
         ("queue = 256", "queue = 257", &["ingest.queue"]),
         ("size_max = \"2 GiB\"", "size_max = \"3 GiB\"", &["store"]),
         ("inflight_max = 64", "inflight_max = 63", &["mqtt limits"]),
+        ("#[mqtt.tls]", "[mqtt.tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway.key\"\n#", &["mqtt.tls"]),
         ("127.0.0.1:1883\"   ", "127.0.0.1:1884\"   ", &["mqtt.listen"]),
         ("127.0.0.1:50051", "127.0.0.1:50053", &["share_server"]),
         ("log = \"info\"", "log = \"debug\"", &["telemetry"]),

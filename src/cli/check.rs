@@ -136,10 +136,16 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn listeners(config: &Config) -> Vec<String> {
-    let mqtt = config.mqtt.iter().map(|mqtt| {
-        let users =
-            if mqtt.access.anonymous { "anybody".to_owned() } else { count(mqtt.access.users.len(), "user") };
-        format!("mqtt {}, {users}", mqtt.listen)
+    let mqtt = config.mqtt.iter().flat_map(|mqtt| {
+        let users = count(mqtt.access.users.len(), "user");
+        let plain = mqtt.listen.map(|address| {
+            format!("mqtt {address}, {}", if mqtt.access.anonymous { "anybody" } else { &users })
+        });
+        let tls = mqtt.tls.as_ref().map(|tls| {
+            let by = if tls.files.client_ca.is_some() { " by certificate or password" } else { "" };
+            format!("mqtt {} with TLS, {users}{by}", tls.listen)
+        });
+        plain.into_iter().chain(tls)
     });
     let share = config.share.listeners.iter().map(|listener| match listener {
         Listener::Loopback { address, consumer } => format!("share {address} for {consumer}"),

@@ -80,7 +80,7 @@ enum Verb {
     /// What a mapping profile makes of an MQTT payload
     Map(map::Args),
     /// Credentials of MQTT devices
-    #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
+    #[command(after_help = device::HELP)]
     Device(device::Args),
 }
 

@@ -99,6 +99,18 @@ impl Config {
         Self::of(sources, report, now_ms, previous)
     }
 
+    /// What [`load`](Self::load) would give if `more` stood at the end of `file`: one that it reads, or would read if it
+    /// were there. Writes nothing.
+    ///
+    /// # Errors
+    /// Everything that would be wrong, at once; also when `file` is or would be no part of the configuration.
+    pub fn with(path: &Path, now_ms: i64, file: &Path, more: &str) -> Result<Config, Faults> {
+        let mut report = fault::Report::default();
+        let mut sources = source::Sources::read(path, &mut report);
+        sources.append(file, more, &mut report);
+        Self::of(sources, report, now_ms, None)
+    }
+
     pub(crate) fn of(
         mut sources: source::Sources,
         mut report: fault::Report,
@@ -128,6 +140,7 @@ impl Config {
     #[must_use]
     pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
         let listen = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.listen);
+        let tls = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.tls.clone());
         let limits = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.limits);
         let differs = [
             ("gateway", self.gateway != new.gateway || self.version.zone_ms != new.version.zone_ms),
@@ -135,6 +148,7 @@ impl Config {
             ("store", self.store != new.store),
             ("ingest.queue", self.queue != new.queue),
             ("mqtt.listen", listen(self) != listen(new)),
+            ("mqtt.tls", tls(self) != tls(new)),
             ("mqtt limits", limits(self).zip(limits(new)).is_some_and(|(old, new)| old != new)),
             ("share_server", self.share.listeners != new.share.listeners),
             ("telemetry", self.telemetry != new.telemetry),

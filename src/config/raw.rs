@@ -116,15 +116,44 @@ section! {
         inflight_max: u64,
         connect_timeout: Duration,
         subscriptions_max: u64,
+        user_connections_max: u64,
+        connect_rate: u64,
+        publish_rate: u64,
+        publish_burst: u64,
+        bytes_rate: Size,
+        topic_max: Size,
+        topic_levels_max: u64,
+        idle_max: Duration,
+        session_max: Duration,
+        sessions_max: u64,
+        queue_max: u64,
+        kept_max: Size,
+        retained_max: u64,
+        commands: Vec<At<String>>,
+        tls: MqttTls,
         user: Vec<User>,
     }
 }
 
 section! {
-    /// Credentials.
-    User, "[[mqtt.user]]", {
+    /// TLS of the MQTT front.
+    MqttTls, "[mqtt.tls]", {
+        listen: SocketAddr,
+        certificate: String,
+        key: String,
+        client_ca: String,
+    }
+}
+
+section! {
+    /// Who may connect, and what for.
+    User, "[[mqtt.user]]", named "user" name, {
         name: String,
         password_hash: String,
+        certificate: String,
+        devices: Vec<At<String>>,
+        publish: Vec<At<String>>,
+        subscribe: Vec<At<String>>,
     }
 }
 

@@ -76,6 +76,30 @@ impl Sources {
         self.files.push(Source { path, text });
     }
 
+    /// Puts more at the end of a file, as if it stood there already; a fault where no `include` would read the file.
+    pub(crate) fn append(&mut self, path: &Path, more: &str, report: &mut Report) {
+        let there = located(path);
+        if let Some(file) = self.files.iter_mut().find(|file| located(&file.path) == there) {
+            file.text.push_str(more);
+            return;
+        }
+        let base = directory(&self.files[0].path);
+        let reads = |pattern: &str| {
+            let (dir, name) = located(&base.join(pattern))?;
+            let (its_dir, its_name) = there.as_ref()?;
+            Some(dir == *its_dir && !its_name.starts_with('.') && fits(&name, its_name))
+        };
+        let patterns = includes(&self.files[0].text);
+        if !patterns.iter().any(|(pattern, _)| reads(pattern) == Some(true)) {
+            let known: Vec<_> = patterns.iter().map(|(pattern, _)| format!("{pattern:?}")).collect();
+            let message = format!("no include reads {}", path.display());
+            let help =
+                format!("a file in a directory that is there, and that one of [{}] fits", known.join(", "));
+            return report.fault(Span::default(), message, help);
+        }
+        self.files.push(Source { path: path.to_owned(), text: more.to_owned() });
+    }
+
     /// SHA-256 over names and contents.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -95,6 +119,12 @@ pub(crate) fn directory(path: &Path) -> PathBuf {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+/// The real directory of a file that may not be there yet, and the file's name; none when the directory is not there.
+fn located(path: &Path) -> Option<(PathBuf, String)> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    Some((directory(path).canonicalize().ok()?, name))
 }
 
 fn text_of(path: &Path) -> Result<String, String> {

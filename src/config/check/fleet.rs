@@ -362,7 +362,7 @@ fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Dec
 }
 
 /// `load-{1..50}` → load-1 … load-50; anything else is one id.
-fn expand(text: &At<String>, report: &mut Report) -> Vec<DeviceId> {
+pub(super) fn expand(text: &At<String>, report: &mut Report) -> Vec<DeviceId> {
     let range = || {
         let (head, rest) = text.value.split_once('{')?;
         let (range, tail) = rest.split_once('}')?;

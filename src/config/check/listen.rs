@@ -7,102 +7,52 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
-
-use super::{Fleet, MINUTE, Places, socket_path};
+use super::{Fleet, Places, access, socket_path};
 use crate::codec::json;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
-use crate::config::values::{Size, Zone};
+use crate::config::values::Zone;
 use crate::device::mqtt::{self, topic};
 use crate::model::{Consumer, SeriesKey};
-use crate::rules::dedupe;
 use crate::{share, telemetry};
-
-/// KiB that checking one password may take.
-const HASH_KIB_MAX: u32 = 65_536;
 
 /// Checks `[mqtt]` and `[[mapping]]`.
 pub(super) fn mqtt(
     root: &Root,
     fleet: &Fleet<'_>,
     series: &[Arc<[SeriesKey]>],
+    places: &Places,
     zone: Zone,
     report: &mut Report,
 ) -> Option<mqtt::Settings> {
     let mappings = mappings(root, fleet, series, zone, report);
     let raw = root.mqtt.value()?;
-    let listen = raw.listen.or(SocketAddr::from(([127, 0, 0, 1], 1883)));
+    let default = raw.tls.is_absent().then_some(SocketAddr::from(([127, 0, 0, 1], 1883)));
+    let listen = raw.listen.value().copied().or(default);
     let anonymous = raw.anonymous.or(false);
-    if anonymous && !listen.ip().is_loopback() {
+    let open = listen.filter(|address| !address.ip().is_loopback());
+    if anonymous && (listen.is_none() || open.is_some()) {
+        let message = match open {
+            Some(address) => format!("anybody may connect to {address}"),
+            None => "nobody is anonymous on the listener with TLS".to_owned(),
+        };
         let help = "listen = \"127.0.0.1:1883\", or anonymous = false and a [[mqtt.user]] for each device";
-        report.fault(raw.anonymous.span_or(raw.at), format!("anybody may connect to {listen}"), help);
+        report.fault(raw.anonymous.span_or(raw.at), message, help);
     }
-    const REMEMBERED: u64 = dedupe::REMEMBERED as u64;
-    let kib = |count: u64| Size(count << 10);
-    let seconds = Duration::from_secs;
-    let packet = report.bounded(&raw.packet_max, kib(64), kib(1)..=kib(1024), "packet_max");
-    let limits = mqtt::Limits {
-        connections_max: report.bounded(&raw.connections_max, 1000, 1..=10_000, "connections_max") as usize,
-        packet_bytes_max: packet.0 as usize,
-        // What a device sends again after a crash must still be known to the duplicate filter.
-        inflight_max: report.bounded(&raw.inflight_max, REMEMBERED, 1..=REMEMBERED, "inflight_max") as usize,
-        connect_timeout: report.bounded(
-            &raw.connect_timeout,
-            seconds(10),
-            seconds(1)..=MINUTE,
-            "connect_timeout",
-        ),
-        subscriptions_max: report.bounded(&raw.subscriptions_max, 16, 0..=1000, "subscriptions_max") as usize,
-        ..mqtt::Limits::DEFAULT
-    };
-    let users = users(raw, report);
-    if users.is_empty() && !anonymous && raw.user.is_absent() {
+    let limits = access::limits(raw, report);
+    let tls = access::tls(raw, places, report);
+    let access = access::access(root, raw, fleet, anonymous, report);
+    if access.users.is_empty() && !anonymous && raw.user.is_absent() {
         let help = "anonymous = true on a loopback address, or a [[mqtt.user]] for each device";
         report.warn(raw.at, "nobody may connect to the MQTT front", help);
     }
-    Some(mqtt::Settings { listen, limits, access: mqtt::Access { anonymous, users }, mappings })
-}
-
-fn users(raw: &raw::Mqtt, report: &mut Report) -> HashMap<String, mqtt::User> {
-    let mut users = HashMap::new();
-    let mut seen = HashMap::new();
-    for raw in raw.user.list() {
-        let name = report.need(&raw.name, raw.at, "name", "\"door-1\"");
-        if let Some(name) = name {
-            report.once(&mut seen, name.value.clone(), name.span, "user");
-        }
-        let hash = report.need(&raw.password_hash, raw.at, "password_hash", "\"$argon2id$v=19$…\"");
-        if let Some(hash) = hash.filter(|hash| !is_hash(&hash.value)) {
-            let help = format!(
-                "a PHC string with salt and hash: $argon2id$v=19$m=19456,t=2,p=1$…$…, m at most {HASH_KIB_MAX}"
-            );
-            report.fault(hash.span, "no argon2id password hash", help);
-        }
-        if let (Some(name), Some(hash)) = (name, hash) {
-            users.insert(
-                name.value.clone(),
-                mqtt::User {
-                    password_hash: hash.value.clone(),
-                    rights: Arc::new(mqtt::rights::Rights::everything()),
-                },
-            );
-        }
+    if let Some(address) = open.filter(|_| access.users.values().any(|user| user.password_hash.is_some())) {
+        let help = "[mqtt.tls] for devices that can; a network of their own for those that cannot";
+        report.warn(raw.listen.span_or(raw.at), format!("passwords in clear text on {address}"), help);
     }
-    users
-}
-
-fn is_hash(text: &str) -> bool {
-    PasswordHash::new(text).is_ok_and(|hash| {
-        let params = Params::try_from(&hash);
-        hash.algorithm == ARGON2ID_IDENT
-            && hash.salt.is_some()
-            && hash.hash.is_some()
-            && params.is_ok_and(|params| params.m_cost() <= HASH_KIB_MAX)
-    })
+    Some(mqtt::Settings { listen, tls, limits, access, mappings })
 }
 
 fn mappings(
@@ -195,16 +145,8 @@ pub(super) fn listeners(root: &Root, places: &Places, report: &mut Report) -> Ve
     }
     if let Some(raw) = server.tls.value() {
         let address = report.need(&raw.listen, raw.at, "listen", "\"0.0.0.0:50052\"");
-        let mut file = |key: &Key<String>, name: &str| {
-            let at = report.need(key, raw.at, name, &format!("\"{name}.pem\""))?;
-            let path = places.secret(&at.value);
-            if !path.is_file() {
-                let help = "a PEM file beside this one, or the name of a systemd credential";
-                report.fault(at.span, format!("{}: no such file", path.display()), help);
-            }
-            Some(path)
-        };
-        let files: [Option<PathBuf>; 3] =
+        let mut file = |key, name| file(key, raw.at, name, places, report);
+        let files =
             [file(&raw.certificate, "certificate"), file(&raw.key, "key"), file(&raw.client_ca, "client_ca")];
         if let (Some(address), [Some(certificate), Some(key), Some(client_ca)]) = (address, files) {
             let address = address.value;
@@ -212,6 +154,23 @@ pub(super) fn listeners(root: &Root, places: &Places, report: &mut Report) -> Ve
         }
     }
     listeners
+}
+
+/// A file of certificates or their key; the path also when it is told that no file is there.
+pub(super) fn file(
+    key: &Key<String>,
+    table: Span,
+    name: &str,
+    places: &Places,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let at = report.need(key, table, name, &format!("\"{name}.pem\""))?;
+    let path = places.secret(&at.value);
+    if !path.is_file() {
+        let help = "a PEM file beside this one, or the name of a systemd credential";
+        report.fault(at.span, format!("{}: no such file", path.display()), help);
+    }
+    Some(path)
 }
 
 fn consumer(key: &Key<Consumer>, table: Span, report: &mut Report) -> Option<Consumer> {
@@ -244,6 +203,7 @@ pub(super) fn clashes(root: &Root, report: &mut Report) {
     let server = root.share_server.value();
     let addresses = [
         root.mqtt.value().and_then(|raw| raw.listen.get()),
+        root.mqtt.value().and_then(|raw| raw.tls.value()?.listen.get()),
         server.and_then(|raw| raw.loopback.value()?.listen.get()),
         server.and_then(|raw| raw.tls.value()?.listen.get()),
         root.telemetry.value().and_then(|raw| raw.listen.get()),

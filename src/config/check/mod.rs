@@ -2,6 +2,7 @@
 //!
 //! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
 
+mod access;
 mod fleet;
 mod listen;
 pub(super) mod lists;
@@ -91,7 +92,7 @@ pub(crate) fn config(
     let series = fleet.intern(&mut names, report);
     let ports = ports::settings(ports, &fleet, &series);
     ports::warn(root, &ports, report);
-    let mqtt = listen::mqtt(root, &fleet, &series, zone, report);
+    let mqtt = listen::mqtt(root, &fleet, &series, places, zone, report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
     let (rate, block, queue) = ingest(spine, &fleet, report);

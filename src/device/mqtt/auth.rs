@@ -1,6 +1,7 @@
-//! Who may connect: user names and passwords against PHC strings of argon2id (RFC 9106).
+//! Who may connect: user names and passwords against PHC strings of argon2id (RFC 9106), or the names in a client
+//! certificate that the handshake has verified; and as whom, with which rights.
 //!
-//! Guarantees: at most one hash is computed at a time (each takes megabytes), never on a thread of the runtime; a wrong
+//! Guarantees: a certificate that is a user's makes its connection that user and no other; at most one hash is computed at a time (each takes megabytes), never on a thread of the runtime; a wrong
 //! user costs what a wrong password costs; a success is remembered under a keyed hash of user, password and PHC string,
 //! so that a storm of reconnects is cheap and a changed hash is asked for again at once. No password is ever kept.
 
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::Access;
 use super::packet::Refusal;
+use super::rights::Rights;
 
 /// Remembered successes; at the bound all are forgotten.
 const KNOWN_MAX: usize = 4096;
@@ -22,7 +24,7 @@ const KNOWN_MAX: usize = 4096;
 const MEMORY_KIB: u32 = 7 * 1024;
 const PASSES: u32 = 5;
 /// What an unknown user is checked against: same cost, and no password fits.
-const NOBODY: &str =
+pub const NOBODY: &str =
     "$argon2id$v=19$m=7168,t=5,p=1$c21hbGxicmFpbm5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// 32 letters that are not mistaken for each other: 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -55,30 +57,57 @@ pub fn generate() -> Result<(String, String), AuthError> {
     Ok((password, hash.to_string()))
 }
 
-/// The credential that a connection was let in with.
+/// As whom a connection was let in, because of what, and what it may do.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Credential {
-    Anonymous,
-    User { name: String, password_hash: String },
+pub(super) struct Credential {
+    name: String,
+    proof: Proof,
+    rights: Arc<Rights>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Proof {
+    /// The door is open.
+    Nothing,
+    /// A password that fits this PHC string.
+    Password(String),
+    /// A certificate with this name.
+    Certificate(String),
 }
 
 impl Credential {
-    /// Whether it would still be let in.
-    pub(super) fn holds(&self, access: &Access) -> bool {
-        match self {
-            Credential::Anonymous => access.anonymous,
-            Credential::User { name, password_hash } => {
-                access.users.get(name).is_some_and(|user| user.password_hash == *password_hash)
-            }
-        }
+    /// None when this proof of this user does not let in.
+    fn of(access: &Access, name: String, proof: Proof) -> Option<Self> {
+        let user = access.users.get(&name);
+        let rights = match &proof {
+            Proof::Nothing => access.anonymous.then(|| Arc::new(Rights::everything())),
+            Proof::Password(hash) => user
+                .filter(|user| user.password_hash.as_ref() == Some(hash))
+                .map(|user| Arc::clone(&user.rights)),
+            Proof::Certificate(certificate) => user
+                .filter(|_| access.certificates.get(certificate) == Some(&name))
+                .map(|user| Arc::clone(&user.rights)),
+        }?;
+        Some(Self { name, proof, rights })
     }
 
-    /// The name, empty when anonymous.
+    /// Takes over the rights of a changed access; false when it would not be let in any more.
+    #[must_use]
+    pub(super) fn refresh(&mut self, access: &Access) -> bool {
+        let present = Self::of(access, self.name.clone(), self.proof.clone());
+        let holds = present.is_some();
+        self.rights = present.map_or_else(Arc::default, |present| present.rights);
+        holds
+    }
+
+    /// The name of the user, empty when anonymous.
     pub(super) fn name(&self) -> &str {
-        match self {
-            Credential::Anonymous => "",
-            Credential::User { name, .. } => name,
-        }
+        &self.name
+    }
+
+    /// What it may do.
+    pub(super) fn rights(&self) -> &Arc<Rights> {
+        &self.rights
     }
 }
 
@@ -96,42 +125,58 @@ impl Gate {
         Ok(Self { key, known: Mutex::default(), turn: Arc::new(Semaphore::new(1)) })
     }
 
-    /// Lets a client in, or says why not.
+    /// Lets a client in, or says why not. `login` is the user name and password of its CONNECT; `certificate` the names
+    /// in its verified certificate, none of them when it showed none, and `None` in plain text.
     pub(super) async fn admit(
         &self,
         access: &Access,
         login: Option<(String, String)>,
+        certificate: Option<&[String]>,
     ) -> Result<Credential, Refusal> {
-        let open = access.anonymous && (login.is_none() || access.users.is_empty());
-        let (name, password) = match login {
-            _ if open => return Ok(Credential::Anonymous),
-            None => return Err(Refusal::NotAuthorised),
-            Some(login) => login,
-        };
-        let user = access.users.get(&name);
-        let password_hash = user.map_or(NOBODY, |user| &user.password_hash).to_owned();
-        let tag = self.tag(&name, &password, &password_hash);
-        if !self.known().contains(&tag) {
-            let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Err(Refusal::Busy) };
-            let phc = password_hash.clone();
-            // The turn goes along: it ends with the computation, even when nobody waits for it any more.
-            let verified = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                verify(&password, &phc)
-            });
-            match verified.await {
-                Ok(true) if user.is_some() => {
-                    let mut known = self.known();
-                    if known.len() >= KNOWN_MAX {
-                        known.clear();
-                    }
-                    known.insert(tag);
-                }
-                Ok(_) => return Err(Refusal::Password),
-                Err(_) => return Err(Refusal::Busy),
-            }
+        let names = certificate.unwrap_or_default();
+        if let Some(credential) = certified(access, login.as_ref().map(|(name, _)| &**name), names)? {
+            return Ok(credential);
         }
-        Ok(Credential::User { name, password_hash })
+        let open = access.anonymous && certificate.is_none() && (login.is_none() || access.users.is_empty());
+        let (name, proof) = match login {
+            _ if open => (String::new(), Proof::Nothing),
+            None => return Err(Refusal::NotAuthorised),
+            Some((name, password)) => {
+                let hash = self.fits(access, &name, password).await?;
+                (name, Proof::Password(hash))
+            }
+        };
+        Credential::of(access, name, proof).ok_or(Refusal::Password)
+    }
+
+    /// The PHC string that the password of a user fits.
+    async fn fits(&self, access: &Access, name: &str, password: String) -> Result<String, Refusal> {
+        let hash = access.users.get(name).and_then(|user| user.password_hash.clone());
+        let is_user = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
+        let tag = self.tag(name, &password, &hash);
+        if self.known().contains(&tag) {
+            return Ok(hash);
+        }
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Err(Refusal::Busy) };
+        let phc = hash.clone();
+        // The turn goes along: it ends with the computation, even when nobody waits for it any more.
+        let verified = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            verify(&password, &phc)
+        });
+        match verified.await {
+            Ok(true) if is_user => {
+                let mut known = self.known();
+                if known.len() >= KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert(tag);
+                Ok(hash)
+            }
+            Ok(_) => Err(Refusal::Password),
+            Err(_) => Err(Refusal::Busy),
+        }
     }
 
     fn tag(&self, name: &str, password: &str, password_hash: &str) -> [u8; 32] {
@@ -148,6 +193,19 @@ impl Gate {
     }
 }
 
+/// The user that a name in a certificate is, if one is. Of several users it is the one that logs in, or the first; a
+/// login of anybody else is refused, whatever the password.
+fn certified(access: &Access, login: Option<&str>, names: &[String]) -> Result<Option<Credential>, Refusal> {
+    let mut bound = names.iter().filter_map(|name| Some((name, access.certificates.get(name)?))).peekable();
+    if bound.peek().is_none() {
+        return Ok(None);
+    }
+    let found = bound.find(|(_, user)| login.is_none_or(|login| *user == login));
+    let credential =
+        found.and_then(|(name, user)| Credential::of(access, user.clone(), Proof::Certificate(name.clone())));
+    credential.map(Some).ok_or(Refusal::NotAuthorised)
+}
+
 /// Whether the password fits; a PHC string that is none fits nothing.
 fn verify(password: &str, phc: &str) -> bool {
     PasswordHash::new(phc)
@@ -161,9 +219,22 @@ mod tests {
 
     fn access(anonymous: bool, users: &[(&str, &str)]) -> Access {
         let user = |(name, hash): &(&str, &str)| {
-            (name.to_string(), User { password_hash: hash.to_string(), rights: Arc::default() })
+            let password_hash = (!hash.is_empty()).then(|| hash.to_string());
+            (name.to_string(), User { password_hash, rights: rights_of(name) })
         };
-        Access { anonymous, users: users.iter().map(user).collect() }
+        Access { anonymous, users: users.iter().map(user).collect(), ..Access::default() }
+    }
+
+    fn bind(mut access: Access, certificates: &[(&str, &str)]) -> Access {
+        let bound =
+            certificates.iter().map(|(certificate, user)| (certificate.to_string(), user.to_string()));
+        access.certificates = bound.collect();
+        access
+    }
+
+    /// Something by which they can be told apart.
+    fn rights_of(name: &str) -> Arc<Rights> {
+        Arc::new(Rights { publish: [name].into_iter().collect(), ..Rights::default() })
     }
 
     fn login(name: &str, password: &str) -> Option<(String, String)> {
@@ -175,39 +246,82 @@ mod tests {
         let (password, hash) = generate().expect("a credential");
         assert_eq!(password.len(), 24);
         let gate = Gate::new().expect("randomness");
-        let users = access(false, &[("meter", &hash), ("broken", "plain")]);
+        let users = access(false, &[("meter", &hash), ("broken", "plain"), ("none", "")]);
         for (login, expected) in [
             (login("meter", &password), Ok("meter")),
             (login("meter", &password), Ok("meter")),
             (login("meter", "wrong"), Err(Refusal::Password)),
             (login("nobody", &password), Err(Refusal::Password)),
             (login("broken", "plain"), Err(Refusal::Password)),
+            (login("none", ""), Err(Refusal::Password)),
             (None, Err(Refusal::NotAuthorised)),
         ] {
-            let admitted = gate.admit(&users, login).await;
+            let admitted = gate.admit(&users, login, None).await;
             assert_eq!(admitted.as_ref().map(Credential::name), expected.as_ref().map(|name| *name));
         }
         assert_eq!(gate.known().len(), 1);
 
         let (_, other) = generate().expect("a credential");
-        let credential = gate.admit(&users, login("meter", &password)).await.expect("still right");
+        let mut credential = gate.admit(&users, login("meter", &password), None).await.expect("still right");
+        assert_eq!(*credential.rights(), rights_of("meter"));
         let changed = access(false, &[("meter", &other)]);
-        assert!(credential.holds(&users) && !credential.holds(&changed));
-        assert_eq!(gate.admit(&changed, login("meter", &password)).await, Err(Refusal::Password));
+        assert!(credential.refresh(&users) && !credential.refresh(&changed));
+        assert_eq!(**credential.rights(), Rights::default());
+        assert_eq!(gate.admit(&changed, login("meter", &password), None).await, Err(Refusal::Password));
     }
 
     #[tokio::test]
     async fn anonymous_clients_need_an_open_door() {
         let gate = Gate::new().expect("randomness");
         let (_, hash) = generate().expect("a credential");
-        for (access, login, expected) in [
-            (access(true, &[]), None, Ok(Credential::Anonymous)),
-            (access(true, &[]), login("any", "thing"), Ok(Credential::Anonymous)),
-            (access(true, &[("meter", &hash)]), None, Ok(Credential::Anonymous)),
-            (access(true, &[("meter", &hash)]), login("meter", "wrong"), Err(Refusal::Password)),
-            (access(false, &[]), None, Err(Refusal::NotAuthorised)),
+        let opened = Ok(("", Arc::new(Rights::everything())));
+        for (access, login, certificate, expected) in [
+            (access(true, &[]), None, None, opened.clone()),
+            (access(true, &[]), login("any", "thing"), None, opened.clone()),
+            (access(true, &[("meter", &hash)]), None, None, opened.clone()),
+            (access(true, &[("meter", &hash)]), login("meter", "wrong"), None, Err(Refusal::Password)),
+            (access(true, &[]), None, Some(&[][..]), Err(Refusal::NotAuthorised)),
+            (access(false, &[]), None, None, Err(Refusal::NotAuthorised)),
         ] {
-            assert_eq!(gate.admit(&access, login).await, expected);
+            let admitted = gate.admit(&access, login, certificate).await;
+            let admitted =
+                admitted.as_ref().map(|credential| (credential.name(), Arc::clone(credential.rights())));
+            assert_eq!(admitted.map_err(|refusal| *refusal), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_its_user_and_no_other() {
+        let gate = Gate::new().expect("randomness");
+        let (password, hash) = generate().expect("a credential");
+        let users = access(false, &[("door-1", ""), ("gate", &hash), ("meter", &hash)]);
+        let users = bind(users, &[("d1.example", "door-1"), ("gw", "gate")]);
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        for (login, certificate, expected) in [
+            (None, &["d1.example"][..], Ok("door-1")),
+            (None, &["other", "d1.example"], Ok("door-1")),
+            (login("door-1", "anything"), &["d1.example"], Ok("door-1")),
+            (login("meter", &password), &["d1.example"], Err(Refusal::NotAuthorised)),
+            (None, &["gw", "d1.example"], Ok("gate")),
+            (login("door-1", ""), &["gw", "d1.example"], Ok("door-1")),
+            (login("gate", &password), &[], Ok("gate")),
+            (login("gate", "wrong"), &[], Err(Refusal::Password)),
+            (login("door-1", ""), &[], Err(Refusal::Password)),
+            (login("meter", &password), &["stranger"], Ok("meter")),
+            (None, &["stranger", "door-1"], Err(Refusal::NotAuthorised)),
+        ] {
+            let admitted = gate.admit(&users, login, Some(&names(certificate))).await;
+            let name = admitted.as_ref().map(Credential::name).map_err(|refusal| *refusal);
+            assert_eq!(name, expected, "{certificate:?}");
+        }
+
+        let mut credential = gate.admit(&users, None, Some(&names(&["gw"]))).await.expect("bound");
+        let mut moved = users.clone();
+        moved.users.insert("gate".into(), User { password_hash: None, rights: rights_of("less") });
+        assert!(credential.refresh(&moved), "no password let it in");
+        assert_eq!(*credential.rights(), rights_of("less"));
+        for certificates in [&[][..], &[("gw", "door-1")]] {
+            assert!(!credential.refresh(&bind(moved.clone(), certificates)), "{certificates:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,13 +21,12 @@ use super::auth::Credential;
 use super::counters::add;
 use super::front::Shared;
 use super::outbox::{OUT_BYTES_MAX, Sent};
-use super::packet::{self, Connect, Fault, Frame, Packet, Publish};
+use super::packet::{self, Connect, Fault, Frame, Message, Packet, Publish};
 use super::registry::Place;
-use super::router::{self, Link, Router};
+use super::router::{Link, Router};
 use super::samples::{Batch, Route, Routes};
 use super::session::{FILTER_BYTES_MAX, Granted, Session, Wait};
 use crate::ingest::{Receipt, Stopped};
-use crate::store::sessions::Message;
 
 /// Batches handed in and not committed.
 const RECEIPTS_MAX: usize = 32;
@@ -137,7 +136,7 @@ impl Connection {
             session,
             credential,
             place,
-            will: connect.will.map(|will| will.message),
+            will: connect.will,
             routes,
             batch: Batch::default(),
             number: 1,
@@ -220,7 +219,7 @@ impl Connection {
                     Signal::Leave => return Err(Fault::TakenOver.into()),
                     Signal::Settings(watcher) => {
                         let settings = watcher.borrow().clone();
-                        if !self.credential.holds(&settings.access) {
+                        if !self.credential.refresh(&settings.access) {
                             return Err(Fault::Withdrawn.into());
                         }
                         self.routes = Routes::new(settings);
@@ -313,18 +312,13 @@ impl Connection {
     fn take(&mut self, packet: Packet<'_>) -> Result<bool, Fault> {
         match packet {
             Packet::Publish(publish) => self.publish(&publish)?,
-            Packet::PubAck { pkid, .. } => self.session.delivered(pkid, &mut self.out),
-            Packet::PubRel { pkid, .. } => self.session.released(pkid, &mut self.out)?,
-            Packet::PubRec { .. } | Packet::PubComp { .. } => {
-                return Err(Fault::Protocol("an answer to a QoS 2 delivery, and there is none"));
-            }
+            Packet::PubAck(pkid) => self.session.delivered(pkid, &mut self.out),
+            Packet::PubRel(pkid) => self.session.released(pkid, &mut self.out)?,
             Packet::PingReq => packet::pingresp(&mut self.out),
-            Packet::Subscribe { pkid, identifier: Some(_), wishes } => {
-                packet::suback(self.level, pkid, &vec![0xA1; wishes.len()], &mut self.out);
-            }
-            Packet::Subscribe { pkid, identifier: None, wishes } => {
-                let router = &self.shared.router;
-                let granted = self.session.subscribe(pkid, wishes, |filter| router.admit(filter));
+            Packet::Subscribe { pkid, wishes } => {
+                let (router, rights) = (&self.shared.router, self.credential.rights());
+                let admit = |filter: &str| rights.may_subscribe(filter) && router.admit(filter);
+                let granted = self.session.subscribe(pkid, wishes, admit);
                 if granted.fresh.is_empty() {
                     self.subscribed(&granted);
                 } else {
@@ -344,8 +338,8 @@ impl Connection {
                     }));
                 }
             }
-            Packet::Disconnect { reason, .. } => {
-                self.will = self.will.take().filter(|_| reason != 0);
+            Packet::Disconnect { normal } => {
+                self.will = self.will.take().filter(|_| !normal);
                 return Ok(true);
             }
         }
@@ -353,9 +347,6 @@ impl Connection {
     }
 
     fn publish(&mut self, publish: &Publish<'_>) -> Result<(), Fault> {
-        if publish.alias.is_some() {
-            return Err(Fault::TopicAlias);
-        }
         let counters = &self.shared.counters;
         match publish.qos {
             0 => add(&counters.publishes_qos0, 1),
@@ -366,6 +357,7 @@ impl Connection {
             return Ok(());
         }
         let wait = match self.routes.find(publish.topic) {
+            _ if !self.credential.rights().may_publish(publish.topic) => Wait::No(0x87),
             Route::FanOut => self.fan_out(publish)?,
             route => {
                 self.batch.add(route, publish);
@@ -382,7 +374,12 @@ impl Connection {
             return Ok(Wait::No(0x90));
         }
         add(&self.shared.counters.fanned_out, 1);
-        let message = router::message(publish.topic, publish.payload, publish.retain);
+        // Copies: a slice would keep the whole read buffer alive in the router.
+        let message = Message {
+            topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
+            payload: Bytes::copy_from_slice(publish.payload),
+            retain: publish.retain,
+        };
         if message.retain {
             self.shared.router.retain(&message);
         }
@@ -501,17 +498,9 @@ impl Connection {
 
     /// A will goes the way of any publish.
     async fn publish_will(&mut self, will: Message) {
-        let publish = Publish {
-            qos: 0,
-            dup: false,
-            retain: will.retain,
-            pkid: 0,
-            topic: &will.topic,
-            alias: None,
-            expiry_s: None,
-            properties: &will.properties,
-            payload: &will.payload,
-        };
+        let Ok(topic) = std::str::from_utf8(&will.topic) else { return };
+        let publish =
+            Publish { qos: 0, dup: false, retain: will.retain, pkid: 0, topic, payload: &will.payload };
         if self.publish(&publish).is_ok() {
             self.hand_in();
             if let Some(handover) = self.handover.take() {

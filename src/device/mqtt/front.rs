@@ -277,7 +277,7 @@ async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) ->
     // The session expiry granted to 5.0 is 0: nothing is left to resume.
     connect.clean |= connect.level == Level::V5;
     let access = shared.settings.borrow().clone();
-    let credential = shared.gate.admit(&access.access, connect.login.take()).await?;
+    let credential = shared.gate.admit(&access.access, connect.login.take(), None).await?;
     let assigned = connect.client_id.is_empty();
     if connect.client_id.len() > CLIENT_ID_BYTES_MAX || (assigned && !connect.clean) {
         return Err(Refusal::ClientId);

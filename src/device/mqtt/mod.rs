@@ -9,13 +9,16 @@ mod exchange;
 mod front;
 mod outbox;
 mod packet;
+pub mod rate;
 mod registry;
 pub mod rights;
 mod router;
 mod samples;
+pub mod seats;
 mod session;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod topic;
 
 pub use counters::Counters;
@@ -31,11 +34,13 @@ use crate::model::{DeviceId, SeriesKey};
 use crate::rules::dedupe;
 use rights::Rights;
 
-/// What the front needs to know. `listen` and `limits` hold for the life of the daemon, the rest is swapped live.
+/// What the front needs to know. `listen`, `tls` and `limits` hold for the life of the daemon, the rest is swapped live.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// Where it listens in plain text.
+    pub listen: Option<SocketAddr>,
+    /// Where it listens with TLS.
+    pub tls: Option<tls::Settings>,
     /// Bounds.
     pub limits: Limits,
     /// Who may connect.
@@ -112,17 +117,19 @@ impl Limits {
 /// Who may connect.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Anybody (only ever on a loopback listener).
+    /// Anybody (only ever in plain text, on a loopback address).
     pub anonymous: bool,
     /// Name → credentials.
     pub users: HashMap<String, User>,
+    /// Name in a client certificate → name of the user that it is.
+    pub certificates: HashMap<String, String>,
 }
 
 /// One set of credentials.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// PHC string of an argon2id hash.
-    pub password_hash: String,
+    /// PHC string of an argon2id hash; without it no password lets it in.
+    pub password_hash: Option<String>,
     /// What it may do.
     pub rights: Arc<Rights>,
 }

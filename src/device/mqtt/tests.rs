@@ -39,7 +39,8 @@ fn settings(limits: Limits) -> Settings {
     let plan = Plan::new(vec!["/t".into(), "/door".into()], Some(("/ts".into(), TimeForm::Millis)));
     let series: Arc<[SeriesKey]> = [SeriesKey(7), SeriesKey(8)].into();
     Settings {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        tls: None,
         limits,
         access: Access { anonymous: true, ..Access::default() },
         mappings: vec![Mapping {
@@ -63,7 +64,8 @@ struct Bench {
 
 impl Bench {
     async fn new(settings: Settings, capacity: usize) -> Self {
-        let listener = TcpListener::bind(settings.listen).await.expect("loopback");
+        let listen = settings.listen.expect("an address");
+        let listener = TcpListener::bind(listen).await.expect("loopback");
         let address = listener.local_addr().expect("an address");
         let (intake, requests) = Intake::channel(capacity);
         let (settings, watcher) = watch::channel(Arc::new(settings));
@@ -363,9 +365,10 @@ async fn only_who_has_the_password_is_let_in_and_only_as_long_as_it_holds() {
         anonymous: false,
         users: [(
             "u".into(),
-            User { password_hash: hash, rights: Arc::new(super::rights::Rights::everything()) },
+            User { password_hash: Some(hash), rights: Arc::new(super::rights::Rights::everything()) },
         )]
         .into(),
+        ..Access::default()
     };
     let bench = Bench::new(closed.clone(), 8).await;
     let hello = |password: Option<&str>| {
