@@ -1,4 +1,4 @@
-//! A transaction of the writer: readings, sealed records, cursors, watermarks, resume points and tallies change
+//! A transaction of the writer: readings, sealed records, cursors, watermarks, resume points, sessions and tallies change
 //! together or not at all.
 
 use std::collections::HashMap;
@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use rusqlite::{CachedStatement, Connection};
 
 use super::error::StoreError;
+use super::sessions::{self, Change};
 use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
 use crate::model::{Epoch, Lane, LineId, Reading, Seq, Tally};
 use crate::privacy::Cleared;
@@ -151,6 +152,14 @@ impl Txn<'_> {
                 .execute((alarm, series.0))?,
         };
         Ok(())
+    }
+
+    /// Applies what changed of MQTT sessions, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sessions(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        changes.iter().try_for_each(|change| sessions::rows::apply(self.conn, change))
     }
 
     /// Makes everything durable: returns after the medium has it.
