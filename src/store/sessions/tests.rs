@@ -6,8 +6,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Stamp;
-use crate::store::{Settings, Store};
+use crate::model::{Quality, Reading, SeriesKey, Stamp, Value};
+use crate::privacy::Cleared;
+use crate::privacy::intake::{Treatment, clear};
+use crate::store::{FoldRow, Settings, Store, Upkeep};
 
 const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
 
@@ -334,4 +336,68 @@ proptest! {
             prop_assert_eq!(store.sessions().expect("read"), reference.saved());
         }
     }
+}
+
+/// What the exchange may count on when it bounds itself by bytes.
+#[test]
+fn a_message_takes_at_most_twice_its_bytes_and_64() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    for (session, len) in (0_u64..).zip([0, 100, 1000, 1400, 2000, 2100, 4100, 65_000]) {
+        let (before, _) = store.room().expect("sizes");
+        let wanted = message("device/door-1/set", &vec![b'x'; len]);
+        let bytes = (wanted.topic.len() + wanted.payload.len() + wanted.properties.len() + 64) as u64;
+        let count = (1 << 20) / bytes;
+        let changes: Vec<Change> = (0..count).map(|seq| queue(session, seq, &wanted)).collect();
+        commit(&mut store, &changes);
+        let (after, _) = store.room().expect("sizes");
+        assert!(after - before <= 2 * count * bytes, "{len}: {} of {}", after - before, count * bytes);
+    }
+}
+
+/// The smallest store that a configuration may ask for, half full of messages that wait: history makes way, they stay.
+#[test]
+fn what_waits_is_not_shed_and_leaves_room_for_readings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = Settings {
+        dir: dir.path().to_owned(),
+        bytes_max: 16 << 20,
+        reserve_bytes: 1 << 20,
+        group_window: Duration::ZERO,
+        retention: Duration::from_secs(3600),
+    };
+    let mut store = Store::open(settings, [7; 32], NOW).expect("the store opens");
+    let wanted = message("device/door-1/set", &[b'x'; 2030]);
+    let changes: Vec<Change> = (0..2000).map(|at| queue(1, at, &wanted)).collect();
+    commit(&mut store, &[&[opened(1, "client", 60)], &changes[..]].concat());
+    let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
+    let upkeep = Upkeep { acked: [None; 3], expire_before_ms: 0 };
+    for round in 1..=40_i64 {
+        let mut txn = store.begin().expect("a transaction");
+        for _ in 0..100 {
+            txn.append(series, &reading(&"x".repeat(8000))).expect("there is room");
+        }
+        let upto = txn.reading_head();
+        let fold = FoldRow { name: "test".into(), definition: String::new(), upto, snapshot: vec![] };
+        txn.set_fold(&fold).expect("there is room");
+        txn.commit().expect("there is room");
+        while store.tidy(&upkeep).expect("tidied") {}
+        assert_eq!(store.reading_head(), round * 100);
+    }
+    let (used, max) = store.room().expect("sizes");
+    assert!(used > max / 2 && used <= max, "{used} of {max}");
+    assert!(store.tally("expired_early").expect("counted") > 0, "history made way");
+    assert_eq!(store.sessions().expect("read").sessions[0].queue.len(), 2000);
+}
+
+fn reading(text: &str) -> Cleared<Reading> {
+    let reading = Reading {
+        series: SeriesKey(0),
+        value: Value::Text(text.into()),
+        time_ms: NOW.wall_ms,
+        received_ms: NOW.wall_ms,
+        device_time: false,
+        quality: Quality::Good,
+    };
+    clear(Some(&Treatment::Keep), reading).expect("kept")
 }
