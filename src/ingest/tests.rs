@@ -62,6 +62,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         aggregates: vec![],
         shares: vec![share],
         rate: Rate { per_second: 1000, burst: 1000 },
+        silence: HashMap::new(),
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
     }
 }
@@ -127,6 +128,7 @@ impl Rig {
             received: self.clock.now(),
             samples: values.iter().map(sample).collect(),
             lost,
+            presence: vec![],
             changes: vec![],
         }
     }

@@ -42,7 +42,8 @@ pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
 pub use self::txn::Txn;
 pub use self::upkeep::Upkeep;
-use crate::model::{Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
+use crate::model::{Cause, Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
+use crate::rules::presence::Standing;
 
 /// What the store needs to know. Holds for the life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -377,6 +378,20 @@ impl Store {
                 raised: row.get(2)?,
                 since_ms: row.get(3)?,
             })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What is known of devices being there, by name; none where a later build told what this one does not know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn presence(&self) -> Result<Vec<(String, Option<Standing>)>, StoreError> {
+        let mut statement = self.conn.prepare("SELECT device, online, since_ms, cause FROM presence")?;
+        let rows = statement.query_map([], |row| {
+            let (online, since_ms) = (row.get(1)?, row.get(2)?);
+            let cause = Cause::from_code(row.get(3)?);
+            Ok((row.get(0)?, cause.map(|cause| Standing { online, since_ms, cause })))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

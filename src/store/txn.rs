@@ -8,8 +8,9 @@ use rusqlite::{CachedStatement, Connection};
 use super::error::StoreError;
 use super::sessions::{self, Change};
 use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
-use crate::model::{Epoch, Lane, LineId, Reading, Seq, Tally};
+use crate::model::{DeviceId, Epoch, Lane, LineId, Reading, Seq, Tally};
 use crate::privacy::Cleared;
+use crate::rules::presence::Standing;
 use crate::wire::Sealed;
 
 /// A transaction: everything in it becomes durable with [`Txn::commit`], or nothing does.
@@ -151,6 +152,30 @@ impl Txn<'_> {
                 .prepare_cached("DELETE FROM alarm WHERE alarm = ? AND series = ?")?
                 .execute((alarm, series.0))?,
         };
+        Ok(())
+    }
+
+    /// Stores what is known of a device's being there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_presence(&mut self, device: &DeviceId, standing: Standing) -> Result<(), StoreError> {
+        let Standing { online, since_ms, cause } = standing;
+        self.conn.prepare_cached("INSERT OR REPLACE INTO presence VALUES (?, ?, ?, ?)")?.execute((
+            device.as_str(),
+            online,
+            since_ms,
+            cause as u8,
+        ))?;
+        Ok(())
+    }
+
+    /// Forgets a device.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_presence(&mut self, device: &str) -> Result<(), StoreError> {
+        self.conn.prepare_cached("DELETE FROM presence WHERE device = ?")?.execute([device])?;
         Ok(())
     }
 
