@@ -79,6 +79,7 @@ fn plan(bulk: bool) -> Plan {
         }],
         shares: if bulk { vec![line] } else { vec![] },
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
+        silence: std::collections::HashMap::new(),
         block: Bounds { rows_max: 1000, age_max_ms: 5_000 },
     }
 }
@@ -149,7 +150,8 @@ fn through_the_store(bencher: Bencher, commit_every: i64, bulk: bool) {
     bencher.counter(ItemsCount::new(commit_every as u64)).bench_local(|| {
         let samples = (sequence..sequence + commit_every).map(sample).collect();
         sequence += commit_every;
-        let delivery = Delivery { received: NOW, samples, lost: Tally::default(), changes: vec![] };
+        let delivery =
+            Delivery { received: NOW, samples, lost: Tally::default(), presence: vec![], changes: vec![] };
         let mut txn = store.begin().expect("a transaction");
         spine.take(&mut txn, &delivery, NOW).expect("taken");
         spine.finish(&mut txn).expect("finished");

@@ -150,7 +150,7 @@ pub enum Quality {
     Good = 0,
     /// The device's time was not plausible; the gateway's receive time stands in.
     Skewed = 1,
-    /// The broker or the device repeated an old state.
+    /// The broker or the device repeated an old state, or told of the past.
     Retained = 2,
     /// A counter that only rises has fallen.
     CounterBack = 3,
@@ -236,8 +236,70 @@ pub struct Sample {
     pub clock_ms: Option<i64>,
     /// Whether it came as a retained message.
     pub retained: bool,
-    /// Whether it tells of the past, so that an old time is no fault; like a retained one it raises no alarm.
+    /// Whether it tells of the past, so that a time up to [`crate::normalise::HISTORY_MAX_MS`] ago is no fault; like a
+    /// retained one it raises no alarm and does not say that the device is there.
     pub history: bool,
+}
+
+impl Sample {
+    /// Whether it says nothing of now: no alarm is of it, and no device is there because of it.
+    #[must_use]
+    pub fn is_past(&self) -> bool {
+        self.retained || self.history
+    }
+}
+
+/// What told whether a device is there. Its number is the same in the store for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum Cause {
+    /// Its own connection came or went.
+    Connection = 0,
+    /// It or its gateway said so: a will, an availability topic, a birth, a death.
+    Told = 1,
+    /// It was not heard for as long as it may be silent.
+    Silence = 2,
+    /// A reading of now came from it.
+    Heard = 3,
+}
+
+impl Cause {
+    /// All of them; each stands at its number.
+    pub const ALL: [Cause; 4] = [Cause::Connection, Cause::Told, Cause::Silence, Cause::Heard];
+
+    /// From its stored number; none for one of a later build.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Cause::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The name in logs and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Connection => "connection",
+            Cause::Told => "told",
+            Cause::Silence => "silence",
+            Cause::Heard => "heard",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a shell learned of a device's being there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Which.
+    pub device: DeviceId,
+    /// Whether it is there.
+    pub online: bool,
+    /// What told it.
+    pub cause: Cause,
 }
 
 /// A sample with unit and quality known.
@@ -537,6 +599,15 @@ mod tests {
         for (index, loss) in Loss::ALL.into_iter().enumerate() {
             assert_eq!(loss as usize, index, "{loss}");
         }
+    }
+
+    #[test]
+    fn causes_keep_their_numbers() {
+        for (code, name) in [(0, "connection"), (1, "told"), (2, "silence"), (3, "heard")] {
+            let cause = Cause::from_code(code).expect("known");
+            assert_eq!((cause as u8, cause.as_str()), (code, name));
+        }
+        assert_eq!(Cause::from_code(4), None, "of a later build");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Sample → Reading: kind, scale and offset, range, event time and quality as far as one sample tells it.
 //!
 //! Guarantees: no number goes through a float; a device's time is only taken where it is plausible, so nothing after this
-//! lies more than [`AHEAD_MAX_MS`] after or [`BEHIND_MAX_MS`] before its receive time. Pure: no clock, no state; what only
-//! the readings before it can tell is [`crate::rules`]' to say.
+//! lies more than [`AHEAD_MAX_MS`] after its receive time, or more than [`BEHIND_MAX_MS`] before it, [`HISTORY_MAX_MS`] if
+//! it tells of the past. Pure: no clock, no state; what only the readings before it can tell is [`crate::rules`]' to say.
 
 use rust_decimal::Decimal;
 
@@ -14,6 +14,8 @@ pub const EARLIEST_MS: i64 = 1_420_070_400_000;
 pub const AHEAD_MAX_MS: i64 = 5 * 60 * 1000;
 /// How far a device's time may lie before the receive time, milliseconds.
 pub const BEHIND_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far it may if the sample tells of the past: a month, which is as long as a meter or a logger keeps its days.
+pub const HISTORY_MAX_MS: i64 = 31 * BEHIND_MAX_MS;
 /// How far a device's clock may be from the gateway's, milliseconds.
 pub const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1000;
 
@@ -67,7 +69,7 @@ pub fn normalise(rule: &Rule, sample: Sample, received: Stamp) -> Result<Reading
         _ => return Err(Loss::Invalid),
     };
     let received_ms = received.wall_ms;
-    let device_ms = sample.device_ms.filter(|&time_ms| plausible(time_ms, received_ms));
+    let device_ms = sample.device_ms.filter(|&time_ms| is_plausible(time_ms, received_ms, sample.history));
     let in_range = match &value {
         Value::Number(number) => rule.range.is_none_or(|(low, high)| (low..=high).contains(number)),
         Value::Flag(_) | Value::Text(_) => true,
@@ -77,7 +79,7 @@ pub fn normalise(rule: &Rule, sample: Sample, received: Stamp) -> Result<Reading
         _ if !in_range => Quality::OutOfRange,
         (Some(_), None) => Quality::Skewed,
         _ if sample.clock_ms.is_some_and(|clock_ms| is_wrong(clock_ms, received_ms)) => Quality::Clock,
-        _ if sample.retained => Quality::Retained,
+        _ if sample.retained || sample.history => Quality::Retained,
         _ => Quality::Good,
     };
     Ok(Reading {
@@ -114,10 +116,13 @@ fn parse(text: &str) -> Option<Decimal> {
     }
 }
 
-fn plausible(device_ms: i64, received_ms: i64) -> bool {
+/// Whether a device's time is taken as that of its reading; both in milliseconds since 1970 UTC.
+#[must_use]
+pub fn is_plausible(device_ms: i64, received_ms: i64, history: bool) -> bool {
+    let behind_ms = if history { HISTORY_MAX_MS } else { BEHIND_MAX_MS };
     device_ms >= EARLIEST_MS
         && device_ms <= received_ms.saturating_add(AHEAD_MAX_MS)
-        && device_ms >= received_ms.saturating_sub(BEHIND_MAX_MS)
+        && device_ms >= received_ms.saturating_sub(behind_ms)
 }
 
 /// A gateway that has not been told the time yet cannot say that another clock is wrong.
@@ -245,6 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn what_tells_of_the_past_may_be_a_month_old_and_is_never_as_good_as_now() {
+        use Quality::{OutOfRange, Retained, Skewed};
+        let ranged = Rule { outside: Outside::Flag, ..rule(Kind::Number, "1", "0", Some(("0", "9"))) };
+        for (value, device_ms, retained, time_ms, quality) in [
+            ("1", Some(NOW_MS), false, NOW_MS, Retained),
+            ("1", Some(NOW_MS + AHEAD_MAX_MS), false, NOW_MS + AHEAD_MAX_MS, Retained),
+            ("1", Some(NOW_MS + AHEAD_MAX_MS + 1), false, NOW_MS, Skewed),
+            ("1", Some(NOW_MS - BEHIND_MAX_MS - 1), true, NOW_MS - BEHIND_MAX_MS - 1, Retained),
+            ("1", Some(NOW_MS - HISTORY_MAX_MS), false, NOW_MS - HISTORY_MAX_MS, Retained),
+            ("1", Some(NOW_MS - HISTORY_MAX_MS - 1), false, NOW_MS, Skewed),
+            ("1", None, false, NOW_MS, Retained),
+            ("10", Some(NOW_MS - HISTORY_MAX_MS), false, NOW_MS - HISTORY_MAX_MS, OutOfRange),
+        ] {
+            let (series, value) = (SeriesKey(7), number(value));
+            let sample = Sample { series, value, device_ms, clock_ms: None, retained, history: true };
+            let got = normalise(&ranged, sample, Stamp { wall_ms: NOW_MS, mono_ms: 1 }).expect("kept");
+            assert_eq!((got.time_ms, got.quality), (time_ms, quality), "{device_ms:?}");
+        }
+    }
+
+    #[test]
     fn a_clock_is_compared_and_never_taken() {
         use Quality::{Clock, Good, OutOfRange, Retained, Skewed};
         let ranged = Rule { outside: Outside::Flag, ..rule(Kind::Number, "1", "0", Some(("0", "9"))) };
@@ -325,16 +351,19 @@ mod tests {
         fn event_time_stays_near_receive_time(
             wall_ms in any::<i64>(),
             far_ms in any::<i64>(),
-            by_ms in prop::option::of(-200_000_000_i64..200_000_000),
+            by_ms in prop::option::of(-3_000_000_000_i64..600_000),
+            history in any::<bool>(),
         ) {
             let device_ms = Some(by_ms.map_or(far_ms, |by_ms| wall_ms.saturating_add(by_ms)));
             let value = Value::Flag(true);
-            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false, history: false };
+            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false, history };
             let rule = rule(Kind::Flag, "1", "0", None);
             let reading = normalise(&rule, sample, Stamp { wall_ms, mono_ms: 0 }).expect("a flag");
             let distance = i128::from(reading.time_ms) - i128::from(wall_ms);
-            prop_assert!((-i128::from(BEHIND_MAX_MS)..=i128::from(AHEAD_MAX_MS)).contains(&distance));
-            prop_assert_eq!(reading.device_time, reading.quality == Quality::Good);
+            let behind_ms = if history { HISTORY_MAX_MS } else { BEHIND_MAX_MS };
+            prop_assert!((-i128::from(behind_ms)..=i128::from(AHEAD_MAX_MS)).contains(&distance));
+            let taken = if history { Quality::Retained } else { Quality::Good };
+            prop_assert_eq!(reading.device_time, reading.quality == taken);
         }
     }
 }

@@ -140,6 +140,7 @@ fn plan(lists_version: u8) -> Plan {
             share("S-bulk", Lane::Bulk, &[]),
         ],
         rate: Rate { per_second: 1_000_000, burst: 1_000_000 },
+        silence: HashMap::new(),
         block: Bounds { rows_max: 20, age_max_ms: 4_000 },
     }
 }
@@ -404,6 +405,7 @@ impl World {
                 received: now,
                 samples: message.samples(),
                 lost: Tally::default(),
+                presence: vec![],
                 changes: vec![],
             };
             spine.take(&mut txn, &delivery, now).expect("taken");
@@ -584,6 +586,7 @@ impl World {
                 received: now,
                 samples: message.samples(),
                 lost: Tally::default(),
+                presence: vec![],
                 changes: vec![],
             };
             spine.take(&mut txn, &delivery, now).expect("taken");

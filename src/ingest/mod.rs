@@ -5,13 +5,15 @@ pub mod spine;
 mod tests;
 pub mod writer;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
-use crate::model::{DeviceId, Metric};
-use crate::model::{Sample, Stamp, Tally};
+use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
@@ -31,14 +33,16 @@ pub struct Delivery {
     pub samples: Vec<Sample>,
     /// What did not even become a sample.
     pub lost: Tally,
-    /// What has to be remembered of MQTT sessions together with them.
+    /// What it told of devices being there, in order. A sample says the same of its device, unless this says that it is gone.
+    pub presence: Vec<Presence>,
+    /// What has to be remembered of MQTT sessions together with them. Not counted in the ledger.
     pub changes: Vec<Change>,
 }
 
 /// Something for the writer.
 #[derive(Debug)]
 pub enum Request {
-    /// Samples; answered after the commit that holds them.
+    /// Samples, changes or both; answered after the commit that holds them.
     Deliver(Delivery, oneshot::Sender<()>),
     /// A consumer's progress; answered after the commit that holds it.
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
@@ -46,7 +50,7 @@ pub enum Request {
     Apply(Box<Plan>, oneshot::Sender<()>),
 }
 
-/// When a device was last heard.
+/// When a device was last heard, and whether it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceSeen {
     /// The device.
@@ -55,6 +59,8 @@ pub struct DeviceSeen {
     pub seen_ms: Option<i64>,
     /// Its readings stored since the daemon started.
     pub readings: u64,
+    /// Whether it is there, since when (milliseconds since 1970 UTC) and what told it; none while nothing is known.
+    pub presence: Option<(bool, i64, Cause)>,
 }
 
 /// The writer is gone; nothing can be stored any more.
@@ -163,6 +169,8 @@ pub struct Plan {
     pub shares: Vec<ShareLine>,
     /// What each device may send.
     pub rate: Rate,
+    /// How long a device may be silent before it counts as gone; one without an entry may be for ever.
+    pub silence: HashMap<DeviceId, Duration>,
     /// How bulk records are filled.
     pub block: Bounds,
 }

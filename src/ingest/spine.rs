@@ -9,6 +9,7 @@
 
 mod bulk;
 mod ledger;
+mod presence;
 mod resume;
 
 use std::collections::HashMap;
@@ -16,14 +17,15 @@ use std::time::Duration;
 
 use self::bulk::Bulk;
 pub use self::ledger::Ledger;
-use super::{Delivery, DeviceSeen, Plan};
+use self::presence::Device;
+pub use self::presence::PresenceChange;
+use super::{Delivery, DeviceSeen, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::model::{DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp};
 use crate::normalise;
 use crate::privacy::intake;
 use crate::rules::alarm::{Change, State};
 use crate::rules::dedupe::Dedupe;
-use crate::rules::rate::Bucket;
 use crate::rules::{deadband, plausible};
 use crate::store::{SeriesId, Store, StoreError, Txn};
 use crate::wire;
@@ -47,7 +49,8 @@ pub struct AlarmChange {
 /// What the spine keeps of one series.
 struct Slot {
     id: SeriesId,
-    bucket: usize,
+    /// Index into `Spine::devices`.
+    device: usize,
     source: Source,
     dedupe: Dedupe,
     plausible: plausible::State,
@@ -65,7 +68,8 @@ pub struct Spine {
     plan: Plan,
     policy_version: u32,
     slots: Vec<Option<Slot>>,
-    buckets: Vec<Bucket>,
+    devices: Vec<Device>,
+    by_id: HashMap<DeviceId, usize>,
     windows: Vec<Windows>,
     bulk: Vec<Bulk>,
     /// Alarms that wait for their hold time: series, index into its alarms.
@@ -74,6 +78,7 @@ pub struct Spine {
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
     changes: Vec<AlarmChange>,
+    presence: Vec<PresenceChange>,
 }
 
 impl Spine {
@@ -83,7 +88,8 @@ impl Spine {
     /// [`StoreError`].
     pub fn open(plan: Plan, store: &mut Store, now: Stamp) -> Result<Self, StoreError> {
         let policy_version = store.list_version(&plan.lists_digest, now.wall_ms)?;
-        let (slots, buckets) = slots(&plan, store)?;
+        let (devices, by_id) = presence::devices(&plan, now);
+        let slots = slots(&plan, &by_id, store)?;
         let mut spine = Self {
             windows: plan
                 .aggregates
@@ -95,11 +101,14 @@ impl Spine {
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             changes: Vec::new(),
+            presence: Vec::new(),
             plan,
             policy_version,
             slots,
-            buckets,
+            devices,
+            by_id,
         };
+        spine.restore_presence(store, now)?;
         spine.restore_alarms(store, now)?;
         spine.restore_folds(store, now)?;
         Ok(spine)
@@ -124,14 +133,22 @@ impl Spine {
     pub fn take(&mut self, txn: &mut Txn<'_>, delivery: &Delivery, now: Stamp) -> Result<(), StoreError> {
         self.batch.received += delivery.samples.len() as u64 + delivery.lost.total();
         self.batch.lost.merge(&delivery.lost);
+        let gone = self.told(txn, &delivery.presence, delivery.received)?;
         for sample in &delivery.samples {
             match self.sample(txn, sample, delivery.received, now)? {
-                Ok(()) => self.batch.stored += 1,
+                Ok(device) => {
+                    self.batch.stored += 1;
+                    if !sample.is_past() && !gone.contains(&device) {
+                        self.heard(txn, device, delivery.received)?;
+                    }
+                }
                 Err(loss) => self.batch.lost.add(loss, 1),
             }
         }
         Ok(())
     }
+
+    /// Tells whose it is, as an index into `Spine::devices`, when it became a reading.
 
     fn sample(
         &mut self,
@@ -139,13 +156,14 @@ impl Spine {
         sample: &Sample,
         received: Stamp,
         now: Stamp,
-    ) -> Result<Result<(), Loss>, StoreError> {
+    ) -> Result<Result<usize, Loss>, StoreError> {
         let index = sample.series.index();
         let (Some(Some(point)), Some(Some(slot))) = (self.plan.points.get(index), self.slots.get_mut(index))
         else {
             return Ok(Err(Loss::Unlisted));
         };
-        if !self.buckets[slot.bucket].take(self.plan.rate, received.mono_ms) {
+        let device = slot.device;
+        if !self.devices[device].bucket.take(self.plan.rate, received.mono_ms) {
             return Ok(Err(Loss::RateLimited));
         }
         let cleared = match normalise::normalise(&point.rule, sample.clone(), received)
@@ -174,11 +192,12 @@ impl Spine {
                 self.batch.late += 1;
             }
         }
-        if !point.alarms.is_empty() && reading.quality.may_alarm() {
+        // Of what was, no quality may speak: a slope of last month is no fire.
+        if !point.alarms.is_empty() && !sample.is_past() && reading.quality.may_alarm() {
             self.alarms(txn, reading, now)?;
         }
         self.share_reading(txn, &cleared, id, now)?;
-        Ok(Ok(()))
+        Ok(Ok(device))
     }
 
     fn alarms(&mut self, txn: &mut Txn<'_>, reading: &Reading, now: Stamp) -> Result<(), StoreError> {
@@ -263,7 +282,8 @@ impl Spine {
         Ok(())
     }
 
-    /// Lets time pass: alarms whose hold time is over, windows whose watermark has come, blocks that are old enough.
+    /// Lets time pass: alarms whose hold time is over, devices that have been silent for too long, windows whose watermark
+    /// has come, blocks that are old enough.
     ///
     /// # Errors
     /// [`StoreError`]; the spine must be opened anew then.
@@ -278,6 +298,7 @@ impl Spine {
                 self.alarm_changed(txn, series, at, change, None, now)?;
             }
         }
+        self.listen(txn, now)?;
         for at in 0..self.windows.len() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {
@@ -353,21 +374,21 @@ impl Spine {
         Ok(acked)
     }
 
-    /// When each device was last heard and how often since the spine was opened, by device.
+    /// When each device was last heard and how often since the spine was opened, and whether it is there, by device.
     #[must_use]
     pub fn devices(&self) -> Vec<DeviceSeen> {
-        let mut devices: HashMap<&DeviceId, DeviceSeen> = HashMap::new();
-        for (point, slot) in self.plan.points.iter().zip(&self.slots) {
-            let (Some(point), Some(slot)) = (point, slot) else { continue };
-            let seen = devices.entry(&point.device).or_insert_with(|| DeviceSeen {
-                device: point.device.clone(),
-                seen_ms: None,
-                readings: 0,
-            });
+        let seen = |Device { id, watch, .. }: &Device| DeviceSeen {
+            device: id.clone(),
+            seen_ms: None,
+            readings: 0,
+            presence: watch.standing().map(|known| (known.online, known.since_ms, known.cause)),
+        };
+        let mut devices: Vec<DeviceSeen> = self.devices.iter().map(seen).collect();
+        for slot in self.slots.iter().flatten() {
+            let seen = &mut devices[slot.device];
             seen.seen_ms = seen.seen_ms.max(slot.seen_ms);
             seen.readings += slot.readings;
         }
-        let mut devices: Vec<_> = devices.into_values().collect();
         devices.sort_by(|a, b| a.device.cmp(&b.device));
         devices
     }
@@ -383,37 +404,31 @@ impl Spine {
     }
 }
 
-fn slots(plan: &Plan, store: &mut Store) -> Result<(Vec<Option<Slot>>, Vec<Bucket>), StoreError> {
+fn slots(
+    plan: &Plan,
+    devices: &HashMap<DeviceId, usize>,
+    store: &mut Store,
+) -> Result<Vec<Option<Slot>>, StoreError> {
     let names = plan.points.iter().flatten().map(|point| (point.device.as_str(), point.metric.as_str()));
     let mut ids = store.series(names)?.into_iter();
-    let mut buckets = Vec::new();
-    let mut by_device: HashMap<&DeviceId, usize> = HashMap::new();
-    let slots = plan
-        .points
-        .iter()
-        .map(|point| {
-            let point = point.as_ref()?;
-            let bucket = *by_device.entry(&point.device).or_insert_with(|| {
-                buckets.push(Bucket::new(plan.rate));
-                buckets.len() - 1
-            });
-            Some(Slot {
-                id: ids.next()?,
-                bucket,
-                source: Source {
-                    device: point.device.clone(),
-                    metric: point.metric.clone(),
-                    unit: point.unit.clone(),
-                },
-                dedupe: Dedupe::default(),
-                plausible: plausible::State::default(),
-                deadband: deadband::State::default(),
-                alarms: vec![State::Normal; point.alarms.len()],
-                bulk: Vec::new(),
-                seen_ms: None,
-                readings: 0,
-            })
+    let slot = |point: &Option<Point>| {
+        let point = point.as_ref()?;
+        Some(Slot {
+            id: ids.next()?,
+            device: *devices.get(&point.device)?,
+            source: Source {
+                device: point.device.clone(),
+                metric: point.metric.clone(),
+                unit: point.unit.clone(),
+            },
+            dedupe: Dedupe::default(),
+            plausible: plausible::State::default(),
+            deadband: deadband::State::default(),
+            alarms: vec![State::Normal; point.alarms.len()],
+            bulk: Vec::new(),
+            seen_ms: None,
+            readings: 0,
         })
-        .collect();
-    Ok((slots, buckets))
+    };
+    Ok(plan.points.iter().map(slot).collect())
 }

@@ -4,15 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::spine::{Ledger, Spine};
 use super::writer::{Counters, Handle, Writer};
 use super::*;
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Lane, Loss, Quality, Seq, SeriesKey, Value};
-use crate::normalise::{Kind, Outside, Rule};
+use crate::model::{Lane, Loss, Quality, Reading, Seq, SeriesKey, Value};
+use crate::normalise::{HISTORY_MAX_MS, Kind, Outside, Rule};
+use crate::privacy::intake::clear;
 use crate::rules::alarm::Condition;
+use crate::store::sessions::{Message, SessionId};
 use crate::store::{Settings, Store, Stored, Upkeep};
 
 const CITY: &str = "spiffe://city.example/test";
@@ -62,6 +65,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         aggregates: vec![],
         shares: vec![share],
         rate: Rate { per_second: 1000, burst: 1000 },
+        silence: HashMap::new(),
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
     }
 }
@@ -87,9 +91,12 @@ impl Rig {
     }
 
     fn start(&self, plan: Plan) -> (Intake, Handle, Arc<Counters>) {
+        self.start_on(self.store(), plan)
+    }
+
+    fn start_on(&self, store: Store, plan: Plan) -> (Intake, Handle, Arc<Counters>) {
         let (intake, requests) = Intake::channel(4);
         let counters = Arc::new(Counters::default());
-        let store = self.store();
         let writer = Writer::open(store, plan, requests, self.clock.clone(), counters.clone());
         (intake, writer.expect("opened").spawn().expect("a thread"), counters)
     }
@@ -103,6 +110,7 @@ impl Rig {
         let mut store = self.store();
         let mut spine = Spine::open(plan, &mut store, self.clock.now()).expect("opened");
         let mut txn = store.begin().expect("a transaction");
+        spine.tick(&mut txn, self.clock.now()).expect("ticked");
         for delivery in deliveries {
             spine.take(&mut txn, delivery, delivery.received).expect("taken");
         }
@@ -127,6 +135,7 @@ impl Rig {
             received: self.clock.now(),
             samples: values.iter().map(sample).collect(),
             lost,
+            presence: vec![],
             changes: vec![],
         }
     }
@@ -245,6 +254,101 @@ async fn a_repetition_is_known_after_a_restart_though_its_first_time_is_no_longe
     assert_eq!((ledger.stored, ledger.lost.get(Loss::Duplicate)), (0, 2));
 }
 
+fn message(payload_bytes: usize) -> Arc<Message> {
+    Arc::new(Message {
+        topic: "door-1/set".into(),
+        payload: vec![b'x'; payload_bytes].into(),
+        qos: 1,
+        retain: false,
+        properties: Box::default(),
+        expires_ms: None,
+    })
+}
+
+fn opened(session: u64) -> Change {
+    Change::Open { session: SessionId(session), client: "user/client".into(), expiry_s: 60 }
+}
+
+fn queue(session: u64, seq: u64, message: &Arc<Message>) -> Change {
+    let (session, message) = (SessionId(session), message.clone());
+    Change::Queue { session, seq, message, qos: 1, retain: false, identifiers: Box::default() }
+}
+
+/// The numbers of what waits for the only session.
+fn waiting(store: &Store) -> Vec<u64> {
+    let saved = store.sessions().expect("read");
+    saved.sessions.iter().flat_map(|session| session.queue.iter().map(|delivery| delivery.seq)).collect()
+}
+
+/// A commit that waits for company for longer than any test may take.
+#[tokio::test]
+async fn changes_alone_wait_for_nobody_and_take_along_what_waits() {
+    let rig = Rig::new();
+    let patient = Settings { group_window: Duration::from_secs(3600), ..settings(rig.dir.path()) };
+    let store = Store::open(patient, [7; 32], rig.clock.now()).expect("the store opens");
+    let (intake, writer, counters) = rig.start_on(store, plan(&["tank-1"], 100));
+    let changes = |changes| Delivery {
+        received: rig.clock.now(),
+        samples: vec![],
+        lost: Tally::default(),
+        presence: vec![],
+        changes,
+    };
+    let small = message(10);
+    let waits = intake.deliver(rig.delivery(0, &[1])).await.expect("taken");
+    let first = intake.deliver(changes(vec![opened(1), queue(1, 1, &small)])).await.expect("taken");
+    first.committed().await.expect("committed");
+    waits.committed().await.expect("committed with it");
+    let second = intake.deliver(changes(vec![queue(1, 2, &small)])).await.expect("taken");
+    second.committed().await.expect("committed");
+    let ledger = counters.ledger();
+    assert_eq!((ledger.received, ledger.stored), (2, 1), "changes are nobody's samples");
+    drop(intake);
+    writer.await.expect("no panic").expect("ended well");
+    assert_eq!(waiting(&rig.store()), [1, 2]);
+}
+
+/// However the requests come together: none of a batch that found no room is written twice or not at all.
+#[tokio::test]
+async fn changes_that_found_no_room_are_written_once_there_is_some() {
+    let rig = Rig::new();
+    let small = Settings { bytes_max: 1 << 20, ..settings(rig.dir.path()) };
+    let mut store = Store::open(small, [7; 32], rig.clock.now()).expect("the store opens");
+    let series = store.series([("tank-9", "level")].into_iter()).expect("a number")[0];
+    let old = Reading {
+        series: SeriesKey(0),
+        value: Value::Text("x".repeat(4000).into()),
+        time_ms: 0,
+        received_ms: 0,
+        device_time: false,
+        quality: Quality::Good,
+    };
+    let old = clear(Some(&Treatment::Keep), old).expect("kept");
+    let mut full = false;
+    while !full {
+        let mut txn = store.begin().expect("a transaction");
+        full = txn.append(series, &old).and_then(|_| txn.commit()).is_err();
+    }
+    let (intake, writer, counters) = rig.start_on(store, plan(&["tank-1"], 100));
+    let wanted = message(8000);
+    let mut receipts = Vec::new();
+    for seq in 0..80 {
+        let mut delivery = rig.delivery(0, &[seq]);
+        let open = (seq == 0).then(|| opened(1));
+        delivery.changes = open.into_iter().chain([queue(1, seq.unsigned_abs(), &wanted)]).collect();
+        receipts.push(intake.deliver(delivery).await.expect("taken"));
+    }
+    for receipt in receipts {
+        receipt.committed().await.expect("committed");
+    }
+    let retries = counters.metrics().into_iter().find(|(name, _)| name == "store_retries_total");
+    assert!(retries.is_some_and(|(_, count)| count > 0), "it was never full");
+    drop(intake);
+    writer.await.expect("no panic").expect("ended well");
+    assert!(waiting(&rig.store()).into_iter().eq(0..80));
+    assert!(counters.ledger().holds());
+}
+
 fn qualities(store: &Store, after: i64) -> Vec<Quality> {
     let mut found = Vec::new();
     let each = |row: Stored| found.extend(row.reading.map(|cleared| cleared.get().quality));
@@ -323,5 +427,192 @@ fn what_tells_nothing_new_is_not_shared_singly_also_after_a_restart() {
         let (ledger, store) = rig.life(thinning(), &[rig.delivery(series, values)]);
         assert_eq!((ledger.thinned, store.heads()[Lane::Bulk.index()]), (thinned, Seq(rows)), "{values:?}");
         assert_eq!(ledger.stored, values.len() as u64);
+    }
+}
+
+/// What a logger kept of the last month comes all at once: it is stored with its times, is late for its windows, raises no
+/// alarm however high, steep or wrong its time is, and says nothing of the meter of now.
+#[test]
+fn what_is_told_of_the_past_stays_in_the_past() {
+    const HOUR_MS: i64 = 3_600_000;
+    let rig = Rig::new();
+    let mut judged = plan(&["meter-1"], 100);
+    judged.aggregates.push(Aggregate {
+        id: "A-1h".parse().expect("a name"),
+        size_ms: HOUR_MS,
+        lateness_ms: 30_000,
+        zone_ms: 0,
+        by_device: true,
+    });
+    let point = judged.points[0].as_mut().expect("a point");
+    point.aggregates.push(0);
+    point.plausible = plausible::Rule { monotonic: true, slope_max: Some(Decimal::from(200)) };
+    let told = |value, ago_ms: Option<i64>, history| {
+        let mut delivery = rig.delivery(0, &[value]);
+        let device_ms = ago_ms.map(|ago_ms| delivery.received.wall_ms - ago_ms);
+        delivery
+            .samples
+            .iter_mut()
+            .for_each(|sample| (sample.device_ms, sample.history) = (device_ms, history));
+        delivery
+    };
+    for (value, ago_ms, history, quality, late, alarms) in [
+        (5, Some(0), false, Quality::Good, 0, 0),
+        (900, Some(HISTORY_MAX_MS), true, Quality::Retained, 1, 0),
+        (901, Some(HISTORY_MAX_MS - HOUR_MS), true, Quality::Retained, 1, 0),
+        (902, Some(48 * HOUR_MS), true, Quality::Retained, 1, 0),
+        (903, Some(2 * HOUR_MS), true, Quality::Retained, 1, 0),
+        // Out of the store's reach: of no known time, and steep.
+        (999_999, Some(HISTORY_MAX_MS + HOUR_MS), true, Quality::Slope, 0, 0),
+        (6, Some(0), false, Quality::Good, 0, 0),
+        (101, Some(0), false, Quality::Good, 0, 1),
+        (102, Some(48 * HOUR_MS), true, Quality::Retained, 1, 1),
+        // A time of two days ago is no fault of a month, and one of a sample of now.
+        (103, Some(48 * HOUR_MS), false, Quality::Skewed, 0, 1),
+    ] {
+        // Each in a life of its own, so that the replay has to come to the same.
+        let (ledger, store) = rig.life(judged.clone(), &[told(value, ago_ms, history)]);
+        assert_eq!(qualities(&store, store.reading_head() - 1), [quality], "{value}");
+        assert_eq!((ledger.late, store.heads()[Lane::Alarm.index()]), (late, Seq(alarms)), "{value}");
+        let mut ago = None;
+        let each = |row: Stored| {
+            ago = row.reading.map(|cleared| cleared.get().received_ms - cleared.get().time_ms);
+        };
+        store.replay(store.reading_head() - 1, |_| Some(SeriesKey(0)), each).expect("the log");
+        let taken = if quality == Quality::Retained { ago_ms } else { Some(0) };
+        assert_eq!(ago, taken, "{value}");
+    }
+}
+
+fn presence(online: bool, cause: Cause) -> Presence {
+    Presence { device: "tank-1".parse().expect("a name"), online, cause }
+}
+
+/// One life of a spine; what it knows of the first device at its end.
+fn life_of(rig: &Rig, plan: &Plan, now: Stamp, deliveries: &[Delivery]) -> Option<(bool, i64, Cause)> {
+    let mut store = rig.store();
+    let mut spine = Spine::open(plan.clone(), &mut store, now).expect("opened");
+    let mut txn = store.begin().expect("a transaction");
+    for delivery in deliveries {
+        spine.tick(&mut txn, delivery.received).expect("ticked");
+        spine.take(&mut txn, delivery, delivery.received).expect("taken");
+    }
+    spine.finish(&mut txn).expect("finished");
+    txn.commit().expect("committed");
+    spine.devices().remove(0).presence
+}
+
+#[test]
+fn presence_is_told_by_shells_and_readings_and_survives() {
+    use Cause::{Connection, Heard, Silence, Told};
+    let rig = Rig::new();
+    let mut watched = plan(&["tank-1", "tank-2"], 100);
+    watched.silence.insert("tank-1".parse().expect("a name"), Duration::from_secs(10));
+    let at = |mono_ms: u64| Stamp { wall_ms: 1_790_000_000_000 + mono_ms as i64, mono_ms };
+    // Moment, readings, whether they are of the past, what the shell knows, and what is known then.
+    type Step<'a> = (u64, &'a [i64], bool, &'a [(bool, Cause)], Option<(bool, u64, Cause)>);
+    let steps: &[Step<'_>] = &[
+        (0, &[], false, &[], None),
+        (100, &[1], true, &[], None),
+        (200, &[2], false, &[], Some((true, 200, Heard))),
+        (300, &[], false, &[(true, Connection)], Some((true, 200, Heard))),
+        (400, &[3], false, &[(false, Told)], Some((false, 400, Told))),
+        (500, &[4], true, &[], Some((false, 400, Told))),
+        (600, &[5], false, &[(false, Connection)], Some((false, 400, Told))),
+        (700, &[6], false, &[(false, Told), (true, Told)], Some((true, 700, Told))),
+        (10_699, &[], false, &[], Some((true, 700, Told))),
+    ];
+    let delivery = |&(mono_ms, values, past, told, _): &Step<'_>| {
+        let mut delivery = rig.delivery(0, values);
+        delivery.received = at(mono_ms);
+        delivery.samples.iter_mut().for_each(|sample| sample.history = past);
+        delivery.presence = told.iter().map(|(online, cause)| presence(*online, *cause)).collect();
+        delivery
+    };
+    let known =
+        |known: Option<(bool, u64, Cause)>| known.map(|(is, since, cause)| (is, at(since).wall_ms, cause));
+    for step in steps {
+        // Each in a life of its own: only what is on disk is known.
+        assert_eq!(life_of(&rig, &watched, at(step.0), &[delivery(step)]), known(step.4), "{step:?}");
+    }
+    // In one life silence is measured through.
+    let through: Vec<Delivery> =
+        [20_000, 29_999, 30_000].map(|ms| delivery(&(ms, &[], false, &[], None))).into();
+    for (count, online) in [(2, (true, 700, Told)), (3, (false, 30_000, Silence))] {
+        assert_eq!(life_of(&rig, &watched, at(20_000), &through[..count]), known(Some(online)));
+    }
+    // What the plan no longer has is forgotten, and unknown when it comes back.
+    let mut spine = Spine::open(plan(&["tank-2"], 100), &mut rig.store(), at(0)).expect("opened");
+    assert_eq!(spine.devices().remove(0).presence, None);
+    assert!(spine.take_presence().is_empty(), "a start tells nothing");
+    assert_eq!(life_of(&rig, &watched, at(0), &[]), None);
+}
+
+/// A reload goes on with the silence; a batch that found no room does not count as one.
+#[test]
+fn silence_goes_on_over_a_change_of_plan() {
+    let rig = Rig::new();
+    let mut watched = plan(&["tank-1"], 100);
+    watched.silence.insert("tank-1".parse().expect("a name"), Duration::from_secs(10));
+    let at = |mono_ms: u64| Stamp { wall_ms: 1_790_000_000_000, mono_ms };
+    let mut store = rig.store();
+    let before = Spine::open(watched.clone(), &mut store, at(0)).expect("opened");
+    for (goes_on, silent) in [(true, true), (false, false)] {
+        let mut spine = Spine::open(watched.clone(), &mut store, at(5_000)).expect("opened");
+        if goes_on {
+            spine.remember_silence(&before);
+        }
+        let mut txn = store.begin().expect("a transaction");
+        spine.tick(&mut txn, at(10_000)).expect("ticked");
+        let changes: Vec<bool> =
+            spine.take_presence().into_iter().map(|change| change.standing.online).collect();
+        assert_eq!(changes == [false], silent);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever comes, in whatever lives: the last word of each delivery counts, a reading of now is one unless its own
+    /// delivery says that the device is gone, and only a batch that was committed is known afterwards.
+    #[test]
+    fn presence_is_a_function_of_what_is_committed(
+        lives in prop::collection::vec(
+            (prop::collection::vec((prop::collection::vec(any::<bool>(), 0..3), 0_i64..3), 0..5), any::<bool>()),
+            1..5,
+        ),
+    ) {
+        let rig = Rig::new();
+        let plan = plan(&["tank-1"], 100);
+        let (mut known, mut moment): (Option<(bool, i64)>, i64) = (None, 1_790_000_000_000);
+        for (deliveries, commits) in lives {
+            let mut store = rig.store();
+            let mut spine = Spine::open(plan.clone(), &mut store, rig.clock.now()).expect("opened");
+            let mut expected = known;
+            let mut txn = store.begin().expect("a transaction");
+            for (told, readings) in deliveries {
+                moment += 1;
+                let mut delivery = rig.delivery(0, &(0..readings).collect::<Vec<_>>());
+                delivery.received = Stamp { wall_ms: moment, mono_ms: 1 };
+                delivery.presence = told.iter().map(|online| presence(*online, Cause::Told)).collect();
+                spine.take(&mut txn, &delivery, delivery.received).expect("taken");
+                let is_heard = readings > 0 && told.iter().all(|online| *online);
+                for online in told.into_iter().chain(is_heard.then_some(true)) {
+                    if expected.is_none_or(|(is, _)| is != online) {
+                        expected = Some((online, moment));
+                    }
+                }
+            }
+            let seen = |spine: &Spine| spine.devices().remove(0).presence.map(|(is, since, _)| (is, since));
+            prop_assert_eq!(seen(&spine), expected);
+            if commits {
+                txn.commit().expect("committed");
+                known = expected;
+            } else {
+                drop(txn);
+            }
+            let reopened = Spine::open(plan.clone(), &mut store, rig.clock.now()).expect("opened");
+            prop_assert_eq!(seen(&reopened), known);
+        }
     }
 }

@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
-use super::spine::{AlarmChange, Ledger, Spine};
-use super::{AckRefused, Acked, DeviceSeen, Plan, Request};
+use super::spine::{AlarmChange, Ledger, PresenceChange, Spine};
+use super::{AckRefused, Acked, Delivery, DeviceSeen, Plan, Request};
 use crate::clock::Clock;
 use crate::model::{Loss, Stamp};
+use crate::rules::presence::Standing;
+use crate::store::sessions::Change;
 use crate::store::{Heads, Store, StoreError, Upkeep};
 
-/// Samples of one commit; a batch is closed when it has more.
-const BATCH_SAMPLES_MAX: usize = 4096;
-/// Samples with which a batch waits for no more: the pages that a commit writes at least are shared by enough of them.
-const COMPANY_SAMPLES: usize = 512;
+/// Rows of one commit (samples, presence, changes of sessions); a batch is closed when it has more.
+const BATCH_ROWS_MAX: usize = 4096;
+/// Rows with which a batch waits for no more: the pages that a commit writes at least are shared by enough of them.
+const COMPANY_ROWS: usize = 512;
+/// Bytes of a message that count as a row: a batch writes about as much, whatever it is of.
+const ROW_BYTES: usize = 256;
 /// Requests of one commit.
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// Between two tries of a batch that found no room.
@@ -226,28 +230,21 @@ impl Writer {
             Err(_) => return true,
         };
         let company = tokio::time::Instant::now() + self.store.settings().group_window;
-        let mut samples = self.push(first);
-        while samples < BATCH_SAMPLES_MAX && self.batch.len() < BATCH_REQUESTS_MAX {
-            let next = match self.requests.try_recv() {
+        let (mut next, mut rows, mut hurries) = (Some(first), 0, false);
+        while let Some(request) = next {
+            rows += rows_of(&request);
+            hurries |= is_hurried(&request);
+            self.batch.push(request);
+            if rows >= BATCH_ROWS_MAX || self.batch.len() >= BATCH_REQUESTS_MAX {
+                break;
+            }
+            next = match self.requests.try_recv() {
                 Ok(request) => Some(request),
-                Err(_) if samples >= COMPANY_SAMPLES => None,
+                Err(_) if hurries || rows >= COMPANY_ROWS => None,
                 Err(_) => timeout_at(company, self.requests.recv()).await.ok().flatten(),
             };
-            let Some(request) = next else { break };
-            samples += self.push(request);
         }
         true
-    }
-
-    fn push(&mut self, request: Request) -> usize {
-        let samples = match &request {
-            Request::Deliver(delivery, _) => delivery.samples.len(),
-            // A plan is taken between two batches, so it ends this one.
-            Request::Apply(..) => BATCH_SAMPLES_MAX,
-            Request::Ack(..) => 0,
-        };
-        self.batch.push(request);
-        samples
     }
 
     /// Commits the batch, however long it takes to find room, then answers.
@@ -270,6 +267,10 @@ impl Writer {
         for change in self.spine.take_changes() {
             let AlarmChange { alarm, device, raised } = change;
             tracing::warn!(%alarm, %device, raised, "alarm changed");
+        }
+        for PresenceChange { device, standing: Standing { online, cause, .. } } in self.spine.take_presence()
+        {
+            tracing::info!(%device, online, %cause, "presence changed");
         }
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
@@ -296,7 +297,10 @@ impl Writer {
         self.spine.tick(&mut txn, now)?;
         for request in &self.batch {
             match request {
-                Request::Deliver(delivery, _) => self.spine.take(&mut txn, delivery, now)?,
+                Request::Deliver(delivery, _) => {
+                    self.spine.take(&mut txn, delivery, now)?;
+                    txn.sessions(&delivery.changes)?;
+                }
                 Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
                 Request::Apply(..) => {}
             }
@@ -344,6 +348,7 @@ impl Writer {
             }
         };
         spine.remember_devices(&self.spine);
+        spine.remember_silence(&self.spine);
         self.counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         self.spine = spine;
         Ok(())
@@ -410,4 +415,23 @@ impl Writer {
         self.counters.bytes_max.store(max, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn rows_of(request: &Request) -> usize {
+    match request {
+        Request::Deliver(Delivery { samples, presence, changes, .. }, _) => {
+            let messages = changes.iter().filter_map(Change::message);
+            let bytes = messages.map(|message| message.payload.len() + message.topic.len());
+            samples.len() + presence.len() + changes.len() + bytes.sum::<usize>() / ROW_BYTES
+        }
+        // A plan is taken between two batches, so it ends this one.
+        Request::Apply(..) => BATCH_ROWS_MAX,
+        Request::Ack(..) => 0,
+    }
+}
+
+/// Changes alone: somebody waits for an answer to go out, one at a time. While they are written more come together.
+fn is_hurried(request: &Request) -> bool {
+    matches!(request, Request::Deliver(Delivery { samples, lost, changes, .. }, _)
+        if !changes.is_empty() && samples.is_empty() && lost.total() == 0)
 }

@@ -13,8 +13,9 @@
 //! offline comes all at once; two readings of which not both have a device time count in the order they arrive. Sans-IO,
 //! and a function of the readings with their qualities: what it remembers can be kept, and made again from the log.
 //!
-//! What it does not judge: texts and flags, what is out of range already, and a retained state without a device time,
-//! of which nobody knows how old it is. The first number of a series is believed.
+//! What it does not judge: texts and flags, what is out of range already, a retained state without a device time, of
+//! which nobody knows how old it is, and what is told of the past before the believed one: it may be of the meter before
+//! this one, and must not become another meter's. The first number of a series is believed.
 
 use rust_decimal::Decimal;
 
@@ -96,16 +97,28 @@ impl Rule {
 impl State {
     /// Judges the next reading, and remembers it.
     pub fn judge(&mut self, rule: &Rule, reading: &Reading) -> Verdict {
-        let Some(mark) = mark(rule, reading) else { return Verdict::default() };
+        let Some(mark) = self.mark(rule, reading) else { return Verdict::default() };
         let quality = self.believed.and_then(|known| rule.against(known, mark));
         Verdict { quality, rebased: self.note(rule, mark, quality.is_some()) }
     }
 
     /// Remembers a reading that was judged when it came: what was believed then is believed now.
     pub fn recall(&mut self, rule: &Rule, reading: &Reading) {
-        if let Some(mark) = mark(rule, reading) {
+        if let Some(mark) = self.mark(rule, reading) {
             self.note(rule, mark, !reading.quality.is_believable());
         }
+    }
+
+    /// The reading as it is judged; `None` for one that is not.
+    fn mark(&self, rule: &Rule, reading: &Reading) -> Option<Mark> {
+        let Value::Number(value) = reading.value else { return None };
+        let mark = Mark { value, time_ms: reading.time_ms, dated: reading.device_time };
+        let unjudged = match reading.quality {
+            Quality::OutOfRange => true,
+            Quality::Retained => !mark.dated || self.believed.is_some_and(|known| mark.is_older(known)),
+            _ => false,
+        };
+        (!unjudged && rule.judges()).then_some(mark)
     }
 
     /// True when a run ended.
@@ -167,21 +180,6 @@ fn mark_of(bytes: &[u8]) -> Option<Mark> {
         time_ms: i64::from_le_bytes(*time),
         dated: *rest.first()? == 1,
     })
-}
-
-/// The reading as it is judged; `None` for one that is not.
-fn mark(rule: &Rule, reading: &Reading) -> Option<Mark> {
-    let unjudged = match reading.quality {
-        Quality::OutOfRange => true,
-        Quality::Retained => !reading.device_time,
-        _ => false,
-    };
-    match reading.value {
-        Value::Number(value) if !unjudged && rule.judges() => {
-            Some(Mark { value, time_ms: reading.time_ms, dated: reading.device_time })
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -387,6 +385,24 @@ mod tests {
             let third = if is_baseline { CounterBack } else { Good };
             assert_eq!(qualities, [Good, expected, third], "{name}");
         }
+    }
+
+    /// A meter was changed; then its gateway told of the month before, which was the other meter's: all of it was flagged,
+    /// believed after three, and flagged was what the new meter said.
+    #[test]
+    fn what_is_told_of_another_meter_s_past_is_not_believed_of_this_one() {
+        let told = |time_ms, value: i64| Reading { quality: Retained, ..reading(time_ms, value.into()) };
+        let past = (0..5).map(|day| told(day, 900 + day));
+        let readings = [reading(100, 5.into())].into_iter().chain(past).chain([reading(101, 6.into())]);
+        let (qualities, ends) = run(&COUNTER, readings);
+        assert_eq!(
+            (qualities, ends),
+            (vec![Good, Retained, Retained, Retained, Retained, Retained, Good], 0)
+        );
+        // What is told in order of a time that is not known yet is judged as ever.
+        let (qualities, _) =
+            run(&COUNTER, [(0, 5), (1, 7), (2, 6), (3, 8)].map(|(at, value)| told(at, value)));
+        assert_eq!(qualities, [Retained, Retained, CounterBack, Retained]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! What lies in it
 //! - the **log**: every cleared reading, append-only on a dense integer key;
 //! - the **outbox**: sealed records per lane, with dense positions and a hash chain;
-//! - positions: consumers' cursors, the folds' resume points, watermarks, alarms that are not normal;
+//! - positions: consumers' cursors, the folds' resume points, watermarks, alarms that are not normal, presence;
+//! - **sessions** of MQTT: subscriptions, what is queued for them, retained messages;
 //! - tallies of everything that is not a row.
 //!
 //! What it guarantees
@@ -12,8 +13,8 @@
 //! - A position of a lane is given once per epoch. A record that has to go leaves a gap that says why.
 //! - Everything is bounded: the database by `Settings::bytes_max`, deletions by a chunk per call.
 //!
-//! What it does not do: no thread but the reader's, no clock, no retry. It takes nothing but cleared readings and sealed
-//! records.
+//! What it does not do: no thread but the reader's, no clock, no retry. Of what devices measure it takes nothing but
+//! cleared readings and sealed records; messages from one to another lie as they were published until they are delivered.
 
 mod error;
 mod identity;
@@ -41,7 +42,8 @@ pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
 pub use self::txn::Txn;
 pub use self::upkeep::Upkeep;
-use crate::model::{Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
+use crate::model::{Cause, Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
+use crate::rules::presence::Standing;
 
 /// What the store needs to know. Holds for the life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,7 +196,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Gives a new store its epoch, an older copy of itself another one, and this run its boot id.
+    /// Gives a new store its epoch, an older copy of itself another one, and this run its boot id; drops what was left of
+    /// sessions that are over.
     fn enrol(&mut self, entropy: [u8; 32], now: Stamp) -> Result<(), StoreError> {
         let [epoch_seed, boot_id] = [&entropy[..16], &entropy[16..]];
         let transaction = self.conn.transaction()?;
@@ -215,6 +218,7 @@ impl Store {
             "INSERT OR REPLACE INTO boot VALUES (?, ?, ?, ?)",
             (position.reading + 1, boot_id, now.wall_ms, now.mono_ms as i64),
         )?;
+        sessions::rows::purge(&transaction)?;
         transaction.commit()?;
         (self.epoch, self.position) = (epoch, position);
         Ok(())
@@ -376,6 +380,28 @@ impl Store {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What is known of devices being there, by name; none where a later build told what this one does not know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn presence(&self) -> Result<Vec<(String, Option<Standing>)>, StoreError> {
+        let mut statement = self.conn.prepare("SELECT device, online, since_ms, cause FROM presence")?;
+        let rows = statement.query_map([], |row| {
+            let (online, since_ms) = (row.get(1)?, row.get(2)?);
+            let cause = Cause::from_code(row.get(3)?);
+            Ok((row.get(0)?, cause.map(|cause| Standing { online, since_ms, cause })))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What was kept of MQTT when the store was opened or last committed to: for a start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sessions(&self) -> Result<sessions::Saved, StoreError> {
+        sessions::rows::read(&self.conn)
     }
 
     /// Gives every row of the log after `after` to `each`, oldest first.

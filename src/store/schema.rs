@@ -16,9 +16,10 @@ const APPLICATION_ID: i64 = 0x736d_6272;
 /// From here on two connections can no longer lose committed rows when one of them resets the log.
 const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/0001-store.sql"))];
+const STEPS: &[M<'static>] =
+    &[M::up(include_str!("migrations/0001-store.sql")), M::up(include_str!("migrations/0002-sessions.sql"))];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -56,12 +57,13 @@ pub(super) fn open_writer(path: &Path, bytes_max: u64) -> Result<Connection, Sto
     conn.pragma_update(None, "trusted_schema", false)?;
     // Deleted rows are overwritten where that costs no extra write.
     conn.pragma_update(None, "secure_delete", "FAST")?;
-    conn.pragma_update(None, "max_page_count", (bytes_max / PAGE_BYTES).max(256) as i64)?;
     conn.set_prepared_statement_cache_capacity(64);
     MIGRATIONS.to_latest(&mut conn).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => StoreError::from(err),
         other => StoreError::Internal(other.to_string()),
     })?;
+    // Only now: the few pages of a migration are not refused to a store that is full.
+    conn.pragma_update(None, "max_page_count", (bytes_max / PAGE_BYTES).max(256) as i64)?;
     Ok(conn)
 }
 

@@ -2,7 +2,12 @@
 //! retained messages. The exchange of the front thinks; here lies what it must not forget.
 //!
 //! Guarantees: the changes of a delivery are in the transaction of its samples, in their order; what is read at a start is
-//! what was committed last.
+//! what was committed last, and nothing of a session that is over. What it does not do: bound or evict (the exchange
+//! does: a message takes up to twice its bytes of the database, see `docs/ARCHITECTURE.md`), or let a session run out.
+
+pub(super) mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -43,7 +48,27 @@ pub struct Options {
     pub retain_handling: u8,
 }
 
-/// A session; a number is given once in the life of a process, and not again while something of it lies in the store.
+impl Options {
+    /// As the byte of a SUBSCRIBE (MQTT 5.0 §3.8.3.1).
+    fn byte(self) -> u8 {
+        self.qos
+            | u8::from(self.no_local) << 2
+            | u8::from(self.retain_as_published) << 3
+            | self.retain_handling << 4
+    }
+
+    fn of_byte(byte: u8) -> Self {
+        Self {
+            qos: byte & 3,
+            no_local: byte & 4 != 0,
+            retain_as_published: byte & 8 != 0,
+            retain_handling: byte >> 4 & 3,
+        }
+    }
+}
+
+/// A session. Numbers rise in the order in which sessions begin; one is given once in the life of a process, and not again
+/// while something of it lies in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
@@ -120,7 +145,8 @@ pub enum Change {
         /** Which. */
         seq: u64,
     },
-    /// A QoS 2 publish of the client was taken; its id means the same publish until it is released.
+    /// A QoS 2 publish of the client was taken; its id means the same publish until it is released. Comes with the samples
+    /// of the publish, not in the exchange's order: after the session was forgotten it is none any more.
     Received {
         /** Whose. */
         session: SessionId,
@@ -141,6 +167,17 @@ pub enum Change {
         /** Of this topic. */
         topic: Box<str>,
     },
+}
+
+impl Change {
+    /// The message that it brings, if any.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Change::Queue { message, .. } | Change::Retain(message) => Some(message),
+            _ => None,
+        }
+    }
 }
 
 /// A session as it was when the process ended.

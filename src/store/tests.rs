@@ -338,3 +338,42 @@ fn the_ballast_is_laid_again_and_an_unwritable_identity_is_no_end() {
     }
     store.close().expect("closed");
 }
+
+/// A store as the first schema had it, and full: the tables of a later one find room all the same.
+#[test]
+fn a_store_of_an_older_schema_goes_on_however_full_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = || Settings { bytes_max: 1 << 20, reserve_bytes: 64 << 10, ..settings(dir.path()) };
+    let conn = Connection::open(dir.path().join("smallbrain.db")).expect("a database");
+    conn.execute_batch(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA max_page_count = 256",
+    )
+    .expect("set");
+    conn.execute_batch(include_str!("migrations/0001-store.sql")).expect("the first schema");
+    conn.execute_batch(
+        "PRAGMA user_version = 1; INSERT INTO meta VALUES ('epoch', x'0102030405060708090a0b0c0d0e0f10')",
+    )
+    .expect("an epoch");
+    let append =
+        "INSERT INTO reading SELECT coalesce(max(id), 0) + 1, 1, 0, NULL, 'synthetic', -3, 0, 0 FROM reading";
+    let mut rows = 0;
+    while conn.execute(append, []).is_ok() {
+        rows += 1;
+    }
+    drop(conn);
+
+    let mut store = Store::open(small(), [7; 32], NOW).expect("the store opens");
+    assert_eq!((store.epoch().0[0], store.reading_head()), (1, rows), "everything of it is there");
+    assert_eq!(store.sessions().expect("read"), sessions::Saved::default());
+    let opened = sessions::Change::Open { session: sessions::SessionId(1), client: "c".into(), expiry_s: 60 };
+    loop {
+        let mut txn = store.begin().expect("a transaction");
+        match txn.sessions(std::slice::from_ref(&opened)).and_then(|()| txn.commit()) {
+            Ok(()) => break,
+            Err(error) => assert!(error.is_passing() && store.make_room().expect("tried"), "{error}"),
+        }
+    }
+    drop(store);
+    let store = Store::open(small(), [7; 32], NOW).expect("the store opens");
+    assert_eq!(store.sessions().expect("read").sessions.len(), 1);
+}

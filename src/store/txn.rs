@@ -1,4 +1,4 @@
-//! A transaction of the writer: readings, sealed records, cursors, watermarks, resume points and tallies change
+//! A transaction of the writer: readings, sealed records, cursors, watermarks, resume points, sessions and tallies change
 //! together or not at all.
 
 use std::collections::HashMap;
@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use rusqlite::{CachedStatement, Connection};
 
 use super::error::StoreError;
+use super::sessions::{self, Change};
 use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
-use crate::model::{Epoch, Lane, LineId, Reading, Seq, Tally};
+use crate::model::{DeviceId, Epoch, Lane, LineId, Reading, Seq, Tally};
 use crate::privacy::Cleared;
+use crate::rules::presence::Standing;
 use crate::wire::Sealed;
 
 /// A transaction: everything in it becomes durable with [`Txn::commit`], or nothing does.
@@ -151,6 +153,38 @@ impl Txn<'_> {
                 .execute((alarm, series.0))?,
         };
         Ok(())
+    }
+
+    /// Stores what is known of a device's being there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_presence(&mut self, device: &DeviceId, standing: Standing) -> Result<(), StoreError> {
+        let Standing { online, since_ms, cause } = standing;
+        self.conn.prepare_cached("INSERT OR REPLACE INTO presence VALUES (?, ?, ?, ?)")?.execute((
+            device.as_str(),
+            online,
+            since_ms,
+            cause as u8,
+        ))?;
+        Ok(())
+    }
+
+    /// Forgets a device.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_presence(&mut self, device: &str) -> Result<(), StoreError> {
+        self.conn.prepare_cached("DELETE FROM presence WHERE device = ?")?.execute([device])?;
+        Ok(())
+    }
+
+    /// Applies what changed of MQTT sessions, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sessions(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        changes.iter().try_for_each(|change| sessions::rows::apply(self.conn, change))
     }
 
     /// Makes everything durable: returns after the medium has it.

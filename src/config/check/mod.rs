@@ -107,6 +107,7 @@ pub(crate) fn config(
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
+        silence: std::collections::HashMap::new(),
         block,
     };
     Some(Config {

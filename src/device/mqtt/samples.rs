@@ -126,6 +126,6 @@ impl Batch {
     /// All of it.
     pub(super) fn take(&mut self, received: Stamp) -> Delivery {
         let Self { samples, lost } = std::mem::take(self);
-        Delivery { received, samples, lost, changes: vec![] }
+        Delivery { received, samples, lost, presence: vec![], changes: vec![] }
     }
 }

@@ -407,7 +407,13 @@ impl Port {
         {
             oldest.committed().await?;
         }
-        let delivery = Delivery { received, samples: said.samples, lost: Tally::default(), changes: vec![] };
+        let delivery = Delivery {
+            received,
+            samples: said.samples,
+            lost: Tally::default(),
+            presence: vec![],
+            changes: vec![],
+        };
         self.receipts.push_back(self.intake.deliver(delivery).await?);
         Ok(())
     }
