@@ -25,7 +25,11 @@ use crate::{share, telemetry};
 const HASH_KIB_MAX: u32 = 65_536;
 
 /// Checks `[mqtt]`.
-pub(super) fn mqtt(root: &Root, mappings: Vec<mqtt::Mapping>, report: &mut Report) -> Option<mqtt::Settings> {
+pub(super) fn mqtt(
+    root: &Root,
+    mappings: Vec<Arc<mqtt::Mapping>>,
+    report: &mut Report,
+) -> Option<mqtt::Settings> {
     let raw = root.mqtt.value()?;
     let listen = raw.listen.or(SocketAddr::from(([127, 0, 0, 1], 1883)));
     let anonymous = raw.anonymous.or(false);

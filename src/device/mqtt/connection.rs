@@ -23,8 +23,9 @@ use super::front::Shared;
 use super::outbox::{OUT_BYTES_MAX, Sent};
 use super::packet::{self, Connect, Fault, Frame, Message, Packet, Publish};
 use super::registry::Place;
+use super::rights::Rights;
 use super::router::{Link, Router};
-use super::samples::{Batch, Route, Routes};
+use super::samples::{Batch, Received, Route, Routes, States};
 use super::session::{FILTER_BYTES_MAX, Granted, Session, Wait};
 use crate::ingest::{Receipt, Stopped};
 
@@ -98,6 +99,7 @@ pub(super) struct Connection {
     will: Option<Message>,
     routes: Routes,
     batch: Batch,
+    states: States,
     /// Number of the open batch.
     number: u64,
     handover: Option<Task<Result<Done, Fault>>>,
@@ -139,6 +141,7 @@ impl Connection {
             will: connect.will,
             routes,
             batch: Batch::default(),
+            states: States::default(),
             number: 1,
             handover: None,
             receipts: VecDeque::new(),
@@ -299,7 +302,7 @@ impl Connection {
         if self.batch.is_empty() || self.handover.is_some() {
             return;
         }
-        let delivery = self.batch.take(self.shared.clock.now());
+        let (delivery, _) = self.batch.take(self.shared.clock.now());
         let (number, intake) = (self.number, self.shared.intake.clone());
         self.number += 1;
         self.handover = Some(Box::pin(async move {
@@ -358,8 +361,20 @@ impl Connection {
         let wait = match self.routes.find(publish.topic) {
             Route::FanOut => self.fan_out(publish)?,
             route => {
-                self.batch.add(route, publish);
-                Wait::Batch(self.number)
+                let received = Received {
+                    topic: publish.topic,
+                    payload: publish.payload,
+                    retain: publish.retain,
+                    received_ms: self.shared.clock.now().wall_ms,
+                };
+                let added = self.batch.add(route, &received, &Rights::everything(), &mut self.states);
+                if added.described {
+                    self.fan_out(publish)?
+                } else if self.batch.is_empty() {
+                    Wait::No(0)
+                } else {
+                    Wait::Batch(self.number)
+                }
             }
         };
         self.session.owe(publish, wait);
