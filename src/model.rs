@@ -397,8 +397,10 @@ impl fmt::Debug for Epoch {
 pub enum Loss {
     /// The payload could not be decoded (counted once per message).
     Malformed,
-    /// The topic names a device that is not configured (counted once per message).
+    /// The topic or the message names a device that is not configured, or nobody (counted once per device and message).
     UnknownDevice,
+    /// The message is of a device that its sender may not speak for (counted once per device and message).
+    Forbidden,
     /// The point is not in the collection list, or not a point any more; or the message holds no point at all (counted
     /// once per message).
     Unlisted,
@@ -422,9 +424,10 @@ pub enum Loss {
 
 impl Loss {
     /// All reasons, in a fixed order.
-    pub const ALL: [Loss; 11] = [
+    pub const ALL: [Loss; 12] = [
         Loss::Malformed,
         Loss::UnknownDevice,
+        Loss::Forbidden,
         Loss::Unlisted,
         Loss::Policy,
         Loss::Refused,
@@ -442,6 +445,7 @@ impl Loss {
         match self {
             Loss::Malformed => "malformed",
             Loss::UnknownDevice => "unknown_device",
+            Loss::Forbidden => "forbidden",
             Loss::Unlisted => "unlisted",
             Loss::Policy => "policy",
             Loss::Refused => "refused",

@@ -76,7 +76,7 @@ fn the_example_runs_as_it_is() {
     assert_eq!(config.socket, root().join("smallbrain-data/smallbrain.sock"));
     let lanes: Vec<Lane> = config.share.lines.iter().map(|line| line.lane).collect();
     assert_eq!(lanes, [Lane::Alarm, Lane::Aggregate, Lane::Aggregate, Lane::Bulk]);
-    let door = mqtt.mappings[0].devices.get("door-2").expect("the second door");
+    let door = &mqtt.mappings[0].speakers.get("door-2").expect("the second door").series;
     assert_eq!(door.len(), 5);
     let point = config.plan.points[door[0].index()].as_ref().expect("its first point");
     assert_eq!(

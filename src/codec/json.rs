@@ -5,6 +5,7 @@
 //! wins, with everything below it. No allocation besides texts (and one table for plans of more than 32 leaves).
 //! It does not judge: units, ranges and the plausibility of a time are decided elsewhere.
 
+mod many;
 mod number;
 mod plan;
 mod time;
@@ -13,6 +14,7 @@ use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
 use crate::model::Value;
+pub use many::{ITEMS_MAX, Item, Items, Many};
 use plan::{Node, Walk};
 pub(super) use time::{Epoch, Moment, moment};
 
@@ -88,7 +90,18 @@ impl Plan {
     /// # Errors
     /// The pointer that is none, or that points into the value of another one.
     pub fn new(pointers: Vec<String>, time: Option<(String, TimeForm)>) -> Result<Self, String> {
-        plan::compile(&pointers, time)
+        Self::of(pointers.into_iter().map(|pointer| Some(pointer).filter(|text| !text.is_empty())), time)
+    }
+
+    /// As [`Plan::new`], where a slot that no payload fills is `None`, so that the empty pointer is the payload itself.
+    ///
+    /// # Errors
+    /// The pointer that is none, or that points into the value of another one.
+    pub fn of(
+        pointers: impl IntoIterator<Item = Option<String>>,
+        time: Option<(String, TimeForm)>,
+    ) -> Result<Self, String> {
+        plan::compile(&pointers.into_iter().collect::<Vec<_>>(), time)
     }
 
     /// Walks a payload and calls `leaf` with each slot that has a value there. A `null` is no value.
@@ -100,8 +113,7 @@ impl Plan {
         payload: &[u8],
         mut leaf: impl FnMut(usize, Value),
     ) -> Result<Extracted, JsonError> {
-        let text =
-            std::str::from_utf8(payload).map_err(|error| JsonError::NotUtf8 { at: error.valid_up_to() })?;
+        let text = utf8(payload)?;
         let mut small = [None; LEAVES_ON_STACK];
         let mut large = Vec::new();
         let found: &mut [Option<&RawValue>] = if self.leaves.len() <= LEAVES_ON_STACK {
@@ -111,10 +123,7 @@ impl Plan {
             &mut large
         };
 
-        let mut json = serde_json::Deserializer::from_str(text);
-        Walk { node: &self.root, found }.deserialize(&mut json)?;
-        json.end()?;
-
+        self.walk(text, found)?;
         let mut invalid = 0;
         for (raw, slots) in found.iter().zip(&self.leaves) {
             let (Some(raw), [first, others @ ..]) = (raw, slots.as_slice()) else { continue };
@@ -127,10 +136,26 @@ impl Plan {
                 Err(Invalid) => invalid += slots.len() as u64,
             }
         }
-        let moment = self.time.and_then(|(at, form)| time::read(form, found[at]?.get()));
+        let moment = self.moment(found);
         let device_local = moment.is_some_and(|moment| moment.local);
         Ok(Extracted { device_ms: moment.map(|moment| moment.ms), device_local, invalid })
     }
+
+    /// Fills `found` with the text of each leaf.
+    fn walk<'p>(&self, text: &'p str, found: &mut [Option<&'p RawValue>]) -> Result<(), JsonError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        Walk { node: &self.root, found }.deserialize(&mut json)?;
+        Ok(json.end()?)
+    }
+
+    /// The time among the leaves.
+    fn moment(&self, found: &[Option<&RawValue>]) -> Option<Moment> {
+        self.time.and_then(|(at, form)| time::read(form, found[at]?.get()))
+    }
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(payload).map_err(|error| JsonError::NotUtf8 { at: error.valid_up_to() })
 }
 
 /// A leaf that is no value.
@@ -216,6 +241,14 @@ mod tests {
             assert_eq!(values, expected, "{payload}");
             assert_eq!(extracted.invalid, invalid, "{payload}");
         }
+    }
+
+    #[test]
+    fn the_empty_pointer_is_the_payload() {
+        let plan = Plan::of([None, Some(String::new())], None).expect("one pointer");
+        assert_eq!(run(&plan, " 21.50 ").expect("json").0, [(1, number("21.50"))]);
+        assert_eq!(run(&plan, "{}").expect("json").1.invalid, 1);
+        assert!(Plan::of([Some(String::new()), Some("/a".into())], None).is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ enum Quantity {
     Current,
     Frequency,
     Ratio,
+    Pressure,
+    Length,
     Angle,
     Celsius,
     Kelvin,
@@ -54,6 +56,7 @@ static UNITS: &[Unit] = &[
     unit("MJ", Quantity::Energy, 1, 6),
     unit("GJ", Quantity::Energy, 1, 9),
     unit("Wh", Quantity::Energy, WATT_HOUR, 2),
+    unit("W.min", Quantity::Energy, 6, 1),
     unit("kWh", Quantity::Energy, WATT_HOUR, 5),
     unit("MWh", Quantity::Energy, WATT_HOUR, 8),
     unit("W", Quantity::Power, 1, 0),
@@ -74,6 +77,18 @@ static UNITS: &[Unit] = &[
     unit("A", Quantity::Current, 1, 3),
     unit("Hz", Quantity::Frequency, 1, 0),
     unit("%", Quantity::Ratio, 1, 0),
+    // Of SenML (RFC 8428 §12.1): relative humidity, what is left of a battery, a part of one.
+    unit("%RH", Quantity::Ratio, 1, 0),
+    unit("%EL", Quantity::Ratio, 1, 0),
+    unit("/", Quantity::Ratio, 1, 2),
+    unit("Pa", Quantity::Pressure, 1, 0),
+    unit("hPa", Quantity::Pressure, 1, 2),
+    unit("kPa", Quantity::Pressure, 1, 3),
+    unit("bar", Quantity::Pressure, 1, 5),
+    unit("MPa", Quantity::Pressure, 1, 6),
+    unit("mm", Quantity::Length, 1, 0),
+    unit("cm", Quantity::Length, 1, 1),
+    unit("m", Quantity::Length, 1, 3),
     unit("deg", Quantity::Angle, 1, 0),
     unit("Cel", Quantity::Celsius, 1, 0),
     unit("K", Quantity::Kelvin, 1, 0),
@@ -97,6 +112,12 @@ pub fn is_known(unit: &str) -> bool {
 #[must_use]
 pub fn same_quantity(a: &str, b: &str) -> bool {
     a == b || find(a).zip(find(b)).is_some_and(|(a, b)| a.quantity == b.quantity)
+}
+
+/// Whether [`convert`] has an answer for every value that has room for it: not where a third would have to be written.
+#[must_use]
+pub fn is_exact(from: &str, to: &str) -> bool {
+    convert(Decimal::ONE, from, to).is_some()
 }
 
 /// `value` in the unit `to`: as it is when the units are the same, none when they measure different things, when one is
@@ -171,6 +192,13 @@ mod tests {
             ("1", "ppm", "ppm", Some("1")),
             ("1", "ppm", "%", None),
             ("60", "min", "h", None),
+            ("46.5", "%RH", "%", Some("46.5")),
+            ("0.465", "/", "%", Some("46.5")),
+            ("1", "W.min", "J", Some("60")),
+            ("60", "W.min", "kWh", Some("0.0010")),
+            ("5", "W.min", "Wh", None),
+            ("1013.2", "hPa", "kPa", Some("101.32")),
+            ("83", "cm", "m", Some("0.83")),
             ("79228162514264337593543950335", "m3", "L", None),
             ("0.0000000000000000000000000001", "L", "m3", None),
             ("0.0000000000000000000000001000", "L", "m3", Some("0.0000000000000000000000000001")),
@@ -194,6 +222,17 @@ mod tests {
         ] {
             assert_eq!(same_quantity(a, b), same, "{a} {b}");
             assert_eq!(same_quantity(b, a), same, "{b} {a}");
+        }
+        for (from, to, exact) in [
+            ("mV", "V", true),
+            ("kWh", "MJ", true),
+            ("MJ", "kWh", false),
+            ("W.min", "kWh", false),
+            ("W.min", "J", true),
+            ("ppm", "ppm", true),
+            ("Cel", "K", false),
+        ] {
+            assert_eq!(is_exact(from, to), exact, "{from} {to}");
         }
         assert!(is_known("m3") && !is_known("M3") && !is_known(""));
         for (number, unit) in UNITS.iter().enumerate() {

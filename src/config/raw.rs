@@ -2,6 +2,7 @@
 //!
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
+mod message;
 mod serial;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::model::{Consumer, Lane, LineId, Metric, Severity};
 use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
+pub(crate) use message::{Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
 section! {
@@ -160,9 +162,13 @@ section! {
 section! {
     /// A topic and what it carries.
     Mapping, "[[mapping]]", {
-        topic: String,
+        topic: Texts,
+        profile: String,
         template: LineId,
         time: DeviceTime,
+        each: String,
+        device: String,
+        zone: Zone,
     }
 }
 
@@ -232,6 +238,8 @@ section! {
         slope_max: Decimal,
         deadband: Decimal,
         json: String,
+        field: String,
+        map: Words,
         modbus: Modbus,
         dlt645: Dlt645,
         cjt188: Cjt188,
@@ -278,6 +286,8 @@ section! {
     Device, "[[device]]", {
         id: String,
         ids: Vec<At<String>>,
+        name: String,
+        names: Vec<At<String>>,
         template: LineId,
         port: LineId,
         unit: u64,
@@ -506,8 +516,9 @@ mod tests {
 
     fn walk(path: &str, table: &toml::Table, all: &mut BTreeSet<String>) {
         for (key, value) in table {
-            // The names under `fields` are the operator's.
-            let path = if path == ".collect.fields" { format!("{path}.*") } else { format!("{path}.{key}") };
+            // The names under `fields` are the operator's, those under `map` the device's.
+            let free = [".collect.fields", ".template.point.map"].contains(&path);
+            let path = if free { format!("{path}.*") } else { format!("{path}.{key}") };
             let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
             for table in items.iter().filter_map(toml::Value::as_table) {
                 walk(&path, table, all);
@@ -527,6 +538,7 @@ mod tests {
         let mut written = BTreeSet::new();
         walk("", &text.parse::<toml::Table>().expect("valid TOML"), &mut written);
         written.remove(".collect.fields.*");
+        written.remove(".template.point.map.*");
         let mut known = Vec::new();
         Root::paths("", &mut known);
         assert_eq!(written, known.into_iter().collect());

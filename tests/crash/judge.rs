@@ -139,9 +139,10 @@ impl Database {
 }
 
 /// As the counters name them.
-const LOSSES: [&str; 11] = [
+const LOSSES: [&str; 12] = [
     "malformed",
     "unknown_device",
+    "forbidden",
     "unlisted",
     "policy",
     "refused",

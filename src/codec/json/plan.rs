@@ -40,10 +40,12 @@ struct Branch {
 }
 
 /// See [`Plan::new`].
-pub(super) fn compile(pointers: &[String], time: Option<(String, TimeForm)>) -> Result<Plan, String> {
+pub(super) fn compile(pointers: &[Option<String>], time: Option<(String, TimeForm)>) -> Result<Plan, String> {
     let mut root = Branch::default();
-    for (slot, pointer) in pointers.iter().enumerate().filter(|(_, pointer)| !pointer.is_empty()) {
-        root.at(pointer)?.slots.push(slot);
+    for (slot, pointer) in pointers.iter().enumerate() {
+        if let Some(pointer) = pointer {
+            root.at(pointer)?.slots.push(slot);
+        }
     }
     if let Some((pointer, _)) = &time {
         if pointer.is_empty() {
@@ -62,6 +64,9 @@ pub(super) fn compile(pointers: &[String], time: Option<(String, TimeForm)>) -> 
 impl Branch {
     /// The branch that a pointer names.
     fn at(&mut self, pointer: &str) -> Result<&mut Branch, String> {
+        if pointer.is_empty() {
+            return Ok(self);
+        }
         let Some(path) = pointer.strip_prefix('/') else {
             return Err(format!("pointer {pointer:?}: must begin with '/', like /data/value"));
         };

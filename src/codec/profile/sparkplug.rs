@@ -77,6 +77,12 @@ pub(super) fn sender(topic: &str) -> Option<String> {
     render("{group}/{node}", &captures, &Node::Bare(""))
 }
 
+/// Topic and payload of the command that asks an edge node for its births (specification 3.0, §6.4.22).
+pub(super) fn rebirth(sender: &str, now_ms: i64) -> Option<(String, Vec<u8>)> {
+    let (group, node) = sender.split_once('/')?;
+    Some((format!("spBv1.0/{group}/NCMD/{node}"), wire::rebirth(now_ms)))
+}
+
 pub(super) fn read(
     message: &Message<'_>,
     captures: &Captures<'_>,

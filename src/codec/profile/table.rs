@@ -6,13 +6,17 @@ mod home;
 mod industry;
 mod lora;
 
-use super::topic::Captures;
+use std::fmt;
+
+use super::topic::{Captures, capture, fits};
 use super::{Kind, Mapped, Message, PAYLOAD_BYTES_MAX, ProfileError, State, sparkplug};
 use crate::codec::json::Epoch;
 
 /// A convention of topics and payloads.
 pub struct Profile {
     pub(super) name: &'static str,
+    /// Topic filters of all that is read; none where the convention fixes no topic.
+    pub(super) filters: &'static [&'static str],
     pub(super) bytes_max: usize,
     /// The first whose topic matches is taken; without a topic the main one.
     pub(super) routes: &'static [Route],
@@ -118,6 +122,7 @@ const fn unit(metric: &'static str, unit: &'static str) -> UnitOf {
 /// What tables leave out.
 const PROFILE: Profile = Profile {
     name: "",
+    filters: &[],
     bytes_max: PAYLOAD_BYTES_MAX,
     routes: &[],
     main: 0,
@@ -211,9 +216,41 @@ impl Profile {
         self.bytes_max
     }
 
+    /// Topic filters of all that it reads; none where the convention fixes no topic.
+    #[must_use]
+    pub fn filters(&self) -> &'static [&'static str] {
+        self.filters
+    }
+
+    /// Whether a topic is one of the convention's.
+    #[must_use]
+    pub fn knows(&self, topic: &str) -> bool {
+        self.routes.iter().any(|route| capture(route.topic, topic).is_some())
+    }
+
+    /// The unit that the convention fixes for a value by its name, whatever else the message holds.
+    #[must_use]
+    pub fn unit(&self, metric: &str) -> Option<&'static str> {
+        let last = metric.rsplit('.').next().unwrap_or(metric);
+        let rule = self.units.iter().find(|rule| fits(rule.metric, metric) || fits(rule.metric, last))?;
+        rule.given.is_empty().then_some(rule.unit)
+    }
+
     /// Under which name the caller keeps the [`State`] of a topic's sender; none where nothing is remembered.
     #[must_use]
     pub fn sender(&self, topic: &str) -> Option<String> {
         (self.name == "sparkplug_b").then(|| sparkplug::sender(topic)).flatten()
+    }
+
+    /// Topic and payload that ask a sender to introduce itself again; none where no sender is asked.
+    #[must_use]
+    pub fn rebirth(&self, sender: &str, now_ms: i64) -> Option<(String, Vec<u8>)> {
+        (self.name == "sparkplug_b").then(|| sparkplug::rebirth(sender, now_ms)).flatten()
+    }
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Profile({})", self.name)
     }
 }

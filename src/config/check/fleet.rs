@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use super::Names;
 use super::protocol::{self, Speech};
 use super::source::{self, Place};
+use super::{Names, mapping};
+use crate::codec::profile::NAME_BYTES_MAX;
 use crate::config::fault::{Report, Span};
 use crate::config::library;
 use crate::config::raw::{self, Class, Do, Root};
 use crate::config::read::{At, Key};
 use crate::config::source::fits;
-use crate::model::{DeviceId, LineId, Metric, SeriesKey};
+use crate::model::{DeviceId, LineId, Metric, SeriesKey, Value};
 use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
 use crate::rules::plausible;
@@ -45,6 +46,10 @@ pub(super) struct Point {
     pub(super) plausible: plausible::Rule,
     pub(super) deadband: Option<Decimal>,
     pub(super) json: Option<String>,
+    /// How conventions call it.
+    pub(super) field: Box<str>,
+    /// What stands for other values.
+    pub(super) words: Vec<(Box<str>, Value)>,
     pub(super) place: Option<Place>,
     pub(super) class: Class,
     /// Where the collection list names it, and with which word if that could be read.
@@ -56,6 +61,8 @@ pub(super) struct Point {
 pub(super) struct Device<'r> {
     pub(super) raw: &'r raw::Device,
     pub(super) id: DeviceId,
+    /// How its messages call it.
+    pub(super) name: Box<str>,
     pub(super) template: usize,
 }
 
@@ -66,12 +73,15 @@ pub(super) struct Fleet<'r> {
     pub(super) devices: Vec<Device<'r>>,
     /// Where each metric was first given, and of which kind it is.
     pub(super) metrics: HashMap<Metric, (Span, Kind, String)>,
+    /// Whether there are mappings that find values by their names.
+    by_name: bool,
 }
 
 impl<'r> Fleet<'r> {
     /// Checks `[[template]]` and `[[device]]`.
     pub(super) fn of(root: &'r Root, report: &mut Report) -> Self {
-        let mut fleet = Self::default();
+        let by_name = root.mapping.list().iter().any(|mapping| !mapping::is_json(mapping));
+        let mut fleet = Self { by_name, ..Self::default() };
         let mut seen = HashMap::new();
         for raw in root.template.list() {
             let Some(name) = report.need(&raw.name, raw.at, "name", "\"thermometer\"") else { continue };
@@ -138,12 +148,12 @@ impl<'r> Fleet<'r> {
             );
         }
         let json = raw.json.get();
-        if let Some(pointer) = json.filter(|pointer| !pointer.value.starts_with('/')) {
+        if let Some(pointer) = json.filter(|pointer| !mapping::is_pointer(&pointer.value)) {
             let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
             report.fault(pointer.span, format!("pointer {:?} does not begin with /", pointer.value), help);
         }
-        if raw.json.is_absent() && !raw.is_on_bus() {
-            let help = "json = \"/temperature\" of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
+        if raw.json.is_absent() && raw.field.is_absent() && !self.by_name && !raw.is_on_bus() {
+            let help = "json = \"/temperature\", or a [[mapping]] with a profile, of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
             report.missing(raw.at, "nothing says where it comes from", help);
         }
         let rule = rule(raw, kind, report);
@@ -159,6 +169,8 @@ impl<'r> Fleet<'r> {
             },
             deadband: above_zero("deadband", &raw.deadband, report),
             json: json.map(|pointer| pointer.value.clone()),
+            field: raw.field.value().map_or(metric.value.as_str(), String::as_str).into(),
+            words: words(raw, kind, report),
             class: raw.class.or(Class::Operational),
             listed: None,
             treatment: None,
@@ -185,16 +197,19 @@ impl<'r> Fleet<'r> {
         };
         let template = report.need(&raw.template, raw.at, "template", "\"thermometer\"");
         let template = template.and_then(|name| self.named(name, report));
-        for text in texts {
-            for id in expand(&text, report) {
-                report.once(seen, id.clone(), text.span, "device");
-                let Some(template) = template else { continue };
-                if self.devices.len() == DEVICES_MAX {
-                    let help = format!("at most {DEVICES_MAX} in one gateway");
-                    return report.fault(text.span, "too many devices", help);
-                }
-                self.devices.push(Device { raw, id, template });
+        let ids =
+            texts.iter().flat_map(|text| expand(text, report).into_iter().map(move |id| (id, text.span)));
+        let ids: Vec<(DeviceId, Span)> = ids.collect();
+        let mut names = names(raw, ids.len(), report).into_iter();
+        for (id, span) in ids {
+            report.once(seen, id.clone(), span, "device");
+            let name = names.next().unwrap_or_else(|| id.as_str().into());
+            let Some(template) = template else { continue };
+            if self.devices.len() == DEVICES_MAX {
+                let help = format!("at most {DEVICES_MAX} in one gateway");
+                return report.fault(span, "too many devices", help);
             }
+            self.devices.push(Device { raw, id, name, template });
         }
     }
 
@@ -275,7 +290,7 @@ impl<'r> Fleet<'r> {
                 let help = "everything it sends is dropped as unlisted; a [[collect]] line takes it in";
                 report.warn(device.raw.at, message, help);
             }
-            let mapped = |mapping: &raw::Mapping| mapping.template.value() == Some(&template.name);
+            let mapped = |mapping: &raw::Mapping| mapping::hears(mapping, template);
             if device.raw.port.is_absent() && !root.mapping.list().iter().any(mapped) {
                 let message = format!("device {}: neither on a port nor in a mapping", device.id);
                 report.warn(
@@ -361,21 +376,69 @@ fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Dec
     Some(number.value)
 }
 
-/// `load-{1..50}` → load-1 … load-50; anything else is one id.
-pub(super) fn expand(text: &At<String>, report: &mut Report) -> Vec<DeviceId> {
+/// The values that stand for others, each of the point's kind.
+fn words(raw: &raw::Point, kind: Kind, report: &mut Report) -> Vec<(Box<str>, Value)> {
+    let Some(map) = raw.map.get() else { return Vec::new() };
+    if raw.is_on_bus() && raw.json.is_absent() && raw.field.is_absent() {
+        report.fault(map.span, "map of a point on a bus", "only what messages tell has one: json or field");
+    }
+    for (_, at) in &map.value.0 {
+        let fits = match &at.value {
+            Value::Number(_) => kind == Kind::Number,
+            Value::Flag(_) => kind == Kind::Flag,
+            Value::Text(_) => kind == Kind::Text,
+        };
+        if !fits {
+            let help = "numbers of kind \"number\", true and false of \"flag\", texts of \"text\"";
+            report.fault(at.span, "a value of another kind than the point's", help);
+        }
+    }
+    map.value.0.iter().map(|(word, at)| (word.clone(), at.value.clone())).collect()
+}
+
+/// How messages call the devices; none where they call them by their ids.
+fn names(raw: &raw::Device, count: usize, report: &mut Report) -> Vec<Box<str>> {
+    let (texts, span) = match (raw.name.get(), raw.names.get()) {
+        (None, None) => return Vec::new(),
+        (Some(_), Some(names)) => {
+            report.fault(names.span, "both name and names", "one of them");
+            return Vec::new();
+        }
+        (Some(name), None) => (std::slice::from_ref(name), name.span),
+        (None, Some(names)) => (names.value.as_slice(), names.span),
+    };
+    let mut all = Vec::new();
+    for text in texts {
+        if text.value.is_empty() || text.value.len() > NAME_BYTES_MAX {
+            let message = format!("a name of {} bytes", text.value.len());
+            report.fault(text.span, message, format!("1 to {NAME_BYTES_MAX} bytes, as messages have it"));
+        }
+        all.extend(ranged(&text.value).into_iter().map(String::into_boxed_str));
+    }
+    if all.len() != count {
+        report.fault(span, format!("{} names for {count} devices", all.len()), "as many names as ids");
+    }
+    all
+}
+
+/// `load-{1..50}` → load-1 … load-50; anything else is one text.
+fn ranged(text: &str) -> Vec<String> {
     let range = || {
-        let (head, rest) = text.value.split_once('{')?;
+        let (head, rest) = text.split_once('{')?;
         let (range, tail) = rest.split_once('}')?;
         let (from, to) = range.split_once("..")?;
         let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
         (from <= to && to - from < DEVICES_MAX).then_some((head, from..=to, tail))
     };
-    let ids: Result<Vec<DeviceId>, _> = match range() {
-        Some((head, numbers, tail)) => {
-            numbers.map(|number| format!("{head}{number}{tail}").parse()).collect()
-        }
-        None => text.value.parse().map(|id| vec![id]),
-    };
+    match range() {
+        Some((head, numbers, tail)) => numbers.map(|number| format!("{head}{number}{tail}")).collect(),
+        None => vec![text.to_owned()],
+    }
+}
+
+/// The ids of a text.
+pub(super) fn expand(text: &At<String>, report: &mut Report) -> Vec<DeviceId> {
+    let ids: Result<Vec<DeviceId>, _> = ranged(&text.value).iter().map(|id| id.parse()).collect();
     ids.unwrap_or_else(|error| {
         let help = format!("\"door-1\", or a range of at most {DEVICES_MAX}: \"door-{{1..20}}\"");
         report.fault(text.span, error.to_string(), help);

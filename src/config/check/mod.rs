@@ -6,6 +6,7 @@ mod access;
 mod fleet;
 mod listen;
 pub(super) mod lists;
+mod mapping;
 mod ports;
 mod protocol;
 mod rules;
@@ -92,7 +93,8 @@ pub(crate) fn config(
     let series = fleet.intern(&mut names, report);
     let ports = ports::settings(ports, &fleet, &series);
     ports::warn(root, &ports, report);
-    let mqtt = listen::mqtt(root, &fleet, &series, places, zone, report);
+    let mappings = mapping::mappings(root, &fleet, &series, zone, report);
+    let mqtt = listen::mqtt(root, mappings, &fleet, places, report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
     let (rate, block, queue) = ingest(spine, &fleet, report);

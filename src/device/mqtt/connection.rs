@@ -1,8 +1,8 @@
 //! One connection: the shell around its session. Reads, hands in, waits for receipts, delivers, writes.
 //!
-//! Guarantees: one task; whatever has to wait (the intake, the router, a receipt) is waited for beside everything else,
-//! so that pings and deliveries pass while a commit stalls; at a bound (unacknowledged publishes, receipts, output) the
-//! socket is not read. All that one wakeup has to say goes out in one write.
+//! Guarantees: one task; whatever has to wait (the intake, a receipt, the journal) is waited for beside everything else, so
+//! that pings and deliveries pass while a commit stalls; at a bound (unacknowledged publishes, receipts, output, the rates of
+//! its user) the socket is not read. All that one wakeup has to say goes out in one write.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -10,47 +10,37 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::watch;
+use bytes::{Buf, BytesMut};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::auth::Credential;
 use super::counters::add;
+use super::exchange::{Mark, Outgoing};
 use super::front::Shared;
-use super::outbox::{OUT_BYTES_MAX, Sent};
-use super::packet::{self, Connect, Fault, Frame, Message, Packet, Publish};
+use super::packet::{self, Ack, Connect, Fault, Frame, Packet, Publish, Will, Wish};
+use super::rate::Pace;
 use super::registry::Place;
-use super::router::{Link, Router};
-use super::samples::{Batch, Route, Routes};
-use super::session::{FILTER_BYTES_MAX, Granted, Session, Wait};
+use super::samples::{Batch, Received, Route, Routes, States};
+use super::seats::Seat;
+use super::session::{Session, Wait};
+use super::stream::Stream;
 use crate::ingest::{Receipt, Stopped};
+use crate::store::sessions::{Change, Message, SessionId};
 
 /// Batches handed in and not committed.
 const RECEIPTS_MAX: usize = 32;
 /// How much is read at once: grows with the traffic.
 const READ_BYTES_MIN: usize = 2 * 1024;
 const READ_BYTES_MAX: usize = 32 * 1024;
-/// Messages taken from the router before the output is written.
-const DELIVERIES_AT_ONCE: usize = 64;
+/// Bytes in the output above which nothing more is delivered and nothing more is read from the client.
+const OUT_BYTES_MAX: usize = 64 * 1024;
+/// Changes in the journal above which a publish that nobody waits for holds its connection up.
+const BACKLOG_MAX: usize = 8192;
 /// How long a client that is being closed may take to read its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What a hand-over came to.
-enum Done {
-    /// The spine has the batch of this number.
-    Delivered(u64, Receipt),
-    /// The router has the message.
-    FannedOut,
-    /// The router has the subscriptions; now the client may be told.
-    Subscribed(Box<Link>, Granted),
-    /// The router has forgotten them.
-    Unsubscribed(Box<Link>),
-}
 
 /// Something from outside.
 enum Signal {
@@ -86,69 +76,101 @@ impl From<Fault> for End {
 /// See the module.
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    stream: Stream,
     read: BytesMut,
     read_bytes: usize,
     out: BytesMut,
     level: packet::Level,
+    /// Longest packet the client takes, bytes.
+    packet_max: usize,
     session: Session,
+    id: SessionId,
+    kept: bool,
+    /// Rung when the exchange has something for this session.
+    wake: Arc<Notify>,
+    /// Whether it may have.
+    pending: bool,
     credential: Credential,
+    seat: Seat,
     place: Place,
-    will: Option<Message>,
+    will: Option<Will>,
+    /// How long the client now wants its session kept, where a DISCONNECT says.
+    expiry_s: Option<u32>,
     routes: Routes,
+    states: States,
     batch: Batch,
+    /// QoS 2 publishes in the open batch.
+    received: Vec<Change>,
     /// Number of the open batch.
     number: u64,
-    handover: Option<Task<Result<Done, Fault>>>,
+    handover: Option<Task<Result<(u64, Receipt), Stopped>>>,
     receipts: VecDeque<(u64, Task<Result<(), Stopped>>)>,
-    link: Option<Box<Link>>,
+    pace: Pace,
+    /// Until when its rates do not let it be read.
+    held_until: Option<Instant>,
+    /// Until what is on disk it is not read.
+    held_for: Mark,
     /// When the client has been silent for too long.
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 /// A client that has been let in.
 pub(super) struct Admitted {
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
+    pub stream: Stream,
     /// Read behind the CONNECT.
     pub read: BytesMut,
     /// The CONNACK.
     pub out: BytesMut,
     pub connect: Connect,
     pub session: Session,
+    pub id: SessionId,
+    pub kept: bool,
+    pub wake: Arc<Notify>,
     pub credential: Credential,
+    pub seat: Seat,
     pub place: Place,
 }
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, admitted: Admitted) -> Self {
-        let Admitted { reader, writer, read, out, connect, session, credential, place } = admitted;
+        let Admitted { stream, read, out, connect, session, id, kept, wake, credential, seat, place } = admitted;
         let routes = Routes::new(shared.settings.borrow().clone());
+        let pace = Pace::new(&shared.limits);
         Self {
-            shared,
-            reader,
-            writer,
+            stream,
             read,
             read_bytes: READ_BYTES_MIN,
             out,
             level: connect.level,
+            packet_max: connect.packet_max,
+            deadline: Instant::now() + session.patience(),
             session,
+            id,
+            kept,
+            wake,
+            pending: true,
             credential,
+            seat,
             place,
             will: connect.will,
+            expiry_s: None,
             routes,
+            states: States::default(),
             batch: Batch::default(),
+            received: Vec::new(),
             number: 1,
             handover: None,
             receipts: VecDeque::new(),
-            link: None,
-            deadline: None,
+            pace,
+            held_until: None,
+            held_for: Mark::NONE,
+            shared,
         }
     }
 
     /// Serves it to its end.
     pub(super) async fn serve(mut self) {
+        self.shared.presence(&self.credential, true).await;
         let end = match self.run().await {
             Ok(()) => End::Normal,
             Err(end) => end,
@@ -163,21 +185,15 @@ impl Connection {
         self.finish(end).await;
     }
 
-    /// Puts back what the session had before, then serves until something ends it.
+    /// Serves until something ends it.
     async fn run(&mut self) -> Result<(), End> {
-        if self.session.filters().next().is_some() {
-            let filters: Vec<_> = self.session.filters().map(str::to_owned).collect();
-            self.link = Some(subscribe(Arc::clone(&self.shared.router), None, &filters).await?);
-        }
-        self.session.resume(&mut self.out);
-        let patience = self.session.patience();
-        self.deadline = patience.map(|patience| Instant::now() + patience);
-        let mut alarm = Box::pin(sleep_until(self.deadline.unwrap_or_else(Instant::now)));
+        let wake = Arc::clone(&self.wake);
+        let mut alarm = Box::pin(sleep_until(self.deadline));
         let mut signal = Some(self.signal(self.shared.settings.clone()));
         loop {
             let pumped = self.pump()?;
-            add(&self.shared.counters.acked, self.session.acknowledge(&mut self.out));
-            self.write()?;
+            self.answer();
+            self.stream.write_now(&mut self.out).await.map_err(|_| End::Lost)?;
             let reading = self.may_take();
             match pumped {
                 Pumped::Goodbye => return Ok(()),
@@ -187,32 +203,32 @@ impl Connection {
             }
             if !reading {
                 // Whoever is not read cannot be heard.
-                self.deadline = patience.map(|patience| Instant::now() + patience);
-            } else if self.read.is_empty() && self.read.capacity() > 4 * self.read_bytes {
-                self.read = BytesMut::new();
+                self.deadline = Instant::now() + self.session.patience();
             }
-            self.read.reserve(if reading { self.read_bytes } else { 0 });
+            self.tidy(reading);
+            let rings = self.held_until.map_or(self.deadline, |until| until.min(self.deadline));
+            let read = reading.then_some(&mut self.read);
             tokio::select! {
-                count = self.reader.read_buf(&mut self.read), if reading => {
-                    self.has_read(count.map_err(|_| End::Lost)?)?;
+                turned = self.stream.turn(read, &mut self.out) => {
+                    if let Some(count) = turned.map_err(|_| End::Lost)? {
+                        self.has_read(count)?;
+                    }
                 }
+                () = wake.notified() => self.pending = true,
                 done = optional(&mut self.handover) => {
                     self.handover = None;
-                    self.handed_over(done?);
+                    self.handed_in(done)?;
                 }
                 receipt = oldest(&mut self.receipts) => {
                     let number = receipt.map_err(|Stopped| Fault::Store)?;
                     self.session.committed(number);
                 }
-                message = next(&mut self.link) => {
-                    let message = message.map_err(|_| Fault::Router)?;
-                    self.deliver(message)?;
-                }
-                writable = self.writer.writable(), if !self.out.is_empty() => {
-                    writable.map_err(|_| End::Lost)?;
-                }
-                () = ring(&mut alarm, self.deadline) => {
-                    return Err(Fault::KeepAlive.into());
+                () = ring(&mut alarm, rings) => {
+                    let now = Instant::now();
+                    self.held_until = self.held_until.filter(|until| *until > now);
+                    if now >= self.deadline {
+                        return Err(Fault::KeepAlive.into());
+                    }
                 }
                 event = optional(&mut signal) => match event {
                     Signal::Leave if self.shared.stop.is_cancelled() => return Err(Fault::Stopping.into()),
@@ -246,6 +262,21 @@ impl Connection {
             && !self.session.is_full()
             && self.receipts.len() < RECEIPTS_MAX
             && self.out.len() <= OUT_BYTES_MAX
+            && self.held_until.is_none()
+            && self.held_for.0 <= self.shared.post.journaled()
+    }
+
+    /// Gives memory back that a burst needed, or makes room for the next read.
+    fn tidy(&mut self, reading: bool) {
+        if reading {
+            if self.read.is_empty() && self.read.capacity() > 4 * self.read_bytes {
+                self.read = BytesMut::new();
+            }
+            self.read.reserve(self.read_bytes);
+        }
+        if self.out.is_empty() && self.out.capacity() > OUT_BYTES_MAX {
+            self.out = BytesMut::new();
+        }
     }
 
     fn has_read(&mut self, count: usize) -> Result<(), End> {
@@ -272,6 +303,7 @@ impl Connection {
             match Frame::cut(&read[used..], self.shared.limits.packet_bytes_max) {
                 Ok(Some(frame)) => {
                     used += frame.len();
+                    self.weigh(&frame);
                     match frame.decode(self.level).and_then(|packet| self.take(packet)) {
                         Ok(false) => {}
                         Ok(true) => break Ok(Pumped::Goodbye),
@@ -282,10 +314,8 @@ impl Connection {
                 Err(fault) => break Err(fault),
             }
         };
-        if used > 0
-            && let Some(patience) = self.session.patience()
-        {
-            self.deadline = Some(Instant::now() + patience);
+        if used > 0 {
+            self.deadline = Instant::now() + self.session.patience();
         }
         read.advance(used);
         self.read = read;
@@ -294,56 +324,100 @@ impl Connection {
         result
     }
 
+    /// Holds the connection up when its packets come faster than they may.
+    fn weigh(&mut self, frame: &Frame<'_>) {
+        let mono_ms = self.shared.clock.now().mono_ms;
+        self.pace.took(frame.len(), usize::from(frame.is_publish()), mono_ms);
+        let wait_ms = self.pace.wait_ms(mono_ms);
+        if wait_ms > 0 {
+            add(&self.shared.counters.throttled, 1);
+            self.held_until = Some(Instant::now() + Duration::from_millis(wait_ms));
+        }
+    }
+
     /// Hands in the open batch, if something is in it and nothing else is being handed over.
     fn hand_in(&mut self) {
-        if self.batch.is_empty() || self.handover.is_some() {
+        let nothing = self.batch.is_empty() && self.received.is_empty();
+        if nothing || self.handover.is_some() {
             return;
         }
-        let delivery = self.batch.take(self.shared.clock.now());
+        let mut delivery = self.batch.take(self.shared.clock.now());
+        delivery.changes = std::mem::take(&mut self.received);
         let (number, intake) = (self.number, self.shared.intake.clone());
         self.number += 1;
-        self.handover = Some(Box::pin(async move {
-            let receipt = intake.deliver(delivery).await.map_err(|Stopped| Fault::Store)?;
-            Ok(Done::Delivered(number, receipt))
-        }));
+        self.handover = Some(Box::pin(async move { Ok((number, intake.deliver(delivery).await?)) }));
+    }
+
+    fn handed_in(&mut self, done: Result<(u64, Receipt), Stopped>) -> Result<(), Fault> {
+        let (number, receipt) = done.map_err(|Stopped| Fault::Store)?;
+        self.receipts.push_back((number, Box::pin(receipt.committed())));
+        Ok(())
     }
 
     /// One packet. True when it is the last.
     fn take(&mut self, packet: Packet<'_>) -> Result<bool, Fault> {
+        let (id, post) = (self.id, &self.shared.post);
         match packet {
             Packet::Publish(publish) => self.publish(&publish)?,
-            Packet::PubAck(pkid) => self.session.delivered(pkid, &mut self.out),
-            Packet::PubRel(pkid) => self.session.released(pkid, &mut self.out)?,
+            Packet::PubAck { pkid, .. } | Packet::PubRec { pkid, reason: 0x80.. } => {
+                post.exchange(|exchange| exchange.acknowledged(id, pkid));
+                self.pending = true;
+            }
+            Packet::PubRec { pkid, .. } => {
+                if !post.exchange(|exchange| exchange.recorded(id, pkid)) {
+                    packet::acknowledge(self.level, Ack::Release, pkid, 0x92, &mut self.out);
+                }
+                self.pending = true;
+            }
+            Packet::PubComp { pkid, .. } => {
+                post.exchange(|exchange| exchange.completed(id, pkid));
+                self.pending = true;
+            }
+            Packet::PubRel { pkid, .. } => {
+                self.session.released(pkid, || post.exchange(|exchange| exchange.released(id, pkid)))?;
+            }
             Packet::PingReq => packet::pingresp(&mut self.out),
-            Packet::Subscribe { pkid, wishes } => {
-                let (router, rights) = (&self.shared.router, self.credential.rights());
-                let admit = |filter: &str| rights.may_subscribe(filter) && router.admit(filter);
-                let granted = self.session.subscribe(pkid, wishes, admit);
-                if granted.fresh.is_empty() {
-                    self.subscribed(&granted);
-                } else {
-                    let (router, link) = (Arc::clone(router), self.link.take());
-                    self.handover = Some(Box::pin(async move {
-                        let link = subscribe(router, link, &granted.fresh).await?;
-                        Ok(Done::Subscribed(link, granted))
-                    }));
-                }
-            }
+            Packet::Subscribe { pkid, identifier, wishes } => self.subscribe(pkid, identifier, &wishes),
             Packet::Unsubscribe { pkid, filters } => {
-                let gone = self.session.unsubscribe(pkid, filters, &mut self.out);
-                if let Some(mut link) = self.link.take_if(|_| !gone.is_empty()) {
-                    self.handover = Some(Box::pin(async move {
-                        link.unsubscribe(&gone).await.map_err(|_| Fault::Router)?;
-                        Ok(Done::Unsubscribed(link))
-                    }));
-                }
+                let (codes, mark) = post.exchange(|exchange| exchange.unsubscribe(id, &filters));
+                self.session.unsubscribed(pkid, codes, mark);
             }
-            Packet::Disconnect { normal } => {
-                self.will = self.will.take().filter(|_| !normal);
+            Packet::Disconnect { reason, expiry_s } => {
+                if expiry_s.is_some_and(|expiry_s| expiry_s > 0) && !self.kept {
+                    return Err(Fault::Protocol("a session expiry for a session that has none"));
+                }
+                self.expiry_s = expiry_s;
+                self.will = self.will.take().filter(|_| reason != 0);
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn subscribe(&mut self, pkid: u16, identifier: Option<u32>, wishes: &[Wish]) {
+        let rights = self.credential.rights();
+        let may = |wish: &Wish| rights.may_subscribe(shared_filter(&wish.filter));
+        let allowed: Vec<_> = wishes
+            .iter()
+            .filter(|wish| may(wish))
+            .map(|wish| (wish.filter.as_str(), wish.options))
+            .collect();
+        let now_ms = self.shared.post.now_ms();
+        let (granted, mark) =
+            self.shared.post.exchange(|exchange| exchange.subscribe(self.id, identifier, &allowed, now_ms));
+        let mut granted = granted.into_iter();
+        let mut codes = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            match may(wish).then(|| granted.next()).flatten() {
+                Some(code) => codes.push(code),
+                None => {
+                    self.shared.forbidden(&self.credential, "subscribe", &wish.filter);
+                    codes.push(0x87);
+                }
+            }
+        }
+        self.pending = true;
+        self.session.subscribed(pkid, codes, mark);
     }
 
     fn publish(&mut self, publish: &Publish<'_>) -> Result<(), Fault> {
@@ -353,107 +427,114 @@ impl Connection {
             1 => add(&counters.publishes_qos1, 1),
             _ => add(&counters.publishes_qos2, 1),
         }
+        let topic = self.session.topic(publish)?;
         if !self.session.arrives(publish)? {
             return Ok(());
         }
-        let wait = match self.routes.find(publish.topic) {
-            _ if !self.credential.rights().may_publish(publish.topic) => Wait::No(0x87),
-            Route::FanOut => self.fan_out(publish)?,
-            route => {
-                self.batch.add(route, publish);
-                Wait::Batch(self.number)
-            }
-        };
-        self.session.owe(publish, wait);
-        Ok(())
-    }
-
-    fn fan_out(&mut self, publish: &Publish<'_>) -> Result<Wait, Fault> {
-        if publish.topic.starts_with('$') || publish.topic.len() > FILTER_BYTES_MAX {
-            add(&self.shared.counters.fanout_refused, 1);
-            return Ok(Wait::No(0x90));
-        }
-        add(&self.shared.counters.fanned_out, 1);
-        // Copies: a slice would keep the whole read buffer alive in the router.
-        let message = Message {
-            topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
-            payload: Bytes::copy_from_slice(publish.payload),
-            retain: publish.retain,
-        };
-        if message.retain {
-            self.shared.router.retain(&message);
-        }
-        match self.shared.router.queue().try_send(message) {
-            Ok(()) => {}
-            Err(TrySendError::Closed(_)) => return Err(Fault::Router),
-            Err(TrySendError::Full(message)) => {
-                let queue = self.shared.router.queue().clone();
-                self.handover = Some(Box::pin(async move {
-                    queue.send(message).await.map_err(|_| Fault::Router)?;
-                    Ok(Done::FannedOut)
-                }));
-            }
-        }
-        Ok(Wait::No(0))
-    }
-
-    fn handed_over(&mut self, done: Done) {
-        match done {
-            Done::Delivered(number, receipt) => {
-                self.receipts.push_back((number, Box::pin(receipt.committed())));
-            }
-            Done::FannedOut => {}
-            Done::Unsubscribed(link) => self.link = Some(link),
-            Done::Subscribed(link, granted) => {
-                self.link = Some(link);
-                self.subscribed(&granted);
-            }
-        }
-    }
-
-    /// Answers a SUBSCRIBE, and sends what is retained.
-    fn subscribed(&mut self, granted: &Granted) {
-        packet::suback(self.level, granted.pkid, &granted.codes, &mut self.out);
-        for filter in &granted.granted {
-            for message in self.shared.router.retained(filter) {
-                self.send(message);
-            }
-        }
-    }
-
-    /// A message of the router, and those that are there already.
-    fn deliver(&mut self, message: Option<Message>) -> Result<(), Fault> {
-        let mut next = message;
-        for left in (0..DELIVERIES_AT_ONCE).rev() {
-            let Some(message) = next else { break };
-            self.send(message);
-            next = match &mut self.link {
-                Some(link) if left > 0 => link.try_next().map_err(|_| Fault::Router)?,
-                _ => None,
+        if let Some(code) = self.refused(&topic) {
+            // 3.1.1 has no word for "no", and an acknowledgement would say "stored".
+            return match (self.level, publish.qos) {
+                (_, 0) => Ok(()),
+                (packet::Level::V5, _) => {
+                    self.session.owe(publish.qos, publish.pkid, Wait::No(code));
+                    Ok(())
+                }
+                (packet::Level::V4, _) => Err(Fault::Forbidden),
             };
         }
-        Ok(())
-    }
-
-    fn send(&mut self, message: Message) {
-        let sent = self.session.deliver(message, &mut self.out);
-        add(&self.shared.counters.slow_consumer, u64::from(sent == Sent::Dropped));
-    }
-
-    /// Writes what the socket takes now.
-    fn write(&mut self) -> Result<(), End> {
-        while !self.out.is_empty() {
-            match self.writer.try_write(&self.out) {
-                Ok(0) => return Err(End::Lost),
-                Ok(count) => self.out.advance(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(_) => return Err(End::Lost),
+        let received_ms = self.shared.clock.now().wall_ms;
+        let wait = match self.routes.find(&topic) {
+            Route::FanOut => self.fan_out(&topic, publish),
+            route => {
+                let message =
+                    Received { topic: &topic, payload: publish.payload, retain: publish.retain, received_ms };
+                self.batch.add(route, &message, self.credential.rights(), &mut self.states);
+                if publish.qos == 2 && self.kept {
+                    self.received.push(Change::Received { session: self.id, pkid: publish.pkid });
+                }
+                let nothing = self.batch.is_empty() && self.received.is_empty();
+                if nothing { Wait::No(0) } else { Wait::Batch(self.number) }
             }
-        }
-        if self.out.is_empty() && self.out.capacity() > OUT_BYTES_MAX {
-            self.out = BytesMut::new();
-        }
+        };
+        self.session.owe(publish.qos, publish.pkid, wait);
         Ok(())
+    }
+
+    /// The reason code of a publish that is not taken; it is counted and told.
+    fn refused(&self, topic: &str) -> Option<u8> {
+        let limits = &self.shared.limits;
+        if topic.len() > limits.topic_bytes_max || topic.split('/').count() > limits.topic_levels_max {
+            add(&self.shared.counters.topics_refused, 1);
+            return Some(0x90);
+        }
+        if !self.credential.rights().may_publish(topic) {
+            self.shared.forbidden(&self.credential, "publish", topic);
+            return Some(0x87);
+        }
+        None
+    }
+
+    fn fan_out(&mut self, topic: &str, publish: &Publish<'_>) -> Wait {
+        add(&self.shared.counters.fanned_out, 1);
+        let (id, post) = (self.id, &self.shared.post);
+        let now_ms = post.now_ms();
+        let message = Message {
+            topic: topic.into(),
+            payload: publish.payload.into(),
+            qos: publish.qos,
+            retain: publish.retain,
+            properties: publish.forwarded(),
+            expires_ms: publish.expiry_s.map(|expiry_s| now_ms.saturating_add(i64::from(expiry_s) * 1000)),
+        };
+        let (mut mark, receivers, backlog) = post.exchange(|exchange| {
+            let published = exchange.publish(Some(id), message, now_ms);
+            let received = if publish.qos == 2 { exchange.received(id, publish.pkid) } else { Mark::NONE };
+            (published.mark.max(received), published.receivers, exchange.backlog())
+        });
+        if publish.qos == 0 {
+            self.held_for = if backlog > BACKLOG_MAX { mark } else { self.held_for };
+            mark = Mark::NONE;
+        }
+        Wait::Mark(mark, if receivers == 0 { 0x10 } else { 0 })
+    }
+
+    /// What the client is owed: acknowledgements first, then what waits for it.
+    fn answer(&mut self) {
+        let journaled = self.shared.post.journaled();
+        add(&self.shared.counters.acked, self.session.acknowledge(journaled, &mut self.out));
+        if !self.pending {
+            return;
+        }
+        let now_ms = self.shared.post.now_ms();
+        let Self { session, out, id, level, packet_max, .. } = self;
+        self.pending = self.shared.post.exchange(|exchange| {
+            while out.len() <= OUT_BYTES_MAX {
+                match exchange.next(*id, now_ms) {
+                    None => return false,
+                    Some(Outgoing::Release { pkid }) => packet::acknowledge(*level, Ack::Release, pkid, 0, out),
+                    Some(Outgoing::Publish { message, qos, pkid, dup, retain, identifiers }) => {
+                        let left_ms = message.expires_ms.map(|at| at.saturating_sub(now_ms));
+                        let mut outgoing = packet::Outgoing {
+                            message: &message,
+                            qos,
+                            pkid,
+                            dup,
+                            retain,
+                            identifiers: &identifiers,
+                            expiry_s: left_ms.map(|left| u32::try_from((left + 999) / 1000).unwrap_or(0)),
+                            alias: None,
+                        };
+                        if packet::publish_len(*level, &outgoing) > *packet_max {
+                            exchange.discard(*id, pkid);
+                            continue;
+                        }
+                        outgoing.alias = session.alias(&message.topic);
+                        packet::publish(*level, &outgoing, out);
+                    }
+                }
+            }
+            true
+        });
     }
 
     /// Ends it: nothing that was received is forgotten, and what the client may come back for is kept.
@@ -463,50 +544,44 @@ impl Connection {
         while stored && self.handover.is_some() {
             let done = optional(&mut self.handover).await;
             self.handover = None;
-            stored = done.map(|done| self.handed_over(done)).is_ok();
+            stored = self.handed_in(done).is_ok();
             self.hand_in();
         }
-        let kept = self.session.keeps();
-        while stored && (kept || stopping) && !self.receipts.is_empty() {
+        while stored && (self.kept || stopping) && !self.receipts.is_empty() {
             match oldest(&mut self.receipts).await {
                 Ok(number) => self.session.committed(number),
                 Err(Stopped) => stored = false,
             }
         }
         if stopping {
-            add(&self.shared.counters.acked, self.session.acknowledge(&mut self.out));
+            self.answer();
         }
         if let End::Fault(fault) = end {
             packet::disconnect(self.level, fault, &mut self.out);
         }
         if !matches!(end, End::Lost) {
-            let last = async {
-                while self.write().is_ok() && !self.out.is_empty() && self.writer.writable().await.is_ok() {}
-            };
-            let _ = timeout(LAST_WORDS, last).await;
+            let _ = timeout(LAST_WORDS, self.stream.write_all(&mut self.out)).await;
         }
-        if let Some(will) = self.will.take().filter(|_| !stopping) {
-            self.publish_will(will).await;
+        let Self { shared, session, credential, seat, place, id, expiry_s, .. } = self;
+        let will = self.will.filter(|_| !stopping);
+        let (now_ms, received) = (shared.post.now_ms(), session.received());
+        let due = shared.post.exchange(|exchange| exchange.close(id, expiry_s, received, will, now_ms));
+        if let Some(will) = due {
+            shared.publish_will(will, credential.rights()).await;
         }
-        if let Some(link) = self.link.take() {
-            link.close().await;
+        let gone = matches!(end, End::Lost) || matches!(end, End::Fault(fault) if fault != Fault::TakenOver);
+        if gone && !stopping {
+            shared.presence(&credential, false).await;
         }
-        if stored && let Some(kept) = self.session.park() {
-            self.place.keep(kept);
-        }
+        drop((seat, place));
     }
+}
 
-    /// A will goes the way of any publish.
-    async fn publish_will(&mut self, will: Message) {
-        let Ok(topic) = std::str::from_utf8(&will.topic) else { return };
-        let publish =
-            Publish { qos: 0, dup: false, retain: will.retain, pkid: 0, topic, payload: &will.payload };
-        if self.publish(&publish).is_ok() {
-            self.hand_in();
-            if let Some(handover) = self.handover.take() {
-                let _ = handover.await;
-            }
-        }
+/// What is shared of `$share/GROUP/FILTER` (MQTT 5.0 §4.8.2).
+fn shared_filter(filter: &str) -> &str {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((_, filter)) => filter,
+        None => filter,
     }
 }
 
@@ -526,39 +601,16 @@ async fn oldest(receipts: &mut VecDeque<(u64, Task<Result<(), Stopped>>)>) -> Re
     result.map(|()| number)
 }
 
-/// Subscribes on the link of a connection, which is made if there is none.
-async fn subscribe(
-    router: Arc<Router>,
-    link: Option<Box<Link>>,
-    filters: &[String],
-) -> Result<Box<Link>, Fault> {
-    let mut link = match link {
-        Some(link) => link,
-        None => {
-            let made = tokio::task::spawn_blocking(move || router.link()).await;
-            Box::new(made.map_err(|_| Fault::Router)?.map_err(|_| Fault::Router)?)
-        }
-    };
-    link.subscribe(filters).await.map_err(|_| Fault::Router)?;
-    Ok(link)
-}
-
-/// Waits for a message of the router.
-async fn next(link: &mut Option<Box<Link>>) -> Result<Option<Message>, super::router::RouterError> {
-    match link {
-        Some(link) => link.next().await,
-        None => pending().await,
+/// Waits until then. The timer is touched only when it would ring too late, or has rung too early.
+async fn ring(alarm: &mut Pin<Box<Sleep>>, at: Instant) {
+    if alarm.deadline() > at {
+        alarm.as_mut().reset(at);
     }
-}
-
-/// Waits until the deadline, which moves on without the timer being touched.
-async fn ring(alarm: &mut Pin<Box<Sleep>>, deadline: Option<Instant>) {
-    let Some(deadline) = deadline else { return pending().await };
     loop {
         alarm.as_mut().await;
-        if alarm.deadline() >= deadline {
+        if alarm.deadline() >= at {
             return;
         }
-        alarm.as_mut().reset(deadline);
+        alarm.as_mut().reset(at);
     }
 }

@@ -1,35 +1,53 @@
 //! The door: accepts connections, lets clients in, and stops them all.
 //!
-//! Guarantees: no client holds up the accepting of another; the connections are bounded, the surplus one is closed at
-//! once; a client that has not been let in within the connect timeout is closed. A router that fails ends the front.
+//! Guarantees: no client holds up the accepting of another, not in a TLS handshake either; the connections are bounded, the
+//! surplus one is closed at once; a client that has not been let in within the connect timeout is closed. A writer that is
+//! gone ends the front, and so does a router that hangs.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{AuthError, Credential, Gate};
 use super::connection::{Admitted, Connection};
 use super::counters::add;
+use super::exchange::{self, Asked};
+use super::journal::{self, Post};
 use super::packet::{self, Connect, Fault, Frame, Level, Refusal, Terms};
+use super::observe::{self, Router};
+use super::rate::Bucket;
 use super::registry::{Place, Registry};
-use super::router::{self, Feeder, Router};
-use super::session::{Bounds, FILTER_BYTES_MAX, Session, UNRELEASED_MAX};
+use super::rights::Rights;
+use super::samples::{Batch, Received, Route, Routes, States};
+use super::seats::{Seat, Seats};
+use super::session::{ALIASES_MAX, Bounds, Session, UNRELEASED_MAX};
+use super::stream::Stream;
+use super::tls::{self, Tls};
 use super::{Counters, Limits, Settings, topic};
 use crate::clock::Clock;
-use crate::ingest::Intake;
-use crate::store::sessions::Message;
+use crate::ingest::{Delivery, Intake, Stopped};
+use crate::model::{Cause, Presence, Tally};
+use crate::store::sessions::{Message, Saved};
 
 /// Bytes of a client id.
 const CLIENT_ID_BYTES_MAX: usize = 256;
 /// Pause after accept failed: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Unacknowledged deliveries of one client.
+const WINDOW_MAX: usize = 100;
+/// Users of whom it was told that they asked for what is not theirs; of one more it is only counted.
+const TOLD_MAX: usize = 1000;
 
 /// Why the front ended, or never began.
 #[derive(Debug, thiserror::Error)]
@@ -40,44 +58,9 @@ pub enum FrontError {
     /// No randomness.
     #[error("mqtt front: {0}")]
     Auth(#[from] AuthError),
-}
-
-/// A command that was not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// No topic to publish to.
-    #[error("topic: must have 1 to 1024 bytes, no wildcard, and not begin with '$'")]
-    Topic,
-    /// Longer than a packet may be.
-    #[error("payload of {0} bytes: longer than packet_bytes_max")]
-    TooLong(usize),
-    /// The front has stopped.
-    #[error("the mqtt front has stopped")]
-    Stopped,
-}
-
-/// Publishes to devices from inside the daemon.
-#[derive(Clone, Debug)]
-pub struct Commands {
-    queue: mpsc::Sender<Message>,
-    packet_bytes_max: usize,
-}
-
-impl Commands {
-    /// Hands a message to all who subscribe to its topic now; waits while the router is busy. Who is absent does not
-    /// get it.
-    ///
-    /// # Errors
-    /// [`CommandError`] when nothing was sent.
-    pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<(), CommandError> {
-        if !topic::is_name(topic) || topic.starts_with('$') || topic.len() > FILTER_BYTES_MAX {
-            return Err(CommandError::Topic);
-        }
-        if payload.len() > self.packet_bytes_max {
-            return Err(CommandError::TooLong(payload.len()));
-        }
-        self.queue.send(router::message(topic, payload, false)).await.map_err(|_| CommandError::Stopped)
-    }
+    /// Nothing can be stored any more.
+    #[error("mqtt front: {0}")]
+    Store(#[from] Stopped),
 }
 
 /// What all connections share.
@@ -87,16 +70,141 @@ pub(super) struct Shared {
     pub(super) intake: Intake,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
+    pub(super) post: Arc<Post>,
     pub(super) router: Arc<Router>,
+    pub(super) stop: CancellationToken,
     registry: Arc<Registry>,
     gate: Gate,
-    pub(super) stop: CancellationToken,
+    seats: Arc<Seats>,
+    told: Mutex<HashSet<Box<str>>>,
+}
+
+impl Shared {
+    /// Counts what a client asked for that is not its; tells it once of a user.
+    pub(super) fn forbidden(&self, credential: &Credential, what: &'static str, which: &str) {
+        add(&self.counters.forbidden, 1);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD_MAX && told.insert(credential.name().into()) {
+            let which: String = which.chars().take(64).collect();
+            tracing::warn!(user = credential.name(), what, topic = ?which, "a client asked for what is not its; told once");
+        }
+    }
+
+    /// Tells that the device of a user has come or gone; of a user with several devices nothing is known by that.
+    pub(super) async fn presence(&self, credential: &Credential, online: bool) {
+        let mut devices = credential.rights().devices.iter();
+        let (Some(device), None) = (devices.next(), devices.next()) else { return };
+        let presence = vec![Presence { device: device.clone(), online, cause: Cause::Connection }];
+        let delivery = Delivery {
+            received: self.clock.now(),
+            samples: Vec::new(),
+            lost: Tally::default(),
+            changes: Vec::new(),
+            presence,
+        };
+        // Without a writer nobody is told of anything any more.
+        let _ = self.intake.deliver(delivery).await;
+    }
+
+    /// A will goes the way of any publish of its client.
+    pub(super) async fn publish_will(&self, will: Message, rights: &Rights) {
+        let mut routes = Routes::new(self.settings.borrow().clone());
+        match routes.find(&will.topic) {
+            Route::FanOut => {
+                let now_ms = self.post.now_ms();
+                self.post.exchange(|exchange| exchange.publish(None, will, now_ms));
+            }
+            route => {
+                let received = self.clock.now();
+                let message = Received {
+                    topic: &will.topic,
+                    payload: &will.payload,
+                    retain: will.retain,
+                    received_ms: received.wall_ms,
+                };
+                let mut batch = Batch::default();
+                batch.add(route, &message, rights, &mut States::default());
+                if !batch.is_empty() {
+                    let _ = self.intake.deliver(batch.take(received)).await;
+                }
+            }
+        }
+    }
+}
+
+/// A command that was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No topic to publish to.
+    #[error("topic: must have no wildcard, not begin with '$', and be within topic_max")]
+    Topic,
+    /// Longer than a packet may be.
+    #[error("payload of {0} bytes: longer than packet_max")]
+    TooLong(usize),
+    /// Nobody has subscribed to it, absent clients that are waited for included.
+    #[error("nobody hears that topic: is the device connected, and has it subscribed?")]
+    Nobody,
+    /// The front has stopped.
+    #[error("the mqtt front has stopped")]
+    Stopped,
+}
+
+/// Publishes to devices from inside the daemon.
+#[derive(Clone)]
+pub struct Commands {
+    post: Arc<Post>,
+    limits: Limits,
+}
+
+impl Commands {
+    /// Publishes at QoS 1. When this returns, the command is on disk for every client whose session is kept: one that sleeps
+    /// gets it when it comes back, unless `expiry` is over then. Tells how many clients it is for.
+    ///
+    /// # Errors
+    /// [`CommandError`] when nothing was sent.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        expiry: Option<Duration>,
+    ) -> Result<usize, CommandError> {
+        if !topic::is_name(topic) || topic.starts_with('$') || topic.len() > self.limits.topic_bytes_max {
+            return Err(CommandError::Topic);
+        }
+        if payload.len() > self.limits.packet_bytes_max {
+            return Err(CommandError::TooLong(payload.len()));
+        }
+        let now_ms = self.post.now_ms();
+        let expires = |expiry: Duration| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
+        let message = Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 1,
+            retain: false,
+            properties: Box::default(),
+            expires_ms: expiry.map(|expiry| now_ms.saturating_add(expires(expiry))),
+        };
+        let published = self.post.exchange(|exchange| exchange.publish(None, message, now_ms));
+        if published.receivers == 0 {
+            return Err(CommandError::Nobody);
+        }
+        self.post.wait(published.mark).await.map_err(|Stopped| CommandError::Stopped)?;
+        Ok(published.receivers)
+    }
 }
 
 /// The front before it serves.
 pub struct Front {
     shared: Shared,
-    feeder: Feeder,
+    feeder: observe::Feeder,
+}
+
+/// Where the front listens.
+pub struct Doors {
+    /// Without encryption.
+    pub plain: Option<TcpListener>,
+    /// With it.
+    pub tls: Option<(TcpListener, Tls)>,
 }
 
 impl Front {
@@ -106,76 +214,102 @@ impl Front {
     /// [`FrontError`] when the router's thread or its keys cannot be made.
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
+        saved: Saved,
         intake: Intake,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, FrontError> {
         let limits = settings.borrow().limits;
-        let (router, feeder) = router::start(limits.connections_max, Arc::clone(&counters))
-            .map_err(|error| FrontError::Router(error.to_string()))?;
-        let registry = Registry::new(limits.connections_max, Arc::clone(&counters));
-        let (gate, stop) = (Gate::new()?, CancellationToken::new());
-        let shared = Shared { settings, limits, intake, clock, counters, router, registry, gate, stop };
+        let (router, feeder) =
+            observe::start(Arc::clone(&counters)).map_err(|error| FrontError::Router(error.to_string()))?;
+        let bounds = exchange::Bounds {
+            sessions_max: limits.sessions_max,
+            subscriptions_max: limits.subscriptions_max,
+            queue_max: limits.queue_max,
+            kept_bytes_max: limits.kept_bytes_max,
+            retained_max: limits.retained_max,
+            session_max_s: u32::try_from(limits.session_max.as_secs()).unwrap_or(u32::MAX),
+            inflight_max: WINDOW_MAX,
+        };
+        let post = Post::new(bounds, saved, Arc::clone(&clock));
+        let (gate, stop, told) = (Gate::new()?, CancellationToken::new(), Mutex::default());
+        let (registry, seats) = (Registry::new(), Seats::new(limits.user_connections_max));
+        let shared = Shared {
+            settings,
+            limits,
+            intake,
+            clock,
+            counters,
+            post,
+            router,
+            stop,
+            registry,
+            gate,
+            seats,
+            told,
+        };
         Ok(Self { shared, feeder })
     }
 
     /// A handle to publish to devices.
     #[must_use]
     pub fn commands(&self) -> Commands {
-        Commands {
-            queue: self.shared.router.queue().clone(),
-            packet_bytes_max: self.shared.limits.packet_bytes_max,
-        }
+        Commands { post: Arc::clone(&self.shared.post), limits: self.shared.limits }
     }
 
     /// Serves until `stop`: then no more are accepted, and the connections finish what is in flight and close.
     ///
     /// # Errors
-    /// [`FrontError::Router`] when the router fails; the process has to be started anew.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), FrontError> {
+    /// [`FrontError`] when the router or the writer is gone; the process has to be started anew.
+    pub async fn serve(self, doors: Doors, stop: CancellationToken) -> Result<(), FrontError> {
         let Self { mut shared, feeder } = self;
         shared.stop = stop.child_token();
         let shared = Arc::new(shared);
         let connections = TaskTracker::new();
+        // The journal goes on until the last connection has ended.
+        let quiet = CancellationToken::new();
         let accepting = async {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
-                () = accept(&shared, &listener, &connections) => {}
+                () = accept(&shared, doors, &connections) => {}
             }
             connections.close();
             connections.wait().await;
+            quiet.cancel();
+            Ok(())
         };
-        tokio::select! {
-            () = accepting => Ok(()),
-            result = feeder.run() => {
-                shared.stop.cancel();
-                let cause = result.err().map_or_else(|| "it was let go".to_owned(), |error| error.to_string());
-                Err(FrontError::Router(cause))
-            }
-        }
+        let journaling = async {
+            let end = journal::run(&shared, &quiet).await;
+            shared.stop.cancel();
+            Ok(end?)
+        };
+        let feeding = async {
+            let end = tokio::select! {
+                () = quiet.cancelled() => return Ok(()),
+                end = feeder.run() => end,
+            };
+            shared.stop.cancel();
+            let cause = end.err().map_or_else(|| "it was let go".to_owned(), |error| error.to_string());
+            Err(FrontError::Router(cause))
+        };
+        let (accepted, journaled, fed) = tokio::join!(accepting, journaling, feeding);
+        accepted.and(journaled).and(fed)
     }
 }
 
-/// Serves a listener until `stop`; see [`Front`].
-///
-/// # Errors
-/// See [`Front::new`] and [`Front::serve`].
-pub async fn serve(
-    listener: TcpListener,
-    settings: watch::Receiver<Arc<Settings>>,
-    intake: Intake,
-    clock: Arc<dyn Clock>,
-    counters: Arc<Counters>,
-    stop: CancellationToken,
-) -> Result<(), FrontError> {
-    Front::new(settings, intake, clock, counters)?.serve(listener, stop).await
-}
-
-async fn accept(shared: &Arc<Shared>, listener: &TcpListener, connections: &TaskTracker) {
+async fn accept(shared: &Arc<Shared>, doors: Doors, connections: &TaskTracker) {
+    let rate = u64::from(shared.limits.connect_rate);
+    let mut knocks = Bucket::new(rate, rate);
     loop {
-        match listener.accept().await {
+        let (accepted, tls) = tokio::select! {
+            accepted = next(doors.plain.as_ref()) => (accepted, None),
+            accepted = next(doors.tls.as_ref().map(|(listener, _)| listener)) => {
+                (accepted, doors.tls.as_ref().map(|(_, tls)| tls.acceptor(shared.clock.now().mono_ms)))
+            }
+        };
+        match accepted {
             Ok((stream, _)) if connections.len() < shared.limits.connections_max => {
-                connections.spawn(welcome(Arc::clone(shared), stream));
+                connections.spawn(welcome(Arc::clone(shared), stream, tls));
             }
             Ok(_) => add(&shared.counters.refused_full, 1),
             Err(error) => {
@@ -183,11 +317,33 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, connections: &Task
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+        // Those who knock meanwhile wait in the kernel's queue.
+        let mono_ms = shared.clock.now().mono_ms;
+        knocks.take(1, mono_ms);
+        let wait_ms = knocks.wait_ms(mono_ms);
+        if wait_ms > 0 {
+            add(&shared.counters.connects_delayed, 1);
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+    }
+}
+
+async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => pending().await,
     }
 }
 
 /// Counts a connection as open while it lives.
 struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.counters.connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -196,18 +352,36 @@ impl Drop for Open {
 }
 
 /// A connection from its first byte to its last.
-async fn welcome(shared: Arc<Shared>, stream: TcpStream) {
-    shared.counters.connections.fetch_add(1, Relaxed);
-    let open = Open(Arc::clone(&shared));
+async fn welcome(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    let open = Open::new(&shared);
     let _ = stream.set_nodelay(true);
-    let admitted = tokio::select! {
+    let admitting = tokio::time::timeout(shared.limits.connect_timeout, async {
+        let (stream, certificate) = match tls {
+            None => (Stream::from(stream), None),
+            Some(acceptor) => match acceptor.accept(stream).await {
+                Ok(stream) => {
+                    let names = tls::names(&stream);
+                    (stream.into(), names)
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "tls handshake");
+                    add(&shared.counters.refused_tls, 1);
+                    return None;
+                }
+            },
+        };
+        admit(&shared, stream, certificate.as_deref()).await
+    });
+    let guest = tokio::select! {
         () = shared.stop.cancelled() => return,
-        admitted = tokio::time::timeout(shared.limits.connect_timeout, admit(&shared, stream)) => admitted,
+        guest = admitting => guest,
     };
-    match admitted {
-        Ok(Some(admitted)) => {
-            add(&shared.counters.accepted, 1);
-            Connection::new(shared, admitted).serve().await;
+    match guest {
+        Ok(Some(guest)) => {
+            if let Some(admitted) = seat(&shared, guest).await {
+                add(&shared.counters.accepted, 1);
+                Connection::new(Arc::clone(&shared), admitted).serve().await;
+            }
         }
         Ok(None) => {}
         Err(_) => add(&shared.counters.refused_timeout, 1),
@@ -215,9 +389,21 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream) {
     drop(open);
 }
 
-/// Hears the client out and lets it in; none when it was refused, which has been counted and said.
-async fn admit(shared: &Arc<Shared>, stream: TcpStream) -> Option<Admitted> {
-    let (mut reader, mut writer) = stream.into_split();
+/// A client that may come in, and whose place is free.
+struct Guest {
+    stream: Stream,
+    /// Read behind the CONNECT.
+    read: BytesMut,
+    connect: Connect,
+    /// Whether its client id is ours.
+    assigned: bool,
+    credential: Credential,
+    seat: Seat,
+    place: Place,
+}
+
+/// Hears the client out; none when it was refused, which has been counted and said.
+async fn admit(shared: &Arc<Shared>, mut stream: Stream, certificate: Option<&[String]>) -> Option<Guest> {
     let mut read = BytesMut::new();
     let mut out = BytesMut::new();
     let knocked = loop {
@@ -231,7 +417,7 @@ async fn admit(shared: &Arc<Shared>, stream: TcpStream) -> Option<Admitted> {
             Err(fault) => break Err(fault),
         }
         read.reserve(512);
-        if !matches!(reader.read_buf(&mut read).await, Ok(1..)) {
+        if !matches!(stream.turn(Some(&mut read), &mut out).await, Ok(Some(1..))) {
             add(&shared.counters.refused_protocol, 1);
             return None;
         }
@@ -240,9 +426,9 @@ async fn admit(shared: &Arc<Shared>, stream: TcpStream) -> Option<Admitted> {
         Ok((connect, length)) => {
             read.advance(length);
             let level = connect.level;
-            match seat(shared, connect, &mut out).await {
-                Ok((connect, session, credential, place)) => {
-                    return Some(Admitted { reader, writer, read, out, connect, session, credential, place });
+            match check(shared, connect, certificate).await {
+                Ok(Checked { connect, assigned, credential, seat, place }) => {
+                    return Some(Guest { stream, read, connect, assigned, credential, seat, place });
                 }
                 Err(refusal) => Some((level, refusal)),
             }
@@ -250,37 +436,54 @@ async fn admit(shared: &Arc<Shared>, stream: TcpStream) -> Option<Admitted> {
         Err(Fault::Level(level)) => Some((if level < 5 { Level::V4 } else { Level::V5 }, Refusal::Level)),
         Err(_) => None,
     };
-    add(
-        match refusal {
-            Some((_, Refusal::Password)) => &shared.counters.refused_password,
-            Some((_, Refusal::NotAuthorised | Refusal::AuthMethod)) => {
-                &shared.counters.refused_not_authorised
-            }
-            _ => &shared.counters.refused_protocol,
-        },
-        1,
-    );
+    count_refusal(&shared.counters, refusal.map(|(_, refusal)| refusal));
     if let Some((level, refusal)) = refusal {
         packet::refuse(level, refusal, &mut out);
-        let _ = writer.write_all(&out).await;
+        let _ = stream.write_all(&mut out).await;
     }
     None
 }
 
-type Seated = (Connect, Session, Credential, Place);
+fn count_refusal(counters: &Counters, refusal: Option<Refusal>) {
+    let counter = match refusal {
+        Some(Refusal::Password) => &counters.refused_password,
+        Some(Refusal::NotAuthorised | Refusal::AuthMethod) => &counters.refused_not_authorised,
+        Some(Refusal::Quota) => &counters.refused_quota,
+        _ => &counters.refused_protocol,
+    };
+    add(counter, 1);
+}
 
-/// Checks who it is, takes its place and its session, and writes the CONNACK.
-async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) -> Result<Seated, Refusal> {
+struct Checked {
+    connect: Connect,
+    assigned: bool,
+    credential: Credential,
+    seat: Seat,
+    place: Place,
+}
+
+/// Checks who it is and takes its place, after whoever has it left.
+async fn check(
+    shared: &Arc<Shared>,
+    mut connect: Connect,
+    certificate: Option<&[String]>,
+) -> Result<Checked, Refusal> {
     if connect.enhanced_auth {
         return Err(Refusal::AuthMethod);
     }
-    // The session expiry granted to 5.0 is 0: nothing is left to resume.
-    connect.clean |= connect.level == Level::V5;
-    let access = shared.settings.borrow().clone();
-    let credential = shared.gate.admit(&access.access, connect.login.take(), None).await?;
+    let settings = shared.settings.borrow().clone();
+    let credential = shared.gate.admit(&settings.access, connect.login.take(), certificate).await?;
     let assigned = connect.client_id.is_empty();
-    if connect.client_id.len() > CLIENT_ID_BYTES_MAX || (assigned && !connect.clean) {
+    // Nobody but a 5.0 client is told what name it was given (MQTT 3.1.1 §3.1.3.1).
+    let nameless = assigned && !connect.clean && connect.level == Level::V4;
+    if connect.client_id.len() > CLIENT_ID_BYTES_MAX || nameless {
         return Err(Refusal::ClientId);
+    }
+    if let Some(will) = &connect.will
+        && !credential.rights().may_publish(&will.message.topic)
+    {
+        shared.forbidden(&credential, "will", &will.message.topic);
+        return Err(Refusal::NotAuthorised);
     }
     if assigned {
         let mut random = [0; 8];
@@ -289,20 +492,59 @@ async fn seat(shared: &Arc<Shared>, mut connect: Connect, out: &mut BytesMut) ->
     }
     // A client id belongs to its user: nobody ends or inherits the session of another one.
     let client = format!("{}\0{}", credential.name(), connect.client_id);
-    let (place, kept) = shared.registry.take(&client, &shared.stop).await;
+    let place = shared.registry.take(&client, &shared.stop).await;
+    let seat = shared.seats.take(credential.name()).ok_or(Refusal::Quota)?;
+    Ok(Checked { connect, assigned, credential, seat, place })
+}
+
+/// Gives a client its session, and writes the CONNACK when the session is as durable as it was asked to be. None when
+/// nothing can be stored any more.
+async fn seat(shared: &Arc<Shared>, guest: Guest) -> Option<Admitted> {
+    let Guest { stream, read, mut connect, assigned, credential, seat, place } = guest;
+    let asked = Asked {
+        clean: connect.clean,
+        expiry_s: connect.expiry_s,
+        receive_max: connect.receive_max,
+        level5: connect.level == Level::V5,
+    };
+    let (wake, now_ms) = (Arc::new(Notify::new()), shared.post.now_ms());
+    let client = place.client();
+    let opened =
+        shared.post.exchange(|exchange| exchange.open(client, &asked, Arc::clone(&wake), now_ms));
+    if shared.post.wait(opened.mark).await.is_err() {
+        return None;
+    }
     let limits = &shared.limits;
-    let bounds = Bounds { inflight_max: limits.inflight_max, subscriptions_max: limits.subscriptions_max };
-    let present = kept.is_some() && !connect.clean;
-    let session = Session::new(&connect, bounds, kept);
+    let idle_s = u16::try_from(limits.idle_max.as_secs()).unwrap_or(u16::MAX);
+    let long = connect.keep_alive == 0 || connect.keep_alive > idle_s;
+    if long && connect.level == Level::V5 {
+        connect.keep_alive = idle_s;
+    }
     let receive_max = limits.inflight_max.min(UNRELEASED_MAX);
     let terms = Terms {
         receive_max: u16::try_from(receive_max).unwrap_or(u16::MAX),
         packet_bytes_max: limits.packet_bytes_max,
         assigned_id: assigned.then_some(connect.client_id.as_str()),
-        expiry_s: (connect.level == Level::V5 && connect.expiry_s > 0).then_some(0),
-        alias_max: 0,
-        keep_alive: None,
+        expiry_s: (opened.expiry_s != connect.expiry_s).then_some(opened.expiry_s),
+        alias_max: ALIASES_MAX,
+        keep_alive: (long && connect.level == Level::V5).then_some(idle_s),
     };
-    packet::accept(connect.level, present, &terms, out);
-    Ok((connect, session, credential, place))
+    let mut out = BytesMut::new();
+    packet::accept(connect.level, opened.present, &terms, &mut out);
+    let bounds = Bounds { inflight_max: limits.inflight_max, idle_max: limits.idle_max };
+    let session = Session::new(&connect, bounds, opened.received);
+    let kept = opened.expiry_s > 0;
+    Some(Admitted {
+        stream,
+        read,
+        out,
+        connect,
+        session,
+        id: opened.session,
+        kept,
+        wake,
+        credential,
+        seat,
+        place,
+    })
 }

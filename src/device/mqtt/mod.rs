@@ -13,7 +13,7 @@ pub mod rate;
 mod registry;
 pub mod rights;
 mod router;
-mod samples;
+pub mod samples;
 pub mod seats;
 mod session;
 #[cfg(test)]
@@ -23,14 +23,13 @@ pub mod topic;
 
 pub use counters::Counters;
 pub use front::{CommandError, Commands, Front, FrontError, serve};
+pub use samples::Mapping;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::json;
-use crate::model::{DeviceId, SeriesKey};
 use crate::rules::dedupe;
 use rights::Rights;
 
@@ -46,7 +45,7 @@ pub struct Settings {
     /// Who may connect.
     pub access: Access,
     /// Which topics are readings.
-    pub mappings: Vec<Mapping>,
+    pub mappings: Vec<Arc<Mapping>>,
 }
 
 /// The bounds of the front.
@@ -132,15 +131,4 @@ pub struct User {
     pub password_hash: Option<String>,
     /// What it may do.
     pub rights: Arc<Rights>,
-}
-
-/// One topic pattern and what its payloads hold.
-#[derive(Clone, Debug)]
-pub struct Mapping {
-    /// `compound/{device}/up`.
-    pub topic: topic::Pattern,
-    /// Where the values are; slot i of the plan is point i of the template.
-    pub plan: Arc<json::Plan>,
-    /// The devices that may speak here, each with the series of every slot of the plan.
-    pub devices: HashMap<DeviceId, Arc<[SeriesKey]>>,
 }

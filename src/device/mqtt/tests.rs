@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::samples::{Meaning, Model, Speaker, Take, Topics, Whose};
 use super::{Access, Commands, Counters, Front, FrontError, Limits, Mapping, Settings, User, auth, topic};
 use crate::clock::SystemClock;
-use crate::codec::json::{Plan, TimeForm};
+use crate::codec::json::TimeForm;
 use crate::ingest::{Delivery, Intake, Request};
 use crate::model::{Loss, SeriesKey, Value};
 
@@ -36,19 +37,28 @@ fn limits() -> Limits {
 }
 
 fn settings(limits: Limits) -> Settings {
-    let plan = Plan::new(vec!["/t".into(), "/door".into()], Some(("/ts".into(), TimeForm::Millis)));
-    let series: Arc<[SeriesKey]> = [SeriesKey(7), SeriesKey(8)].into();
     Settings {
         listen: Some(([127, 0, 0, 1], 0).into()),
         tls: None,
         limits,
         access: Access { anonymous: true, ..Access::default() },
-        mappings: vec![Mapping {
-            topic: topic::Pattern::parse("up/{device}").expect("a pattern"),
-            plan: Arc::new(plan.expect("pointers")),
-            devices: [("d1".parse().expect("a name"), series)].into(),
-        }],
+        mappings: mappings("up/{device}"),
     }
+}
+
+fn mappings(topic: &str) -> Vec<Arc<Mapping>> {
+    let takes = ["/t", "/door"].map(|json| Take { json: Some(json.into()), ..Take::default() });
+    let model = Model::new(takes.into(), Some(("/ts".into(), TimeForm::Millis))).expect("pointers");
+    let speaker = Speaker {
+        device: "d1".parse().expect("a name"),
+        model: Arc::new(model),
+        series: [SeriesKey(7), SeriesKey(8)].into(),
+    };
+    vec![Arc::new(Mapping {
+        topics: vec![Topics::Named(topic::Pattern::parse(topic).expect("a pattern"))],
+        meaning: Meaning::Json { each: None, device: Whose::Topic },
+        speakers: [("d1".into(), Arc::new(speaker))].into(),
+    })]
 }
 
 /// A front, and the writer's end of its intake.
@@ -402,7 +412,7 @@ async fn a_reload_changes_what_a_topic_means() {
     let mut device = bench.device("d1").await;
     device.send(&publish(QoS::AtLeastOnce, 1, "new/d1", "{\"t\":1}")).await;
     assert_eq!(device.packet().await, [0x40, 2, 0, 1], "no topic of readings yet");
-    changed.mappings[0].topic = topic::Pattern::parse("new/{device}").expect("a pattern");
+    changed.mappings = mappings("new/{device}");
     bench.settings.send_replace(Arc::new(changed));
     // Until the connection has seen it, the topic is fanned out and acknowledged as before.
     let mut fanned_out = 0;

@@ -66,6 +66,22 @@ impl fmt::Debug for WireMetric {
     }
 }
 
+/// Number of the type of flags.
+const BOOLEAN: u32 = 11;
+
+/// A command of one metric, `Node Control/Rebirth`.
+pub(super) fn rebirth(now_ms: i64) -> Vec<u8> {
+    let timestamp = u64::try_from(now_ms).ok();
+    let metric = WireMetric {
+        name: Some("Node Control/Rebirth".to_owned()),
+        timestamp,
+        datatype: Some(BOOLEAN),
+        boolean_value: Some(true),
+        ..WireMetric::default()
+    };
+    WirePayload { timestamp, metrics: vec![metric.encode_to_vec().into()], seq: None }.encode_to_vec()
+}
+
 pub(super) fn read(bytes: &[u8]) -> Result<Payload, ProfileError> {
     // An empty payload is a protobuf message too, but no sender has nothing to say.
     if bytes.is_empty() {

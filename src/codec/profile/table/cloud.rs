@@ -5,6 +5,7 @@ use super::*;
 /// Several devices a message, each with several times.
 pub(super) const THINGSBOARD_GATEWAY: Profile = Profile {
     name: "thingsboard_gateway",
+    filters: &["v1/gateway/#"],
     routes: &[
         Route {
             topic: "v1/gateway/telemetry",
@@ -31,6 +32,7 @@ pub(super) const THINGSBOARD_GATEWAY: Profile = Profile {
 /// Parameters that are values, or objects of a value and its time.
 pub(super) const ALIYUN_ALINK: Profile = Profile {
     name: "aliyun_alink",
+    filters: &["/sys/+/+/thing/event/#"],
     routes: &[
         Route {
             topic: "/sys/{product}/{device}/thing/event/property/post",
@@ -65,6 +67,7 @@ pub(super) const ALIYUN_ALINK: Profile = Profile {
 /// Services of properties, of a device or of those behind it.
 pub(super) const HUAWEI_IOTDA: Profile = Profile {
     name: "huawei_iotda",
+    filters: &["$oc/devices/+/sys/#"],
     routes: &[
         Route {
             topic: "$oc/devices/{device}/sys/properties/report",

@@ -99,6 +99,7 @@ const fn terminal(topic: &'static str) -> Route {
 /// Passages: that somebody was let through, which way, and when. Everything is a text; the time is local.
 pub(super) const FACE_TERMINAL: Profile = Profile {
     name: "face_terminal",
+    filters: &["mqtt/face/#"],
     bytes_max: PHOTO_PAYLOAD_BYTES_MAX,
     routes: &[
         passage("mqtt/face/{device}/Rec"),

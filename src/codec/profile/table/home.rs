@@ -6,6 +6,7 @@ use crate::codec::profile::discovery;
 /// Flat JSON by friendly name. A contact that is closed is true; batteries tell their voltage in mV, plugs in V.
 pub(super) const ZIGBEE2MQTT: Profile = Profile {
     name: "zigbee2mqtt",
+    filters: &["zigbee2mqtt/#"],
     main: 4,
     routes: &[
         unread("zigbee2mqtt/bridge/{part*}", Kind::Metadata, &["bridge"]),
@@ -59,6 +60,7 @@ pub(super) const ZIGBEE2MQTT: Profile = Profile {
 /// Metadata only: where the values of an entity are, and what they are.
 pub(super) const HOMEASSISTANT_DISCOVERY: Profile = Profile {
     name: "homeassistant_discovery",
+    filters: &["homeassistant/#"],
     routes: &[
         own("homeassistant/{component}/{object}/config", Kind::Discovery, discovery::read),
         own("homeassistant/{component}/{node}/{object}/config", Kind::Discovery, discovery::read),
@@ -69,14 +71,15 @@ pub(super) const HOMEASSISTANT_DISCOVERY: Profile = Profile {
 /// Nested by sensor, the time local unless it tells a zone.
 pub(super) const TASMOTA: Profile = Profile {
     name: "tasmota",
+    filters: &["tele/#", "stat/#"],
     routes: &[
-        tasmota("tele/{device}/SENSOR", &[nested(&[""])]),
-        tasmota("tele/{device}/STATE", &[nested(&[""])]),
-        tasmota("stat/{device}/RESULT", &[nested(&[""])]),
-        tasmota("stat/{device}/STATUS8", &[nested(&["/StatusSNS"])]),
-        tasmota("stat/{device}/STATUS10", &[nested(&["/StatusSNS"])]),
+        tasmota("tele/{device*}/SENSOR", &[nested(&[""])]),
+        tasmota("tele/{device*}/STATE", &[nested(&[""])]),
+        tasmota("stat/{device*}/RESULT", &[nested(&[""])]),
+        tasmota("stat/{device*}/STATUS8", &[nested(&["/StatusSNS"])]),
+        tasmota("stat/{device*}/STATUS10", &[nested(&["/StatusSNS"])]),
         Route {
-            topic: "tele/{device}/LWT",
+            topic: "tele/{device*}/LWT",
             kind: Kind::Availability,
             format: Format::Bare,
             device: &["{device}"],
@@ -84,15 +87,15 @@ pub(super) const TASMOTA: Profile = Profile {
             ..ROUTE
         },
         Route {
-            topic: "stat/{device}/{output:POWER*}",
+            topic: "stat/{device*}/{output:POWER*}",
             format: Format::Bare,
             device: &["{device}"],
             values: &[Values::Scalar("{output}")],
             ..ROUTE
         },
-        unread("tele/{device}/{part*}", Kind::Metadata, &["{device}"]),
-        unread("stat/{device}/{part*}", Kind::Metadata, &["{device}"]),
-        unread("cmnd/{device}/{part*}", Kind::Command, &["{device}"]),
+        unread("tele/{device*}/{part}", Kind::Metadata, &["{device}"]),
+        unread("stat/{device*}/{part}", Kind::Metadata, &["{device}"]),
+        unread("cmnd/{device*}/{part}", Kind::Command, &["{device}"]),
     ],
     metadata: &[
         "Time",
@@ -125,6 +128,7 @@ pub(super) const TASMOTA: Profile = Profile {
         unit("Wifi.Signal", "dBm"),
         unit("Wifi.RSSI", "%"),
         unit("UptimeSec", "s"),
+        unit("ENERGY.Period*", "Wh"),
         unit("ENERGY.Total*", "kWh"),
         unit("ENERGY.Today*", "kWh"),
         unit("ENERGY.Yesterday*", "kWh"),
@@ -139,7 +143,12 @@ pub(super) const TASMOTA: Profile = Profile {
         unit("Current", "A"),
         unit("Frequency", "Hz"),
     ],
-    words: &[("POWER*", "ON", true), ("POWER*", "OFF", false)],
+    words: &[
+        ("POWER*", "ON", true),
+        ("POWER*", "OFF", false),
+        ("Switch*", "ON", true),
+        ("Switch*", "OFF", false),
+    ],
     ..PROFILE
 };
 
@@ -161,7 +170,8 @@ const fn tasmota(topic: &'static str, values: &'static [Values]) -> Route {
 /// A bare scalar a topic, without a time. The energy of a relay is in watt-minutes, that of a meter in Wh.
 pub(super) const SHELLY_GEN1: Profile = Profile {
     name: "shelly_gen1",
-    main: 8,
+    filters: &["shellies/#"],
+    main: 9,
     routes: &[
         unread("shellies/announce", Kind::Metadata, &[]),
         unread("shellies/command", Kind::Command, &[]),
@@ -183,6 +193,8 @@ pub(super) const SHELLY_GEN1: Profile = Profile {
             values: &[Values::Composed(&[("input_event.{input}", "{/event}")])],
             ..ROUTE
         },
+        // Of those that tell everything in one message: motion sensors, valves of radiators.
+        Route { topic: "shellies/{device}/status", device: &["{device}"], values: &[nested(&[""])], ..ROUTE },
         Route {
             topic: "shellies/{device}/{part*}",
             format: Format::Bare,
@@ -191,6 +203,7 @@ pub(super) const SHELLY_GEN1: Profile = Profile {
             ..ROUTE
         },
     ],
+    metadata: &["timestamp"],
     events: &["longpush.*"],
     units: &[
         unit("relay.*power", "W"),
@@ -206,6 +219,7 @@ pub(super) const SHELLY_GEN1: Profile = Profile {
         unit("temperature", "Cel"),
         unit("humidity", "%RH"),
         unit("battery", "%"),
+        unit("bat", "%"),
         unit("lux", "lx"),
     ],
     words: &[
@@ -221,6 +235,7 @@ pub(super) const SHELLY_GEN1: Profile = Profile {
 /// JSON-RPC notifications that tell what changed.
 pub(super) const SHELLY_GEN2: Profile = Profile {
     name: "shelly_gen2",
+    filters: &["+/events/rpc", "+/status/+", "+/online"],
     routes: &[
         Route {
             topic: "{device*}/events/rpc",

@@ -5,6 +5,7 @@ use super::*;
 /// Births define what data then calls by numbers.
 pub(super) const SPARKPLUG_B: Profile = Profile {
     name: "sparkplug_b",
+    filters: &["spBv1.0/#"],
     main: 3,
     routes: &[
         own("spBv1.0/{group}/NBIRTH/{node}", Kind::Birth, sparkplug::read),

@@ -7,6 +7,7 @@ use crate::codec::profile::{channel, senml};
 /// false or empty is not sent (proto3 JSON), so a missing member says nothing.
 pub(super) const CHIRPSTACK_V4: Profile = Profile {
     name: "chirpstack_v4",
+    filters: &["application/+/device/+/event/+"],
     routes: &[
         Route {
             topic: "application/{application}/device/{device}/event/up",
@@ -60,7 +61,13 @@ pub(super) const CHIRPSTACK_V4: Profile = Profile {
         unit("co2", "ppm"),
         unit("illumination", "lx"),
     ],
-    meanings: &[("magnet_status", "open", "door_open=true"), ("magnet_status", "close", "door_open=false")],
+    meanings: &[
+        ("magnet_status", "open", "door_open=true"),
+        ("magnet_status", "close", "door_open=false"),
+        ("magnet_status", "closed", "door_open=false"),
+        ("door_open_status", "1", "door_open=true"),
+        ("door_open_status", "0", "door_open=false"),
+    ],
     ..PROFILE
 };
 
