@@ -162,6 +162,7 @@ impl local::Inside for Inside {
             device: seen.device,
             last_seen_ms: seen.seen_ms,
             readings: seen.readings,
+            presence: None,
         })
         .collect()
     }

@@ -56,6 +56,12 @@ counters! {
     fanout_refused: "mqtt_fanout_refused_total",
     /// Retained messages that did not fit.
     retained_refused: "mqtt_retained_refused_total",
+    /// Messages of nobody known, handed to whoever watches for them.
+    offered: "mqtt_offered_total",
+    /// Such messages that were not: their names are too long, or too many come at once.
+    offers_refused: "mqtt_offers_refused_total",
+    /// Such messages that came faster than a watcher takes them.
+    offers_missed: "mqtt_offers_missed_total",
     /// Sessions of absent clients forgotten to make room.
     sessions_evicted: "mqtt_sessions_evicted_total",
 }

@@ -5,6 +5,8 @@ pub mod auth;
 mod connection;
 mod counters;
 mod front;
+mod observe;
+pub mod onboard;
 mod outbox;
 mod packet;
 mod registry;
