@@ -1,9 +1,10 @@
-//! `smallbrain device add`: credentials for an MQTT device, shown once.
+//! `smallbrain device add`: credentials for an MQTT device, shown once; `--from-pending` leads to [`super::onboard`].
 
 use std::io::Write;
 
 use clap::{Args as Arguments, Subcommand};
 
+use super::onboard::FromPending;
 use crate::device::mqtt::auth;
 use crate::model::DeviceId;
 
@@ -20,8 +21,20 @@ enum What {
     #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
     Add {
         /// The device, which is also its user name
-        device: DeviceId,
+        #[arg(required_unless_present = "from_pending", conflicts_with = "from_pending")]
+        device: Option<DeviceId>,
+        #[command(flatten)]
+        pending: FromPending,
     },
+}
+
+impl Args {
+    /// The unknown device that is to be taken in, if it is about one.
+    #[must_use]
+    pub fn from_pending(&self) -> Option<(&FromPending, &str)> {
+        let What::Add { pending, .. } = &self.what;
+        Some((pending, pending.from_pending.as_deref()?))
+    }
 }
 
 /// Prints a `[[mqtt.user]]` stanza; the password itself stands only in a comment, to be taken out.
@@ -29,7 +42,7 @@ enum What {
 /// # Errors
 /// No random numbers, or no output.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
-    let What::Add { device } = &args.what;
+    let What::Add { device: Some(device), .. } = &args.what else { return Ok(()) };
     let (password, hash) = auth::generate()?;
     writeln!(
         out,

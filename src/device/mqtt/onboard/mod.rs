@@ -26,6 +26,12 @@ pub use shape::Type;
 #[derive(Clone, Debug, Default)]
 pub struct Onboard(Arc<Mutex<Quarantine>>);
 
+impl From<Quarantine> for Onboard {
+    fn from(quarantine: Quarantine) -> Self {
+        Self(Arc::new(Mutex::new(quarantine)))
+    }
+}
+
 impl Onboard {
     /// What is known now.
     #[must_use]
@@ -42,6 +48,7 @@ impl Onboard {
     ///
     /// # Errors
     /// [`ObserveError`]: there is no router any more.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the front of this build has no link to give"))]
     pub(super) async fn listen(self, mut link: Link, clock: Arc<dyn Clock>) -> Result<(), ObserveError> {
         loop {
             let wire = link.next().await?;
