@@ -2,8 +2,14 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files =
-        protox::compile(["smallbrain/v1/smallbrain.proto", "smallbrain/local/v1/bus.proto"], ["proto"])?;
+    let files = protox::compile(
+        [
+            "smallbrain/v1/smallbrain.proto",
+            "smallbrain/local/v1/bus.proto",
+            "smallbrain/local/v1/onboard.proto",
+        ],
+        ["proto"],
+    )?;
     tonic_prost_build::configure()
         .bytes(".smallbrain.v1.Record")
         .btree_map(".smallbrain.v1")

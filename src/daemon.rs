@@ -24,18 +24,22 @@ use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
 use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
+use crate::device::mqtt::onboard::Onboard;
 use crate::device::{mqtt, serial};
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
+use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
 use crate::privacy::release::ShareLine;
 use crate::share::listen::BindError;
 use crate::share::{self, local};
 use crate::store::reader::Reader;
+use crate::store::sessions::Saved;
 use crate::store::{Heads, Store, StoreError};
 use crate::telemetry::metrics;
 use crate::wire::bus::bus_service_server::BusServiceServer;
+use crate::wire::bus::onboard_service_server::OnboardServiceServer;
 
 /// Waits of a source that keeps ending.
 const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -64,6 +68,9 @@ pub enum DaemonError {
     /// The MQTT front.
     #[error("mqtt: {0}")]
     Mqtt(#[from] mqtt::FrontError),
+    /// Its certificates.
+    #[error("mqtt.tls: {0}")]
+    MqttTls(#[from] mqtt::tls::TlsError),
     /// A core task ended.
     #[error("{0} ended: {1}")]
     Ended(&'static str, String),
@@ -94,6 +101,8 @@ impl DaemonError {
 pub struct Addresses {
     /// MQTT.
     pub mqtt: Option<SocketAddr>,
+    /// MQTT with TLS.
+    pub mqtt_tls: Option<SocketAddr>,
     /// The city's listeners that have an address.
     pub share: Vec<SocketAddr>,
     /// Metrics.
@@ -103,9 +112,10 @@ pub struct Addresses {
 impl std::fmt::Display for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mqtt = self.mqtt.iter().map(|address| ("mqtt", address));
+        let mqtt_tls = self.mqtt_tls.iter().map(|address| ("mqtt with tls", address));
         let share = self.share.iter().map(|address| ("share", address));
         let metrics = self.metrics.iter().map(|address| ("metrics", address));
-        for (index, (name, address)) in mqtt.chain(share).chain(metrics).enumerate() {
+        for (index, (name, address)) in mqtt.chain(mqtt_tls).chain(share).chain(metrics).enumerate() {
             write!(f, "{}{name} {address}", if index > 0 { ", " } else { "" })?;
         }
         Ok(())
@@ -162,6 +172,7 @@ impl local::Inside for Inside {
             device: seen.device,
             last_seen_ms: seen.seen_ms,
             readings: seen.readings,
+            presence: None,
         })
         .collect()
     }
@@ -205,6 +216,9 @@ pub struct Daemon {
     mqtt: Option<watch::Sender<Arc<mqtt::Settings>>>,
     ports: HashMap<String, Port>,
     buses: Buses,
+    /// Unknown MQTT devices.
+    onboard: Onboard,
+    onboarding: Onboarding,
     lines: watch::Sender<Arc<[ShareLine]>>,
     /// Cancels sources and servers.
     stop: CancellationToken,
@@ -236,14 +250,15 @@ impl Daemon {
             (config.store.clone(), config.plan.clone(), clock.clone(), inside.writer.clone());
         let writer = tokio::task::spawn_blocking(move || {
             let store = Store::open(settings, entropy, time.now())?;
-            let epoch = store.epoch();
-            Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch))
+            let (epoch, saved) = (store.epoch(), store.sessions()?);
+            Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch, saved))
         });
-        let (writer, epoch) =
+        let (writer, epoch, saved) =
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
         let heads = writer.heads();
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
+        let onboard = Onboard::default();
         let mut daemon = Self {
             addresses: Addresses::default(),
             clock,
@@ -252,6 +267,8 @@ impl Daemon {
             mqtt: None,
             ports: HashMap::new(),
             buses: Buses::default(),
+            onboarding: Onboarding::new(onboard.clone()),
+            onboard,
             lines: watch::Sender::new(config.share.lines.clone().into()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -264,7 +281,7 @@ impl Daemon {
         daemon.start_share(&reader).await?;
         daemon.start_local(&reader)?;
         daemon.start_metrics().await?;
-        daemon.start_mqtt().await?;
+        daemon.start_mqtt(saved).await?;
         daemon.start_ports(daemon.config.ports.clone(), daemon.config.plan.points.clone());
         Ok(daemon)
     }
@@ -317,8 +334,9 @@ impl Daemon {
             inside: self.inside.clone(),
             clock: self.clock.clone(),
         };
-        let buses = Routes::new(BusServiceServer::new(self.buses.clone()));
-        self.core("local socket", local::serve(socket, state, buses, self.stop.clone()));
+        let services = Routes::new(BusServiceServer::new(self.buses.clone()))
+            .add_service(OnboardServiceServer::new(self.onboarding.clone()));
+        self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
 
@@ -336,19 +354,30 @@ impl Daemon {
         Ok(())
     }
 
-    async fn start_mqtt(&mut self) -> Result<(), DaemonError> {
+    async fn start_mqtt(&mut self, saved: Saved) -> Result<(), DaemonError> {
         let Some(settings) = self.config.mqtt.clone() else { return Ok(()) };
-        let Some(address) = settings.listen else { return Ok(()) };
-        let listener = listen(address).await?;
-        self.addresses.mqtt = listener.local_addr().ok();
+        let mut doors = mqtt::Doors { plain: None, tls: None };
+        if let Some(address) = settings.listen {
+            let listener = listen(address).await?;
+            self.addresses.mqtt = listener.local_addr().ok();
+            doors.plain = Some(listener);
+        }
+        if let Some(mqtt::tls::Settings { listen: address, files }) = &settings.tls {
+            let tls = mqtt::tls::Tls::load(files)?;
+            let listener = listen(*address).await?;
+            self.addresses.mqtt_tls = listener.local_addr().ok();
+            doors.tls = Some((listener, tls));
+        }
         let settings = watch::Sender::new(Arc::new(settings));
         let front = mqtt::Front::new(
             settings.subscribe(),
+            saved,
             self.intake.clone(),
             self.clock.clone(),
             self.inside.mqtt.clone(),
+            self.onboard.clone(),
         )?;
-        self.core("mqtt front", front.serve(listener, self.stop.clone()));
+        self.core("mqtt front", front.serve(doors, self.stop.clone()));
         self.mqtt = Some(settings);
         Ok(())
     }
@@ -405,6 +434,7 @@ impl Daemon {
             desk: port.desk.clone(),
             counters: port.counters.clone(),
         };
+        self.onboarding.set(&points);
         self.buses.set(buses.map(bus).collect(), points);
     }
 
@@ -418,6 +448,9 @@ impl Daemon {
         self.intake.apply(config.plan.clone()).await?;
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
+            let known =
+                |name: &str| settings.mappings.iter().any(|mapping| mapping.speakers.contains_key(name));
+            self.onboard.forget(|pending| known(&pending.name));
         }
         self.start_ports(config.ports.clone(), config.plan.points.clone());
         self.lines.send_replace(config.share.lines.clone().into());

@@ -53,7 +53,11 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         &["src/local/"],
         "what is written is asked for on the local socket, and nowhere else",
     ),
-    ("rumqttd::", &["src/device/mqtt/router.rs"], "the broker is only behind the front"),
+    (
+        "rumqttd::",
+        &["src/device/mqtt/router.rs", "src/device/mqtt/observe.rs"],
+        "the broker is only behind the front",
+    ),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -1,4 +1,5 @@
-//! `smallbrain device add`: who may connect over MQTT, with a password that is shown once.
+//! `smallbrain device add`: who may connect over MQTT, with a password that is shown once; `--from-pending` leads to
+//! [`super::onboard`].
 //!
 //! Guarantees: what is written or printed with `--config` makes a configuration that is taken; a file is touched only
 //! where `--write` names one that is read, and never gets the password itself.
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args as Arguments, Subcommand};
 
+use super::onboard::FromPending;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::device::mqtt::auth;
@@ -44,12 +46,15 @@ enum What {
 #[derive(Debug, Arguments)]
 struct Add {
     /// The name of the user: that of the device, or of a gateway of several
-    device: DeviceId,
+    #[arg(required_unless_present = "from_pending", conflicts_with = "from_pending")]
+    device: Option<DeviceId>,
+    #[command(flatten)]
+    pending: FromPending,
     /// The configuration that is to take it: what is wrong with it is told, and nothing printed
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Append the lines to this file of the configuration, new or old
-    #[arg(long, value_name = "FILE", requires = "config")]
+    /// Append the lines to this file of the configuration, new or old; with --from-pending a new file
+    #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Instead of a password: a name (CN, DNS or URI) in its client certificate
     #[arg(long, value_name = "NAME")]
@@ -65,19 +70,31 @@ struct Add {
     subscribe: Vec<String>,
 }
 
+impl Args {
+    /// The unknown device that is to be taken in, if it is about one, and the file that its lines are for.
+    #[must_use]
+    pub fn from_pending(&self) -> Option<(&FromPending, &str, Option<&Path>)> {
+        let What::Add(Add { pending, write, .. }) = &self.what;
+        Some((pending, pending.from_pending.as_deref()?, write.as_deref()))
+    }
+}
+
 /// Prints a `[[mqtt.user]]` stanza, or appends it to a file; the password itself is only ever printed.
 ///
 /// # Errors
 /// A configuration that has the user already or does not take it, no random numbers, or no output.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let What::Add(add) = &args.what;
+    let Some(device) = &add.device else { return Ok(()) };
+    if add.write.is_some() && add.config.is_none() {
+        bail!("--write: say with --config which configuration reads that file");
+    }
     let by_password = add.certificate.is_none();
     if let Some(config) = &add.config {
-        add.check(config, &add.stanza(by_password.then_some(auth::NOBODY)))?;
+        add.check(device, config, &add.stanza(device, by_password.then_some(auth::NOBODY)))?;
     }
     let secret = by_password.then(auth::generate).transpose()?;
-    let stanza = add.stanza(secret.as_ref().map(|(_, hash)| hash.as_str()));
-    let device = &add.device;
+    let stanza = add.stanza(device, secret.as_ref().map(|(_, hash)| hash.as_str()));
     if let Some(file) = &add.write {
         append(file, &stanza).with_context(|| format!("{}: nothing was added", file.display()))?;
         writeln!(out, "{device} was added to {}", file.display())?;
@@ -97,8 +114,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 impl Add {
-    fn stanza(&self, password_hash: Option<&str>) -> String {
-        let mut stanza = format!("[[mqtt.user]]\nname = {}\n", text(self.device.as_str()));
+    fn stanza(&self, device: &DeviceId, password_hash: Option<&str>) -> String {
+        let mut stanza = format!("[[mqtt.user]]\nname = {}\n", text(device.as_str()));
         for (key, value) in [("password_hash", password_hash), ("certificate", self.certificate.as_deref())] {
             if let Some(value) = value {
                 stanza += &format!("{key} = {}\n", text(value));
@@ -116,8 +133,8 @@ impl Add {
     }
 
     /// Whether a configuration would take it.
-    fn check(&self, config: &Path, stanza: &str) -> anyhow::Result<()> {
-        let (shown, name) = (config.display(), self.device.as_str());
+    fn check(&self, device: &DeviceId, config: &Path, stanza: &str) -> anyhow::Result<()> {
+        let (shown, name) = (config.display(), device.as_str());
         let now_ms = SystemClock::default().now().wall_ms;
         let before = Config::load(config, now_ms, None).map_err(|faults| {
             anyhow::anyhow!("{}; `smallbrain check --config {shown}` names all faults", faults.summary())

@@ -7,7 +7,9 @@ pub mod check;
 pub mod decode;
 pub mod demo;
 pub mod device;
+pub mod devices;
 pub mod map;
+pub mod onboard;
 pub mod pull;
 pub mod read;
 pub mod scan;
@@ -60,6 +62,9 @@ enum Verb {
     /// How the running daemon is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Args),
+    /// The devices of the configuration, or those that speak and are in none
+    #[command(after_help = devices::HELP)]
+    Devices(devices::Args),
     /// Find the meters on a bus, and the lines of the configuration that would read them
     #[command(after_help = scan::HELP)]
     Scan(scan::Args),
@@ -79,7 +84,7 @@ enum Verb {
     Decode(decode::Args),
     /// What a mapping profile makes of an MQTT payload
     Map(map::Args),
-    /// Credentials of MQTT devices
+    /// Credentials of MQTT devices, and lines for those that are unknown
     #[command(after_help = device::HELP)]
     Device(device::Args),
 }
@@ -118,6 +123,7 @@ pub fn main() -> ExitCode {
         }),
         Verb::Check { config, json } => ExitCode::from(check::run(&config, json, &mut out)),
         Verb::Status(args) => within(status::run(&args, &mut out)),
+        Verb::Devices(args) => within(devices::run(&args, &mut out)),
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),
@@ -138,9 +144,12 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed("map", &error.into()),
         },
-        Verb::Device(args) => match device::run(&args, &mut out) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed("device", &error),
+        Verb::Device(args) => match args.from_pending() {
+            Some((pending, name, write)) => within(onboard::add(pending, name, write, &mut out)),
+            None => match device::run(&args, &mut out) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed("device", &error),
+            },
         },
     }
 }

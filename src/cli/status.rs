@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bus::Lang;
+use super::devices;
 use crate::model::Lane;
 use crate::share::client::{PullError, Target};
 use crate::wire::{self, v1};
@@ -66,9 +68,7 @@ fn as_json(status: &v1::GetStatusResponse) -> Value {
             "oldest_unacked_seconds": lane.oldest_unacked_age.map(|age| age.seconds), "lost": lane.gap_records,
         })
     });
-    let devices = status.devices.iter().map(|device| {
-        json!({ "device": device.device, "last_seen": time(&device.last_seen), "readings": device.readings })
-    });
+    let devices = status.devices.iter().map(devices::as_json);
     let alarms = status.alarms.iter().map(|alarm| {
         json!({
             "alarm": alarm.alarm, "device": alarm.device, "since": time(&alarm.since),
@@ -131,12 +131,8 @@ fn write_table(out: &mut dyn Write, status: &v1::GetStatusResponse, zh: bool) ->
     for alarm in &status.alarms {
         writeln!(out, "  [{}] {} {} {}", severity(alarm, zh), alarm.alarm, alarm.device, at(&alarm.since))?;
     }
-    writeln!(out, "\n{}: {}", say("设备", "devices"), status.devices.len())?;
-    for device in &status.devices {
-        let seen = say("最近上报", "last seen");
-        let count = say("读数", "readings");
-        writeln!(out, "  {}  {seen} {}  {count} {}", device.device, at(&device.last_seen), device.readings)?;
-    }
+    writeln!(out)?;
+    devices::write_devices(out, &status.devices, if zh { Lang::Zh } else { Lang::En })?;
     // What has not happened is in --json.
     let counters: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
     if !counters.is_empty() {

@@ -39,6 +39,20 @@ pub struct Delivery {
     pub changes: Vec<Change>,
 }
 
+impl Delivery {
+    /// One that holds nothing yet.
+    #[must_use]
+    pub fn empty(received: Stamp) -> Self {
+        Self {
+            received,
+            samples: Vec::new(),
+            lost: Tally::default(),
+            changes: Vec::new(),
+            presence: Vec::new(),
+        }
+    }
+}
+
 /// Something for the writer.
 #[derive(Debug)]
 pub enum Request {

@@ -40,6 +40,19 @@ pub struct DeviceState {
     pub last_seen_ms: Option<i64>,
     /// Readings stored since the start.
     pub readings: u64,
+    /// Whether it is there; none while nobody knows.
+    pub presence: Option<Presence>,
+}
+
+/// Whether a device is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// It is.
+    pub online: bool,
+    /// Since when, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// How that is known, in one word of the contract.
+    pub cause: &'static str,
 }
 
 /// What only the daemon knows. Asked at every call: answers come from memory.
@@ -130,6 +143,11 @@ impl<P: Pages> Answer<P> {
             device: state.device.to_string(),
             last_seen: state.last_seen_ms.map(wire::timestamp),
             readings: state.readings,
+            presence: state.presence.map(|presence| v1::Presence {
+                online: presence.online,
+                since: Some(wire::timestamp(presence.since_ms)),
+                cause: presence.cause.into(),
+            }),
         });
         let alarms = raised.into_iter().map(|raised| v1::AlarmStatus {
             severity: inside.severity(&raised.alarm).map_or(0, |severity| wire::severity(severity).into()),

@@ -169,8 +169,9 @@ impl<'r> Known<'r> {
     fn of(root: &'r Root, raw: &'r raw::Mqtt, fleet: &'r Fleet<'r>, report: &mut Report) -> Self {
         let mut topics: HashMap<_, Vec<_>> = HashMap::new();
         for mapping in root.mapping.list() {
-            if let Some((template, topic)) = mapping.template.value().zip(mapping.topic.value()) {
-                topics.entry(template.as_str()).or_default().push(topic.as_str());
+            if let Some((template, texts)) = mapping.template.value().zip(mapping.topic.value()) {
+                let texts = texts.0.iter().map(|topic| topic.value.as_str());
+                topics.entry(template.as_str()).or_default().extend(texts);
             }
         }
         let mut commands = Vec::new();

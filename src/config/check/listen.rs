@@ -3,7 +3,6 @@
 //! Guarantees: nothing in plain text and nothing without credentials listens beyond the machine; no two listeners share
 //! an address. Does not bind anything.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

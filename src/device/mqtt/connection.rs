@@ -133,7 +133,8 @@ pub(super) struct Admitted {
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, admitted: Admitted) -> Self {
-        let Admitted { stream, read, out, connect, session, id, kept, wake, credential, seat, place } = admitted;
+        let Admitted { stream, read, out, connect, session, id, kept, wake, credential, seat, place } =
+            admitted;
         let routes = Routes::new(shared.settings.borrow().clone());
         let pace = Pace::new(&shared.limits);
         Self {
@@ -397,11 +398,8 @@ impl Connection {
     fn subscribe(&mut self, pkid: u16, identifier: Option<u32>, wishes: &[Wish]) {
         let rights = self.credential.rights();
         let may = |wish: &Wish| rights.may_subscribe(shared_filter(&wish.filter));
-        let allowed: Vec<_> = wishes
-            .iter()
-            .filter(|wish| may(wish))
-            .map(|wish| (wish.filter.as_str(), wish.options))
-            .collect();
+        let allowed: Vec<_> =
+            wishes.iter().filter(|wish| may(wish)).map(|wish| (wish.filter.as_str(), wish.options)).collect();
         let now_ms = self.shared.post.now_ms();
         let (granted, mark) =
             self.shared.post.exchange(|exchange| exchange.subscribe(self.id, identifier, &allowed, now_ms));
@@ -444,11 +442,26 @@ impl Connection {
         }
         let received_ms = self.shared.clock.now().wall_ms;
         let wait = match self.routes.find(&topic) {
-            Route::FanOut => self.fan_out(&topic, publish),
+            Route::FanOut => {
+                self.offer(Why::NoMapping, "", &topic, publish.payload);
+                self.fan_out(&topic, publish)
+            }
             route => {
+                let route = route.clone();
                 let message =
                     Received { topic: &topic, payload: publish.payload, retain: publish.retain, received_ms };
-                self.batch.add(route, &message, self.credential.rights(), &mut self.states);
+                let added = self.batch.add(&route, &message, self.credential.rights(), &mut self.states);
+                if let Some(command) = added.command {
+                    self.shared.post.tell(command);
+                }
+                if added.unknown {
+                    let name = if let Route::UnknownDevice(name) = &route { name } else { "" };
+                    self.offer(Why::UnknownDevice, name, &topic, publish.payload);
+                }
+                if added.described {
+                    self.offer(Why::Discovery, "", &topic, publish.payload);
+                    return self.described(&topic, publish);
+                }
                 if publish.qos == 2 && self.kept {
                     self.received.push(Change::Received { session: self.id, pkid: publish.pkid });
                 }
@@ -511,7 +524,9 @@ impl Connection {
             while out.len() <= OUT_BYTES_MAX {
                 match exchange.next(*id, now_ms) {
                     None => return false,
-                    Some(Outgoing::Release { pkid }) => packet::acknowledge(*level, Ack::Release, pkid, 0, out),
+                    Some(Outgoing::Release { pkid }) => {
+                        packet::acknowledge(*level, Ack::Release, pkid, 0, out)
+                    }
                     Some(Outgoing::Publish { message, qos, pkid, dup, retain, identifiers }) => {
                         let left_ms = message.expires_ms.map(|at| at.saturating_sub(now_ms));
                         let mut outgoing = packet::Outgoing {
@@ -563,8 +578,11 @@ impl Connection {
             let _ = timeout(LAST_WORDS, self.stream.write_all(&mut self.out)).await;
         }
         let Self { shared, session, credential, seat, place, id, expiry_s, .. } = self;
-        let will = self.will.filter(|_| !stopping);
         let (now_ms, received) = (shared.post.now_ms(), session.received());
+        let will = self.will.filter(|_| !stopping).map(|Will { mut message, expiry_s, delay_s }| {
+            message.expires_ms = expiry_s.map(|expiry_s| now_ms.saturating_add(i64::from(expiry_s) * 1000));
+            (message, delay_s)
+        });
         let due = shared.post.exchange(|exchange| exchange.close(id, expiry_s, received, will, now_ms));
         if let Some(will) = due {
             shared.publish_will(will, credential.rights()).await;

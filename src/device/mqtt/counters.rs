@@ -1,6 +1,8 @@
-//! What the front counts, for telemetry to print. Plain atomics; only ever go up, but for the one gauge.
+//! What the front counts, for telemetry to print. Plain atomics. What ends in `_total` only ever goes up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::exchange::Counts;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
@@ -30,6 +32,10 @@ counters! {
     refused_timeout: "mqtt_refused_total{reason=\"timeout\"}",
     /// Wrong user or password.
     refused_password: "mqtt_refused_total{reason=\"password\"}",
+    /// No TLS handshake.
+    refused_tls: "mqtt_refused_total{reason=\"tls\"}",
+    /// As many connections as one user may have.
+    refused_quota: "mqtt_refused_total{reason=\"user_connections\"}",
     /// No credentials, or a way to authenticate that is not offered.
     refused_not_authorised: "mqtt_refused_total{reason=\"not_authorised\"}",
     /// What came first was no CONNECT that can be served.
@@ -48,16 +54,68 @@ counters! {
     silent: "mqtt_closed_total{reason=\"keep_alive\"}",
     /// Connections closed because the same client came again.
     taken_over: "mqtt_closed_total{reason=\"taken_over\"}",
-    /// Deliveries dropped because the client is too slow, or takes no packet of that length.
-    slow_consumer: "mqtt_deliveries_dropped_total",
+    /// Publishes, subscriptions and wills that their user has no right to.
+    forbidden: "mqtt_forbidden_total",
+    /// Publishes to topics that are too long or too deep.
+    topics_refused: "mqtt_topics_refused_total",
+    /// Times that a socket was not read because its client sent too fast.
+    throttled: "mqtt_throttled_total",
+    /// Times that the accepting waited because too many knocked.
+    connects_delayed: "mqtt_connects_delayed_total",
     /// Publishes on topics of no mapping: handed to whoever subscribes to them, and not stored.
     fanned_out: "mqtt_fanout_total",
-    /// Publishes that are not fanned out: topics beginning with '$', too long, or one too many for the router.
-    fanout_refused: "mqtt_fanout_refused_total",
-    /// Retained messages that did not fit.
-    retained_refused: "mqtt_retained_refused_total",
+    /// Messages of nobody known, handed to whoever watches for them.
+    offered: "mqtt_offered_total",
+    /// Such messages that were not: their names are too long, or too many come at once.
+    offers_refused: "mqtt_offers_refused_total",
+    /// Such messages that came faster than a watcher takes them.
+    offers_missed: "mqtt_offers_missed_total",
+    /// Sessions, of clients that are here and of absent ones.
+    sessions: "mqtt_sessions",
+    /// Sessions of absent clients.
+    sessions_absent: "mqtt_sessions_absent",
+    /// Subscriptions of all sessions.
+    subscriptions: "mqtt_subscriptions",
+    /// Messages that wait for their clients, or are under way.
+    queued: "mqtt_queued_messages",
+    /// Bytes of what waits and of what is retained.
+    kept_bytes: "mqtt_kept_bytes",
+    /// Retained messages.
+    retained: "mqtt_retained_messages",
+    /// Messages that found no room in the queue of a session, or all together none.
+    dropped_full: "mqtt_deliveries_dropped_total{reason=\"full\"}",
+    /// QoS 0 messages for clients that were too slow.
+    dropped_slow: "mqtt_deliveries_dropped_total{reason=\"slow\"}",
+    /// Messages that expired first.
+    dropped_expired: "mqtt_deliveries_dropped_total{reason=\"expired\"}",
+    /// Messages longer than what their client takes.
+    dropped_too_long: "mqtt_deliveries_dropped_total{reason=\"too_long\"}",
     /// Sessions of absent clients forgotten to make room.
     sessions_evicted: "mqtt_sessions_evicted_total",
+    /// Retained messages that found no room.
+    retained_refused: "mqtt_retained_refused_total",
+}
+
+impl Counters {
+    /// Takes over what the exchange counts itself.
+    pub(super) fn show(&self, counts: &Counts) {
+        for (counter, count) in [
+            (&self.sessions, counts.sessions as u64),
+            (&self.sessions_absent, counts.absent as u64),
+            (&self.subscriptions, counts.subscriptions as u64),
+            (&self.queued, counts.queued as u64),
+            (&self.kept_bytes, counts.queued_bytes as u64),
+            (&self.retained, counts.retained as u64),
+            (&self.dropped_full, counts.dropped_full),
+            (&self.dropped_slow, counts.dropped_slow),
+            (&self.dropped_expired, counts.dropped_expired),
+            (&self.dropped_too_long, counts.dropped_too_long),
+            (&self.sessions_evicted, counts.evicted),
+            (&self.retained_refused, counts.retained_refused),
+        ] {
+            counter.store(count, Relaxed);
+        }
+    }
 }
 
 /// Adds to a counter.

@@ -106,6 +106,15 @@ pub(super) struct Published {
     pub(super) receivers: usize,
 }
 
+/// A will whose delay is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LateWill {
+    /// Whose, as given to [`Exchange::open`].
+    pub(super) client: Arc<str>,
+    /// What.
+    pub(super) message: Message,
+}
+
 /// What goes to a client.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
@@ -172,7 +181,7 @@ pub(super) struct Exchange {
     tree: Tree,
     retained: Retained,
     /// Wills of sessions that ended before their delay.
-    ended_wills: Vec<Message>,
+    ended_wills: Vec<LateWill>,
     /// Of queues, of what is retained and of wills.
     kept_bytes: usize,
     /// Of QoS 0 messages.
@@ -361,7 +370,7 @@ impl Exchange {
     }
 
     /// Does what is due: gives out delayed wills, forgets sessions, messages and retained messages that have expired.
-    pub(super) fn tick(&mut self, now_ms: i64) -> Vec<Message> {
+    pub(super) fn tick(&mut self, now_ms: i64) -> Vec<LateWill> {
         let over = |(_, id): &&(i64, SessionId)| self.sessions.get(id).is_none_or(|s| s.ends_ms() <= now_ms);
         let ended: Vec<_> = self.absent.iter().filter(over).map(|(_, session)| *session).collect();
         for session in ended {
@@ -369,9 +378,11 @@ impl Exchange {
         }
         let mut wills = std::mem::take(&mut self.ended_wills);
         for session in self.sessions.values_mut() {
-            wills.extend(session.will.take_if(|will| will.due_ms <= now_ms).map(|will| will.publish(now_ms)));
+            if let Some(will) = session.will.take_if(|will| will.due_ms <= now_ms) {
+                wills.push(LateWill { client: Arc::clone(&session.client), message: will.publish(now_ms) });
+            }
         }
-        self.kept_bytes -= wills.iter().map(weight).sum::<usize>();
+        self.kept_bytes -= wills.iter().map(|will| weight(&will.message)).sum::<usize>();
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         for session in sessions {
             self.journal.begin();
@@ -458,7 +469,7 @@ impl Exchange {
             self.journal.push(Change::Forget { session });
         }
         if let Some(will) = known.will {
-            self.ended_wills.push(will.publish(now_ms));
+            self.ended_wills.push(LateWill { client: known.client, message: will.publish(now_ms) });
             self.remind(now_ms);
         }
     }

@@ -22,10 +22,11 @@ use tokio_util::task::TaskTracker;
 use super::auth::{AuthError, Credential, Gate};
 use super::connection::{Admitted, Connection};
 use super::counters::add;
-use super::exchange::{self, Asked};
+use super::exchange::{self, Asked, LateWill};
 use super::journal::{self, Post};
+use super::observe::{self, ObserveError, Router};
+use super::onboard::Onboard;
 use super::packet::{self, Connect, Fault, Frame, Level, Refusal, Terms};
-use super::observe::{self, Router};
 use super::rate::Bucket;
 use super::registry::{Place, Registry};
 use super::rights::Rights;
@@ -37,7 +38,7 @@ use super::tls::{self, Tls};
 use super::{Counters, Limits, Settings, topic};
 use crate::clock::Clock;
 use crate::ingest::{Delivery, Intake, Stopped};
-use crate::model::{Cause, Presence, Tally};
+use crate::model::{Cause, Presence};
 use crate::store::sessions::{Message, Saved};
 
 /// Bytes of a client id.
@@ -61,6 +62,12 @@ pub enum FrontError {
     /// Nothing can be stored any more.
     #[error("mqtt front: {0}")]
     Store(#[from] Stopped),
+}
+
+impl From<ObserveError> for FrontError {
+    fn from(error: ObserveError) -> Self {
+        FrontError::Router(error.to_string())
+    }
 }
 
 /// What all connections share.
@@ -95,15 +102,23 @@ impl Shared {
         let mut devices = credential.rights().devices.iter();
         let (Some(device), None) = (devices.next(), devices.next()) else { return };
         let presence = vec![Presence { device: device.clone(), online, cause: Cause::Connection }];
-        let delivery = Delivery {
-            received: self.clock.now(),
-            samples: Vec::new(),
-            lost: Tally::default(),
-            changes: Vec::new(),
-            presence,
-        };
+        let delivery = Delivery { presence, ..Delivery::empty(self.clock.now()) };
         // Without a writer nobody is told of anything any more.
         let _ = self.intake.deliver(delivery).await;
+    }
+
+    /// A will that was put off is published with the rights that its user has now.
+    pub(super) async fn publish_late_will(&self, will: LateWill) {
+        let settings = self.settings.borrow().clone();
+        let user = will.client.split('\0').next().unwrap_or_default();
+        let rights = match settings.access.users.get(user) {
+            Some(user) => Arc::clone(&user.rights),
+            None if user.is_empty() => Arc::new(Rights::everything()),
+            None => return,
+        };
+        if rights.may_publish(&will.message.topic) {
+            self.publish_will(will.message, &rights).await;
+        }
     }
 
     /// A will goes the way of any publish of its client.
@@ -197,6 +212,8 @@ impl Commands {
 pub struct Front {
     shared: Shared,
     feeder: observe::Feeder,
+    link: observe::Link,
+    onboard: Onboard,
 }
 
 /// Where the front listens.
@@ -218,10 +235,11 @@ impl Front {
         intake: Intake,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
+        onboard: Onboard,
     ) -> Result<Self, FrontError> {
         let limits = settings.borrow().limits;
-        let (router, feeder) =
-            observe::start(Arc::clone(&counters)).map_err(|error| FrontError::Router(error.to_string()))?;
+        let (router, feeder) = observe::start(Arc::clone(&counters))?;
+        let link = router.link()?;
         let bounds = exchange::Bounds {
             sessions_max: limits.sessions_max,
             subscriptions_max: limits.subscriptions_max,
@@ -233,7 +251,7 @@ impl Front {
         };
         let post = Post::new(bounds, saved, Arc::clone(&clock));
         let (gate, stop, told) = (Gate::new()?, CancellationToken::new(), Mutex::default());
-        let (registry, seats) = (Registry::new(), Seats::new(limits.user_connections_max));
+        let (registry, seats) = (Arc::default(), Seats::new(limits.user_connections_max));
         let shared = Shared {
             settings,
             limits,
@@ -248,7 +266,7 @@ impl Front {
             seats,
             told,
         };
-        Ok(Self { shared, feeder })
+        Ok(Self { shared, feeder, link, onboard })
     }
 
     /// A handle to publish to devices.
@@ -262,7 +280,7 @@ impl Front {
     /// # Errors
     /// [`FrontError`] when the router or the writer is gone; the process has to be started anew.
     pub async fn serve(self, doors: Doors, stop: CancellationToken) -> Result<(), FrontError> {
-        let Self { mut shared, feeder } = self;
+        let Self { mut shared, feeder, link, onboard } = self;
         shared.stop = stop.child_token();
         let shared = Arc::new(shared);
         let connections = TaskTracker::new();
@@ -287,10 +305,10 @@ impl Front {
             let end = tokio::select! {
                 () = quiet.cancelled() => return Ok(()),
                 end = feeder.run() => end,
+                end = onboard.listen(link, Arc::clone(&shared.clock)) => end,
             };
             shared.stop.cancel();
-            let cause = end.err().map_or_else(|| "it was let go".to_owned(), |error| error.to_string());
-            Err(FrontError::Router(cause))
+            Ok(end?)
         };
         let (accepted, journaled, fed) = tokio::join!(accepting, journaling, feeding);
         accepted.and(journaled).and(fed)
@@ -357,11 +375,11 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor
     let _ = stream.set_nodelay(true);
     let admitting = tokio::time::timeout(shared.limits.connect_timeout, async {
         let (stream, certificate) = match tls {
-            None => (Stream::from(stream), None),
+            None => (Stream::from(stream), None::<Vec<String>>),
             Some(acceptor) => match acceptor.accept(stream).await {
                 Ok(stream) => {
                     let names = tls::names(&stream);
-                    (stream.into(), names)
+                    (stream.into(), Some(names))
                 }
                 Err(error) => {
                     tracing::debug!(%error, "tls handshake");
@@ -509,8 +527,7 @@ async fn seat(shared: &Arc<Shared>, guest: Guest) -> Option<Admitted> {
     };
     let (wake, now_ms) = (Arc::new(Notify::new()), shared.post.now_ms());
     let client = place.client();
-    let opened =
-        shared.post.exchange(|exchange| exchange.open(client, &asked, Arc::clone(&wake), now_ms));
+    let opened = shared.post.exchange(|exchange| exchange.open(client, &asked, Arc::clone(&wake), now_ms));
     if shared.post.wait(opened.mark).await.is_err() {
         return None;
     }

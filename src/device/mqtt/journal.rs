@@ -5,24 +5,30 @@
 //! a clock that is set does not make a session or a message expire, because time here is the monotonic clock's, counted from
 //! the wall clock of the start.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Bounds, Exchange, Will};
+use super::exchange::{Bounds, Exchange, Mark};
+use super::front::Shared;
 use crate::clock::Clock;
 use crate::ingest::{Delivery, Intake, Stopped};
-use crate::model::{Stamp, Tally};
+use crate::model::Stamp;
 use crate::normalise::EARLIEST_MS;
 use crate::store::sessions::Saved;
+
+/// How often the exchange's counts are shown.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Post {
     exchange: Mutex<Exchange>,
     /// The last mark that is on disk.
-    journaled: AtomicU64,
+    journaled: watch::Sender<u64>,
+    /// Nothing will be on disk any more.
+    gone: CancellationToken,
     /// Something is in the journal.
     work: Notify,
     clock: Arc<dyn Clock>,
@@ -36,10 +42,10 @@ impl Post {
             // A time from before the clock was set, or after it, says nothing: the client has left just now.
             session.left_ms = session.left_ms.filter(|at| (EARLIEST_MS..=began.wall_ms).contains(at));
         }
-        let exchange = Exchange::new(bounds, saved, began.wall_ms);
         Arc::new(Self {
-            exchange: Mutex::new(exchange),
-            journaled: AtomicU64::new(0),
+            exchange: Mutex::new(Exchange::new(bounds, saved, began.wall_ms)),
+            journaled: watch::Sender::new(0),
+            gone: CancellationToken::new(),
             work: Notify::new(),
             clock,
             began,
@@ -64,7 +70,7 @@ impl Post {
 
     /// The last mark that is on disk.
     pub(super) fn journaled(&self) -> u64 {
-        self.journaled.load(Ordering::Acquire)
+        *self.journaled.borrow()
     }
 
     /// Waits until a mark is on disk.
@@ -73,14 +79,16 @@ impl Post {
     /// [`Stopped`] when it never will be.
     pub(super) async fn wait(&self, mark: Mark) -> Result<(), Stopped> {
         let mut journaled = self.journaled.subscribe();
-        journaled.wait_for(|journaled| journaled.is_none_or(|journaled| mark.0 <= journaled)).await.map(drop);
-        if self.journaled() >= mark.0 { Ok(()) } else { Err(Stopped) }
+        tokio::select! {
+            _ = journaled.wait_for(|journaled| mark.0 <= *journaled) => Ok(()),
+            () = self.gone.cancelled() => Err(Stopped),
+        }
     }
 
     /// Takes one delivery to the writer and waits for its commit; false when there was none.
     async fn carry(&self, intake: &Intake) -> Result<bool, Stopped> {
         let Some((mark, changes)) = self.exchange(Exchange::journal) else { return Ok(false) };
-        let delivery = Delivery { received: self.clock.now(), changes, ..Delivery::default() };
+        let delivery = Delivery { changes, ..Delivery::empty(self.clock.now()) };
         intake.deliver(delivery).await?.committed().await?;
         self.journaled.send_replace(mark.0);
         self.exchange(|exchange| exchange.committed(mark));
@@ -94,17 +102,30 @@ impl Post {
 /// [`Stopped`] when the writer is gone.
 pub(super) async fn run(shared: &Shared, quiet: &CancellationToken) -> Result<(), Stopped> {
     let post = &shared.post;
+    let mut tick_ms = i64::MIN;
     loop {
         let now_ms = post.now_ms();
-        let (due, rest_ms) = post.exchange(|exchange| (exchange.tick(now_ms), exchange.rest_ms(now_ms)));
+        let (due, rest_ms, counts) = post.exchange(|exchange| {
+            let due = if now_ms >= tick_ms { exchange.tick(now_ms) } else { Vec::new() };
+            (due, exchange.rest_ms(now_ms), exchange.counts())
+        });
+        tick_ms = if now_ms >= tick_ms { now_ms + rest_ms } else { tick_ms.min(now_ms + rest_ms) };
+        shared.counters.show(&counts);
         for will in due {
-            shared.publish_will(will).await;
+            shared.publish_late_will(will).await;
         }
-        while post.carry(&shared.intake).await? {}
+        let carried = async {
+            while post.carry(&shared.intake).await? {}
+            Ok(())
+        };
+        if let Err(stopped) = carried.await {
+            post.gone.cancel();
+            return Err(stopped);
+        }
         if quiet.is_cancelled() {
             return Ok(());
         }
-        let rest = Duration::from_millis(u64::try_from(rest_ms).unwrap_or(0).max(1));
+        let rest = Duration::from_millis(u64::try_from(tick_ms - now_ms).unwrap_or(1)).min(SHOWN_EVERY);
         tokio::select! {
             () = quiet.cancelled() => {}
             () = post.work.notified() => {}

@@ -1,28 +1,30 @@
-//! The MQTT front: our own sessions speak to the devices, rumqttd behind them only fans out. A QoS 1 or 2 publish on an
-//! ingest topic is acknowledged when its receipt comes, that is after the commit that holds it.
+//! The MQTT front: our own sessions speak to the devices, our own exchange carries what they say to one another, and
+//! rumqttd's router what nobody is owed. A QoS 1 or 2 publish is acknowledged when what it means is on disk: the readings of
+//! an ingest topic, or the message that waits for a client whose session is kept.
 
 pub mod auth;
 mod connection;
 mod counters;
-#[allow(dead_code)]
 mod exchange;
 mod front;
-mod outbox;
+mod journal;
+mod observe;
+pub mod onboard;
 mod packet;
 pub mod rate;
 mod registry;
 pub mod rights;
-mod router;
 pub mod samples;
 pub mod seats;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
 pub mod topic;
 
 pub use counters::Counters;
-pub use front::{CommandError, Commands, Front, FrontError, serve};
+pub use front::{CommandError, Commands, Doors, Front, FrontError};
 pub use samples::Mapping;
 
 use std::collections::HashMap;

@@ -1,66 +1,45 @@
-//! Which client is connected, and what absent ones left behind.
+//! Which client is connected.
 //!
-//! Guarantees: a client id has one connection; the next one waits until the one before it has ended altogether and
-//! takes over what it kept. The sessions of absent clients are bounded: the oldest makes room. All in memory: a restart
-//! forgets them, and clients resend.
+//! Guarantees: a client id has one connection; the next one waits until the one before it has ended altogether. What a client
+//! leaves behind is the exchange's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::counters::{self, Counters};
-use super::session::Kept;
-
 /// See the module.
-pub(super) struct Registry {
-    places: Mutex<Places>,
-    parked_max: usize,
-    counters: Arc<Counters>,
-}
-
 #[derive(Default)]
-struct Places {
-    by_client: HashMap<String, State>,
-    /// Counts partings.
-    clock: u64,
+pub(super) struct Registry {
+    places: Mutex<HashMap<Arc<str>, Taken>>,
 }
 
-enum State {
-    Taken { leave: CancellationToken, left: CancellationToken },
-    Parked { since: u64, kept: Box<Kept> },
+struct Taken {
+    leave: CancellationToken,
+    left: CancellationToken,
 }
 
 /// A client's place; free again when this is dropped.
 pub(super) struct Place {
     registry: Arc<Registry>,
-    client: String,
+    client: Arc<str>,
     /// Cancelled when the connection has to end.
     pub(super) leave: CancellationToken,
     left: CancellationToken,
-    kept: Option<Box<Kept>>,
 }
 
 impl Registry {
-    pub(super) fn new(parked_max: usize, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { places: Mutex::default(), parked_max, counters })
-    }
-
     /// Takes the place of a client, after whoever has it left. `leave` becomes the parent of the token that tells it to.
-    pub(super) async fn take(
-        self: &Arc<Self>,
-        client: &str,
-        leave: &CancellationToken,
-    ) -> (Place, Option<Kept>) {
+    pub(super) async fn take(self: &Arc<Self>, client: &str, leave: &CancellationToken) -> Place {
         loop {
             let left = {
                 let mut places = self.places();
-                match places.by_client.get(client) {
-                    Some(State::Taken { leave, left, .. }) => {
-                        leave.cancel();
-                        left.clone()
+                match places.get(client) {
+                    Some(taken) => {
+                        taken.leave.cancel();
+                        taken.left.clone()
                     }
-                    _ => return self.sit_down(&mut places, client, leave),
+                    None => return self.sit_down(&mut places, client, leave),
                 }
             };
             left.cancelled().await;
@@ -69,55 +48,36 @@ impl Registry {
 
     fn sit_down(
         self: &Arc<Self>,
-        places: &mut Places,
+        places: &mut HashMap<Arc<str>, Taken>,
         client: &str,
         leave: &CancellationToken,
-    ) -> (Place, Option<Kept>) {
+    ) -> Place {
         let place = Place {
             registry: Arc::clone(self),
-            client: client.to_owned(),
+            client: client.into(),
             leave: leave.child_token(),
             left: CancellationToken::new(),
-            kept: None,
         };
-        let taken = State::Taken { leave: place.leave.clone(), left: place.left.clone() };
-        match places.by_client.insert(client.to_owned(), taken) {
-            Some(State::Parked { kept, .. }) => (place, Some(*kept)),
-            _ => (place, None),
-        }
+        let taken = Taken { leave: place.leave.clone(), left: place.left.clone() };
+        places.insert(Arc::clone(&place.client), taken);
+        place
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn places(&self) -> MutexGuard<'_, HashMap<Arc<str>, Taken>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// Leaves something for the client's next connection.
-    pub(super) fn keep(&mut self, kept: Kept) {
-        self.kept = Some(Box::new(kept));
+    /// Whose it is.
+    pub(super) fn client(&self) -> &str {
+        &self.client
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut places = self.registry.places();
-        places.clock += 1;
-        let since = places.clock;
-        places.by_client.remove(&self.client);
-        if let Some(kept) = self.kept.take() {
-            let parked = places.by_client.iter().filter_map(|(client, state)| match state {
-                State::Parked { since, .. } => Some((*since, client)),
-                State::Taken { .. } => None,
-            });
-            if parked.clone().count() >= self.registry.parked_max {
-                let oldest = parked.min().map(|(_, client)| client.clone());
-                oldest.and_then(|client| places.by_client.remove(&client));
-                counters::add(&self.registry.counters.sessions_evicted, 1);
-            }
-            places.by_client.insert(std::mem::take(&mut self.client), State::Parked { since, kept });
-        }
-        drop(places);
+        self.registry.places().remove(&self.client);
         self.left.cancel();
     }
 }

@@ -37,7 +37,7 @@ use super::rights::Rights;
 use crate::codec::json;
 use crate::codec::profile::{Kind, Mapped, Message, Profile, READINGS_MAX, Reading};
 use crate::ingest::Delivery;
-use crate::model::{DeviceId, Loss, Sample, Stamp, Tally, Value};
+use crate::model::{Cause, Loss, Presence, Sample, Stamp, Tally, Value};
 
 /// A batch of this many samples is handed in before the next message is read.
 pub const BATCH_SAMPLES_MAX: usize = 256;
@@ -102,7 +102,7 @@ impl Batch {
                     }
                 }
             }
-            Route::UnknownDevice => {
+            Route::UnknownDevice(_) => {
                 self.lost.add(Loss::UnknownDevice, 1);
                 Added { unknown: true, ..Added::default() }
             }
@@ -275,13 +275,13 @@ impl Batch {
     /// A device came or went, and with an edge node everything behind it goes.
     fn present(&mut self, device: Option<&str>, online: bool, node: Option<&str>, heard: &mut Heard<'_>) {
         if let Voice::Known(speaker, _) = heard.voice(device) {
-            self.presence.push((speaker.device.clone(), online));
+            self.presence.push(told(speaker, online));
         }
         let Some(node) = node else { return };
         for (name, speaker) in &heard.mapping.speakers {
             let behind = &**name != node && states::is_of(name, node);
             if behind && heard.rights.may_speak_for(speaker.device.as_str()) {
-                self.presence.push((speaker.device.clone(), online));
+                self.presence.push(told(speaker, online));
             }
         }
     }
@@ -303,6 +303,11 @@ impl Batch {
         let Self { samples, lost, presence } = std::mem::take(self);
         Delivery { received, samples, lost, presence, changes: vec![] }
     }
+}
+
+/// What a device, or its gateway, says of itself.
+fn told(speaker: &Speaker, online: bool) -> Presence {
+    Presence { device: speaker.device.clone(), online, cause: Cause::Told }
 }
 
 /// The text of a value that names a device.

@@ -120,7 +120,9 @@ impl Session {
             return Ok(publish.topic.into());
         }
         let known = self.aliases.get(at).cloned().flatten();
-        known.map(|topic| String::from(topic).into()).ok_or(Fault::Protocol("a topic alias that was never given"))
+        known
+            .map(|topic| String::from(topic).into())
+            .ok_or(Fault::Protocol("a topic alias that was never given"))
     }
 
     /// The number that stands for a topic in a delivery, and whether the client has still to be told.

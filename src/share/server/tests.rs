@@ -516,7 +516,7 @@ impl Inside for Daemon {
     }
     fn devices(&self) -> Vec<DeviceState> {
         let device: DeviceId = "smoke-3".parse().expect("device");
-        vec![DeviceState { device, last_seen_ms: Some(5_000), readings: 7 }]
+        vec![DeviceState { device, last_seen_ms: Some(5_000), readings: 7, presence: None }]
     }
     fn degraded(&self) -> Vec<String> {
         vec!["clock not set".into()]

@@ -32,6 +32,11 @@ impl<'b> Frame<'b> {
         Ok(bytes.get(1 + header..len).map(|body| Frame { first: *first, body, len }))
     }
 
+    /// Whether it is a PUBLISH.
+    pub(in crate::device::mqtt) fn is_publish(&self) -> bool {
+        self.first >> 4 == 3
+    }
+
     /// Bytes of the packet.
     pub(in crate::device::mqtt) fn len(&self) -> usize {
         self.len

@@ -157,8 +157,8 @@ pub enum Route {
         /** The device that the topic names. */
         device: Option<Arc<Speaker>>,
     },
-    /// Into the spine as a loss: the topic is one of readings, the device is not configured.
-    UnknownDevice,
+    /// Into the spine as a loss: the topic is one of readings, the device of this name is not configured.
+    UnknownDevice(Arc<str>),
     /// No topic of readings.
     FanOut,
 }
@@ -212,13 +212,13 @@ fn resolve(mappings: &[Arc<Mapping>], topic: &str) -> Route {
                     None
                 }
             };
-            match (name.map(|name| mapping.speakers.get(name)), &mapping.meaning) {
-                (None, _) => {}
-                (Some(None), _) => route = Route::UnknownDevice,
-                (Some(Some(speaker)), Meaning::Json { each: None, .. }) => {
+            let Some(name) = name else { continue };
+            match (mapping.speakers.get(name), &mapping.meaning) {
+                (None, _) => route = Route::UnknownDevice(name.into()),
+                (Some(speaker), Meaning::Json { each: None, .. }) => {
                     return Route::Plain(Arc::clone(speaker));
                 }
-                (Some(Some(speaker)), _) => {
+                (Some(speaker), _) => {
                     let (mapping, device) = (Arc::clone(mapping), Some(Arc::clone(speaker)));
                     return Route::Mapped { mapping, device };
                 }
