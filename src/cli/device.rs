@@ -15,10 +15,15 @@ pub struct Args {
     what: What,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml
+  smallbrain device add --from-pending hall/door --id door-9 --write /etc/smallbrain/conf.d/door-9.toml";
+
 #[derive(Debug, Subcommand)]
 enum What {
     /// Makes a password, and prints the lines for the configuration
-    #[command(after_help = "Example: smallbrain device add door-1 >> /etc/smallbrain/conf.d/devices.toml")]
+    #[command(after_help = EXAMPLES)]
     Add {
         /// The device, which is also its user name
         #[arg(required_unless_present = "from_pending", conflicts_with = "from_pending")]
