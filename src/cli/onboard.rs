@@ -66,10 +66,10 @@ pub struct FromPending {
     #[arg(long, value_name = "NAME")]
     pub from_pending: Option<String>,
     /// Its id in the configuration [default: made from its name]
-    #[arg(long, requires = "from_pending")]
+    #[arg(long, conflicts_with = "device")]
     pub id: Option<DeviceId>,
     /// Whose, when several users tell of a device of this name
-    #[arg(long, requires = "from_pending")]
+    #[arg(long, conflicts_with = "device")]
     pub user: Option<String>,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]

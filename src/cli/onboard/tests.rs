@@ -93,6 +93,28 @@ fn a_name_is_chosen_with_its_user() {
     assert_eq!(chosen(&answer, name, Some("b")).expect("one").user, "b");
 }
 
+#[test]
+fn a_device_is_named_or_pending() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: crate::cli::device::Args,
+    }
+    for (words, expected) in [
+        (&["add", "d1"][..], Some(None)),
+        (&["add", "--from-pending", "hall/door"], Some(Some("hall/door"))),
+        (&["add", "--from-pending", "x", "--id", "d", "--user", "u", "--write", "f"], Some(Some("x"))),
+        (&["add"], None),
+        (&["add", "d1", "--from-pending", "x"], None),
+        (&["add", "d1", "--id", "d"], None),
+        (&["add", "--from-pending", "x", "--id", "a/b"], None),
+    ] {
+        let line = <Line as clap::Parser>::try_parse_from(["device"].iter().chain(words)).ok();
+        let told = line.as_ref().map(|line| line.args.from_pending().map(|(_, name)| name));
+        assert_eq!(told, expected, "{words:?}");
+    }
+}
+
 /// Over a socket, as people use it.
 #[tokio::test]
 async fn a_pending_device_becomes_a_file() {

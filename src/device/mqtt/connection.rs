@@ -19,9 +19,10 @@ use super::counters::add;
 use super::exchange::{Mark, Outgoing};
 use super::front::Shared;
 use super::packet::{self, Ack, Connect, Fault, Frame, Packet, Publish, Will, Wish};
-use super::rate::Pace;
+use super::onboard::offer::{Offer, Why};
+use super::rate::{Bucket, Pace};
 use super::registry::Place;
-use super::samples::{Batch, Received, Route, Routes, States};
+use super::samples::{Added, Batch, Command, Received, Route, Routes, States};
 use super::seats::Seat;
 use super::session::{Session, Wait};
 use super::stream::Stream;
@@ -37,6 +38,8 @@ const READ_BYTES_MAX: usize = 32 * 1024;
 const OUT_BYTES_MAX: usize = 64 * 1024;
 /// Changes in the journal above which a publish that nobody waits for holds its connection up.
 const BACKLOG_MAX: usize = 8192;
+/// Messages of one connection that on-boarding is shown: a second, and at once.
+const OFFERS: (u64, u64) = (5, 100);
 /// How long a client that is being closed may take to read its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -106,6 +109,8 @@ pub(super) struct Connection {
     handover: Option<Task<Result<(u64, Receipt), Stopped>>>,
     receipts: VecDeque<(u64, Task<Result<(), Stopped>>)>,
     pace: Pace,
+    /// How much of it on-boarding is shown.
+    offers: Bucket,
     /// Until when its rates do not let it be read.
     held_until: Option<Instant>,
     /// Until what is on disk it is not read.
@@ -163,6 +168,7 @@ impl Connection {
             handover: None,
             receipts: VecDeque::new(),
             pace,
+            offers: Bucket::new(OFFERS.0, OFFERS.1),
             held_until: None,
             held_for: Mark::NONE,
             shared,
@@ -338,8 +344,7 @@ impl Connection {
 
     /// Hands in the open batch, if something is in it and nothing else is being handed over.
     fn hand_in(&mut self) {
-        let nothing = self.batch.is_empty() && self.received.is_empty();
-        if nothing || self.handover.is_some() {
+        if self.is_idle() || self.handover.is_some() {
             return;
         }
         let mut delivery = self.batch.take(self.shared.clock.now());
@@ -443,34 +448,52 @@ impl Connection {
         let received_ms = self.shared.clock.now().wall_ms;
         let wait = match self.routes.find(&topic) {
             Route::FanOut => {
-                self.offer(Why::NoMapping, "", &topic, publish.payload);
+                self.offer(Why::NoMapping, &topic, publish.payload);
                 self.fan_out(&topic, publish)
             }
             route => {
-                let route = route.clone();
                 let message =
                     Received { topic: &topic, payload: publish.payload, retain: publish.retain, received_ms };
-                let added = self.batch.add(&route, &message, self.credential.rights(), &mut self.states);
-                if let Some(command) = added.command {
-                    self.shared.post.tell(command);
-                }
-                if added.unknown {
-                    let name = if let Route::UnknownDevice(name) = &route { name } else { "" };
-                    self.offer(Why::UnknownDevice, name, &topic, publish.payload);
-                }
-                if added.described {
-                    self.offer(Why::Discovery, "", &topic, publish.payload);
-                    return self.described(&topic, publish);
-                }
-                if publish.qos == 2 && self.kept {
-                    self.received.push(Change::Received { session: self.id, pkid: publish.pkid });
-                }
-                let nothing = self.batch.is_empty() && self.received.is_empty();
-                if nothing { Wait::No(0) } else { Wait::Batch(self.number) }
+                let added = self.batch.add(route, &message, self.credential.rights(), &mut self.states);
+                self.added(&topic, publish, added)
             }
         };
         self.session.owe(publish.qos, publish.pkid, wait);
         Ok(())
+    }
+
+    /// What is left to do after a message of an ingest topic went into the batch.
+    fn added(&mut self, topic: &str, publish: &Publish<'_>, added: Added) -> Wait {
+        if let Some(Command { topic, payload }) = added.command {
+            self.shared.post.command(&topic, &payload, None);
+        }
+        if added.unknown {
+            self.offer(Why::UnknownDevice, topic, publish.payload);
+        }
+        if added.described {
+            self.offer(Why::Discovery, topic, publish.payload);
+            return self.fan_out(topic, publish);
+        }
+        if publish.qos == 2 && self.kept {
+            self.received.push(Change::Received { session: self.id, pkid: publish.pkid });
+        }
+        if self.is_idle() { Wait::No(0) } else { Wait::Batch(self.number) }
+    }
+
+    /// Offers what is nobody's to on-boarding, now and then.
+    fn offer(&mut self, why: Why, topic: &str, payload: &[u8]) {
+        let mono_ms = self.shared.clock.now().mono_ms;
+        if self.offers.wait_ms(mono_ms) > 0 {
+            return add(&self.shared.counters.offers_refused, 1);
+        }
+        self.offers.take(1, mono_ms);
+        let device = if let Route::UnknownDevice(name) = self.routes.find(topic) { name } else { "" };
+        self.shared.router.offer(&Offer::new(why, self.credential.name(), device, topic, payload));
+    }
+
+    /// Whether nothing is to be handed in.
+    fn is_idle(&self) -> bool {
+        self.batch.is_empty() && self.received.is_empty()
     }
 
     /// The reason code of a publish that is not taken; it is counted and told.

@@ -138,7 +138,11 @@ impl Shared {
                     received_ms: received.wall_ms,
                 };
                 let mut batch = Batch::default();
-                batch.add(route, &message, rights, &mut States::default());
+                let added = batch.add(route, &message, rights, &mut States::default());
+                if added.described {
+                    let now_ms = self.post.now_ms();
+                    self.post.exchange(|exchange| exchange.publish(None, will, now_ms));
+                }
                 if !batch.is_empty() {
                     let _ = self.intake.deliver(batch.take(received)).await;
                 }
@@ -189,17 +193,7 @@ impl Commands {
         if payload.len() > self.limits.packet_bytes_max {
             return Err(CommandError::TooLong(payload.len()));
         }
-        let now_ms = self.post.now_ms();
-        let expires = |expiry: Duration| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
-        let message = Message {
-            topic: topic.into(),
-            payload: payload.into(),
-            qos: 1,
-            retain: false,
-            properties: Box::default(),
-            expires_ms: expiry.map(|expiry| now_ms.saturating_add(expires(expiry))),
-        };
-        let published = self.post.exchange(|exchange| exchange.publish(None, message, now_ms));
+        let published = self.post.command(topic, payload, expiry);
         if published.receivers == 0 {
             return Err(CommandError::Nobody);
         }

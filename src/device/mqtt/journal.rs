@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Bounds, Exchange, Mark};
+use super::exchange::{Bounds, Exchange, Mark, Published};
 use super::front::Shared;
 use crate::clock::Clock;
 use crate::ingest::{Delivery, Intake, Stopped};
 use crate::model::Stamp;
 use crate::normalise::EARLIEST_MS;
-use crate::store::sessions::Saved;
+use crate::store::sessions::{Message, Saved};
 
 /// How often the exchange's counts are shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +66,21 @@ impl Post {
             self.work.notify_one();
         }
         result
+    }
+
+    /// Publishes at QoS 1 for the gateway itself.
+    pub(super) fn command(&self, topic: &str, payload: &[u8], expiry: Option<Duration>) -> Published {
+        let now_ms = self.now_ms();
+        let lasts_ms = |expiry: Duration| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
+        let message = Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 1,
+            retain: false,
+            properties: Box::default(),
+            expires_ms: expiry.map(|expiry| now_ms.saturating_add(lasts_ms(expiry))),
+        };
+        self.exchange(|exchange| exchange.publish(None, message, now_ms))
     }
 
     /// The last mark that is on disk.

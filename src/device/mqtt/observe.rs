@@ -152,12 +152,12 @@ impl Router {
         tx.subscribe(FILTER)?;
         let deadline = Instant::now() + PING_EVERY;
         loop {
-            match rx.recv_deadline(deadline) {
-                Err(LinkError::RecvTimeout(_)) => return Err(ObserveError::Silent),
-                notification => match notification?.and_then(Option::<Packet>::from) {
-                    Some(Packet::SubAck(..)) => break,
-                    _ => {}
-                },
+            let notification = rx.recv_deadline(deadline).map_err(|error| match error {
+                LinkError::RecvTimeout(_) => ObserveError::Silent,
+                other => other.into(),
+            })?;
+            if let Some(Packet::SubAck(..)) = notification.and_then(Option::<Packet>::from) {
+                break;
             }
         }
         Ok(Link { _tx: tx, rx, number: None, counters: Arc::clone(&self.counters) })

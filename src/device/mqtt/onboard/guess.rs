@@ -8,7 +8,7 @@
 use super::offer::{Offer, Why};
 use super::shape::{PATH_BYTES_MAX, PATHS_MAX, Shape, Type};
 use super::{birth, shape, words};
-use crate::codec::profile::{Kind, Mapped, Message, Profile, State};
+use crate::codec::profile::{Kind, Mapped, Message, Profile, ProfileError, State};
 
 /// What is JSON of no convention.
 pub const JSON: &str = "json";
@@ -70,10 +70,9 @@ pub(super) fn read(offer: &Offer<'_>, now_ms: i64) -> Vec<Seen> {
     let (by_payload, by_topic): (Vec<_>, Vec<_>) = all
         .filter(|profile| profile.name() != BY_BYTES)
         .partition(|profile| BY_PAYLOAD.contains(&profile.name()));
-    for profile in by_topic {
-        use crate::codec::profile::ProfileError::Topic;
+    for profile in by_topic.into_iter().filter(|profile| is_likely(profile, offer.topic)) {
         match profile.map(&message, &mut State::default()) {
-            Err(Topic) => {}
+            Err(ProfileError::Topic) => {}
             Ok(mapped) => return of_profile(profile, offer, mapped),
             Err(_) => return vec![unread(profile.name(), offer)],
         }
@@ -88,8 +87,8 @@ pub(super) fn read(offer: &Offer<'_>, now_ms: i64) -> Vec<Seen> {
     }
     if let Some(shape) = Shape::of(message.payload) {
         let fields = shape.paths.into_iter().map(|(path, seen)| (path, seen, None)).collect();
-        let (name, online) = (by_topic_level(offer, 0), None);
-        return vec![Seen { name, profile: JSON, fields, beyond: shape.beyond, online, ..Seen::default() }];
+        let name = by_topic_level(offer, 0);
+        return vec![Seen { name, profile: JSON, fields, beyond: shape.beyond, ..Seen::default() }];
     }
     let channels = Profile::find(BY_BYTES).filter(|_| !is_printable(message.payload));
     match channels.and_then(|profile| Some((profile, profile.map(&message, &mut State::default()).ok()?))) {
@@ -98,6 +97,11 @@ pub(super) fn read(offer: &Offer<'_>, now_ms: i64) -> Vec<Seen> {
         }
         _ => vec![unread(JSON, offer)],
     }
+}
+
+/// Whether a topic that fits is its own: `…/status/…` and `…/online` are also what anybody calls them.
+fn is_likely(profile: &Profile, topic: &str) -> bool {
+    profile.name() != "shelly_gen2" || topic.contains("shelly") || topic.ends_with("/events/rpc")
 }
 
 fn is_printable(payload: &[u8]) -> bool {
@@ -205,6 +209,8 @@ mod tests {
             ("compound/door-9/up", r#"{"open":true,"card":"x"}"#, JSON, "door-9", 2),
             ("room/7/temp", "21.5", JSON, "7", 1),
             ("kitchen/status", r#"{"a":[]}"#, JSON, "kitchen", 1),
+            ("kitchen/status/door", r#"{"open":true}"#, JSON, "door", 1),
+            ("shellyplus1-7/status/switch:0", r#"{"apower":1.5}"#, "shelly_gen2", "shellyplus1-7", 1),
             ("kitchen", "ON", JSON, "kitchen", 0),
             ("x/7", r#"[1,2]"#, JSON, "7", 2),
             ("", "{}", JSON, "", 1),
