@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -25,12 +26,15 @@ use smallbrain::rules::alarm::{Alarm, Condition};
 use smallbrain::rules::dedupe::REMEMBERED;
 use smallbrain::rules::plausible::{self, RUN};
 use smallbrain::rules::rate::Rate;
+use smallbrain::store::sessions::{self, Change, SessionId};
 use smallbrain::store::{SeriesId, Settings, Store, Stored, Upkeep};
 use smallbrain::wire::v1::record_body::Content;
 use smallbrain::wire::{Gateway, record_hash, record_id, v1};
 
 const DEVICES: usize = 5;
 const CITY: &str = "spiffe://city.example/sim";
+/// Of a client that never comes.
+const SESSION: SessionId = SessionId(1);
 /// Synthetic; must be in no file and in no record.
 const CARD: &str = "CARD-0013-8000-CANARY";
 const START_MS: i64 = 1_790_000_000_000;
@@ -145,9 +149,11 @@ fn plan(lists_version: u8) -> Plan {
     }
 }
 
-/// A publish of a device: one temperature, one card, one humidity, one energy, all of one device time.
+/// A publish of a device: one temperature, one card, one humidity, one energy, all of one device time; and something that
+/// waits for a client because of it.
 #[derive(Clone, Debug)]
 struct Message {
+    number: u64,
     device: usize,
     device_ms: i64,
     temperature: i64,
@@ -214,6 +220,32 @@ impl Message {
             sample(ENERGY, Value::Number(self.energy)),
         ]
     }
+
+    fn delivery(&self, received: Stamp) -> Delivery {
+        let command = sessions::Message {
+            topic: "door/set".into(),
+            payload: self.number.to_be_bytes().into(),
+            qos: 1,
+            retain: false,
+            properties: Box::default(),
+            expires_ms: None,
+        };
+        let queue = Change::Queue {
+            session: SESSION,
+            seq: self.number,
+            message: Arc::new(command),
+            qos: 1,
+            retain: false,
+            identifiers: Box::default(),
+        };
+        Delivery {
+            received,
+            samples: self.samples(),
+            lost: Tally::default(),
+            presence: vec![],
+            changes: vec![Change::Open { session: SESSION, client: "sim".into(), expiry_s: 60 }, queue],
+        }
+    }
 }
 
 /// What the city has, by lane.
@@ -248,6 +280,9 @@ struct World {
     lies: i64,
     /// Committed, acknowledged or not.
     stored: HashSet<(usize, i64)>,
+    /// Their numbers.
+    queued: BTreeSet<u64>,
+    published: u64,
     keys: HashMap<SeriesId, SeriesKey>,
     city: City,
     ledger: Ledger,
@@ -290,6 +325,8 @@ impl World {
             meters: [Meter::default(); DEVICES],
             lies: 0,
             stored: HashSet::new(),
+            queued: BTreeSet::new(),
+            published: 0,
             keys: HashMap::new(),
             city: City::default(),
             ledger: Ledger::default(),
@@ -318,6 +355,9 @@ impl World {
         let mut store = Store::open(settings, entropy, self.now).expect("the store opens");
         let spine = Spine::open(plan(self.lists), &mut store, self.now).expect("the spine opens");
         self.ledger = Ledger::of(&store).expect("tallies");
+        let saved = store.sessions().expect("what waits");
+        let waiting = saved.sessions.iter().flat_map(|session| &session.queue).map(|delivery| delivery.seq);
+        assert!(waiting.eq(self.queued.iter().copied()), "step {}: what waits for a client", self.step);
         let plan = plan(self.lists);
         let points = plan.points.iter().flatten();
         let ids = store.series(points.map(|point| (point.device.as_str(), point.metric.as_str())));
@@ -365,7 +405,9 @@ impl World {
                 self.lies += 1;
                 (time_ms, meter.next(&mut self.random, since_ms, time_ms, self.lies))
             };
-            self.unacked.push(Message { device, device_ms, temperature, energy, quality });
+            self.published += 1;
+            let number = self.published;
+            self.unacked.push(Message { number, device, device_ms, temperature, energy, quality });
         }
     }
 
@@ -388,6 +430,7 @@ impl World {
         // What is left came twice: it was stored the first time, and not acknowledged.
         assert!(expected.keys().all(|key| self.stored.contains(key)), "step {}: not stored", self.step);
         self.stored.extend(batch.iter().map(|message| (message.device, message.device_ms)));
+        self.queued.extend(batch.iter().map(|message| message.number));
     }
 
     /// One batch of the writer; the kill may come before the commit, after it, or after the acknowledgements.
@@ -401,14 +444,9 @@ impl World {
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
-            let delivery = Delivery {
-                received: now,
-                samples: message.samples(),
-                lost: Tally::default(),
-                presence: vec![],
-                changes: vec![],
-            };
+            let delivery = message.delivery(now);
             spine.take(&mut txn, &delivery, now).expect("taken");
+            txn.sessions(&delivery.changes).expect("applied");
         }
         let ledger = spine.finish(&mut txn).expect("finished");
         if crash == 0 {
@@ -582,14 +620,9 @@ impl World {
         let mut txn = store.begin().expect("a transaction");
         spine.tick(&mut txn, now).expect("ticked");
         for message in &batch {
-            let delivery = Delivery {
-                received: now,
-                samples: message.samples(),
-                lost: Tally::default(),
-                presence: vec![],
-                changes: vec![],
-            };
+            let delivery = message.delivery(now);
             spine.take(&mut txn, &delivery, now).expect("taken");
+            txn.sessions(&delivery.changes).expect("applied");
         }
         let ledger = spine.finish(&mut txn).expect("finished");
         txn.commit().expect("committed");

@@ -149,7 +149,6 @@ impl Spine {
     }
 
     /// Tells whose it is, as an index into `Spine::devices`, when it became a reading.
-
     fn sample(
         &mut self,
         txn: &mut Txn<'_>,

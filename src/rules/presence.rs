@@ -125,9 +125,9 @@ mod tests {
                 None,
                 vec![
                     (0, Tick, None),
-                    (u64::MAX / 4, Tick, None),
-                    (u64::MAX / 4, Hear, Some((true, u64::MAX / 4, Heard))),
-                    (u64::MAX / 2, Tick, Some((true, u64::MAX / 4, Heard))),
+                    (1 << 40, Tick, None),
+                    (1 << 40, Hear, Some((true, 1 << 40, Heard))),
+                    (1 << 41, Tick, Some((true, 1 << 40, Heard))),
                 ],
             ),
             (
