@@ -27,7 +27,9 @@ Examples:
   smallbrain device add zigbee --publish 'zigbee2mqtt/#' --subscribe 'zigbee2mqtt/+/set' --devices 'leak-*,smoke-*'
       a gateway that speaks for several devices
   smallbrain device add door-1 --certificate door-1.compound.example
-      no password: a client certificate with that name, signed by client_ca of [mqtt.tls]";
+      no password: a client certificate with that name, signed by client_ca of [mqtt.tls]
+  smallbrain device add --from-pending hall/door --id door-9 --write /etc/smallbrain/conf.d/door-9.toml
+      the lines for a device that `smallbrain devices pending` shows";
 
 /// Arguments of `device`.
 #[derive(Debug, Arguments)]

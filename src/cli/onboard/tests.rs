@@ -110,7 +110,7 @@ fn a_device_is_named_or_pending() {
         (&["add", "--from-pending", "x", "--id", "a/b"], None),
     ] {
         let line = <Line as clap::Parser>::try_parse_from(["device"].iter().chain(words)).ok();
-        let told = line.as_ref().map(|line| line.args.from_pending().map(|(_, name)| name));
+        let told = line.as_ref().map(|line| line.args.from_pending().map(|(_, name, _)| name));
         assert_eq!(told, expected, "{words:?}");
     }
 }
@@ -135,15 +135,14 @@ async fn a_pending_device_becomes_a_file() {
         from_pending: Some("door-9".into()),
         id: None,
         user: None,
-        write: Some(file.clone()),
         socket: socket.clone(),
     };
     let mut out = Vec::new();
-    written(&args, "door-9", &mut out).await.expect("a file");
+    written(&args, "door-9", Some(&file), &mut out).await.expect("a file");
     let text = std::fs::read_to_string(&file).expect("the file");
     assert!(text.contains("topic = \"compound/{device}/up\"") && text.contains("json = \"/open\""), "{text}");
     assert!(!text.contains("CANARY"));
-    let again = written(&args, "door-9", &mut out).await;
+    let again = written(&args, "door-9", Some(&file), &mut out).await;
     assert!(matches!(again, Err(OnboardError::File(..))), "what is there stays");
     let mut out = Vec::new();
     assert_eq!(pending(&socket, true, Lang::En, &mut out).await, ExitCode::SUCCESS);

@@ -50,8 +50,6 @@ pub(super) enum Fault {
     TooLong(usize),
     #[error("topic name is empty or has a wildcard")]
     TopicName,
-    #[error("topic is longer or deeper than topic_bytes_max and topic_levels_max allow")]
-    TopicLevels,
     #[error("topic alias: 0, never given a topic, or more than were granted")]
     TopicAlias,
     #[error("more QoS 2 publishes unreleased than fit")]
@@ -68,8 +66,6 @@ pub(super) enum Fault {
     Stopping,
     #[error("the store has stopped")]
     Store,
-    #[error("the router dropped its link")]
-    Router,
 }
 
 impl Fault {
@@ -80,7 +76,7 @@ impl Fault {
             Fault::Protocol(_) => 0x82,
             Fault::Level(_) => 0x84,
             Fault::TooLong(_) => 0x95,
-            Fault::TopicName | Fault::TopicLevels => 0x90,
+            Fault::TopicName => 0x90,
             Fault::TopicAlias => 0x94,
             Fault::ReceiveMaximum => 0x93,
             Fault::Forbidden => 0x87,
@@ -88,7 +84,7 @@ impl Fault {
             Fault::TakenOver => 0x8E,
             Fault::Withdrawn => 0x98,
             Fault::Stopping => 0x8B,
-            Fault::Store | Fault::Router => 0x83,
+            Fault::Store => 0x83,
         }
     }
 
@@ -100,7 +96,6 @@ impl Fault {
             | Fault::Level(_)
             | Fault::TooLong(_)
             | Fault::TopicName
-            | Fault::TopicLevels
             | Fault::TopicAlias
             | Fault::ReceiveMaximum
             | Fault::Forbidden => true,

@@ -217,7 +217,7 @@ fn a_configuration_takes_it() {
     let points = points.iter().filter(|point| point.device.as_str() == "door-9");
     assert_eq!(points.count(), 6, "{text}");
     let mappings = config.mqtt.expect("mqtt").mappings;
-    let mapped = mappings.iter().filter(|mapping| mapping.devices.contains_key("door-9"));
+    let mapped = mappings.iter().filter(|mapping| mapping.speakers.contains_key("door-9"));
     assert_eq!(mapped.count(), 2, "{text}");
     let told: Vec<_> = config.warnings.iter().map(|fault| fault.message.clone()).collect();
     assert!(!told.iter().any(|warning| warning.contains("door-9")), "{told:?}");
