@@ -75,9 +75,9 @@ fn op() -> impl Strategy<Value = Op> {
 
 #[derive(Clone, Copy)]
 enum Answer {
-    PubAck(u16),
-    PubRec(u16),
-    PubComp(u16),
+    Received(u16),
+    Recorded(u16),
+    Completed(u16),
 }
 
 /// A correct client (MQTT 5.0 §4.3, §4.4).
@@ -208,14 +208,14 @@ impl Model {
                         client.handed.push((number, qos));
                     }
                     client.answers.push_back(if qos == 1 {
-                        Answer::PubAck(pkid)
+                        Answer::Received(pkid)
                     } else {
-                        Answer::PubRec(pkid)
+                        Answer::Recorded(pkid)
                     });
                 }
                 Outgoing::Release { pkid } => {
                     client.held.remove(&pkid);
-                    client.answers.push_back(Answer::PubComp(pkid));
+                    client.answers.push_back(Answer::Completed(pkid));
                 }
             }
         }
@@ -225,9 +225,9 @@ impl Model {
         let Some(session) = self.ready(client) else { return };
         for _ in 0..count {
             match self.clients[client].answers.pop_front() {
-                Some(Answer::PubAck(pkid)) => self.exchange.acknowledged(session, pkid),
-                Some(Answer::PubRec(pkid)) => assert!(self.exchange.recorded(session, pkid)),
-                Some(Answer::PubComp(pkid)) => assert!(self.exchange.completed(session, pkid)),
+                Some(Answer::Received(pkid)) => self.exchange.acknowledged(session, pkid),
+                Some(Answer::Recorded(pkid)) => assert!(self.exchange.recorded(session, pkid)),
+                Some(Answer::Completed(pkid)) => assert!(self.exchange.completed(session, pkid)),
                 None => return,
             }
         }

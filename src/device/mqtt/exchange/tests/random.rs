@@ -200,7 +200,7 @@ fn said(exchange: &mut Exchange, here: &mut (SessionId, BTreeSet<u16>), op: &Op,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
     #[test]
     fn bounds_hold_and_the_journal_tells_all(ops in prop::collection::vec(op(), 1..150)) {
         let mut random = Random { world: World::new(BOUNDS), here: Default::default() };
