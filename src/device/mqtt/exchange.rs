@@ -173,7 +173,7 @@ pub(super) struct Counts {
 /// See the module.
 pub(super) struct Exchange {
     bounds: Bounds,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Box<Session>>,
     clients: HashMap<Arc<str>, SessionId>,
     /// Sessions whose clients are not there, by when they left.
     absent: BTreeSet<(i64, SessionId)>,
@@ -258,7 +258,7 @@ impl Exchange {
         self.kept_bytes += known.queue.parcels().map(|parcel| weight(&parcel.message)).sum::<usize>();
         self.absent.insert((known.left_ms, session));
         self.clients.insert(Arc::clone(&known.client), session);
-        self.sessions.insert(session, known);
+        self.sessions.insert(session, Box::new(known));
     }
 
     /// A client connects. Its session is taken up where there is one and it does not want a clean one; `wake` is notified
@@ -315,7 +315,7 @@ impl Exchange {
             will: None,
             here: None,
         };
-        self.sessions.insert(session, known);
+        self.sessions.insert(session, Box::new(known));
         self.clients.insert(client, session);
         session
     }
@@ -366,7 +366,7 @@ impl Exchange {
 
     /// Whether a session outlives its connection and the process.
     pub(super) fn is_kept(&self, session: SessionId) -> bool {
-        self.sessions.get(&session).is_some_and(Session::is_kept)
+        self.sessions.get(&session).is_some_and(|known| known.is_kept())
     }
 
     /// Does what is due: gives out delayed wills, forgets sessions, messages and retained messages that have expired.

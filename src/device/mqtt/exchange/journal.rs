@@ -101,7 +101,8 @@ impl Journal {
 
     /// All changes up to this one are on disk. Who waited for one of them.
     pub(super) fn commit(&mut self, mark: Mark) -> BTreeSet<SessionId> {
-        self.committed = self.committed.max(mark);
+        // Nothing is on disk that was not taken.
+        self.committed = self.committed.max(mark.min(Mark(self.taken)));
         let later = self.waiting.split_off(&(Mark(self.committed.0 + 1), SessionId(0)));
         let over = std::mem::replace(&mut self.waiting, later);
         over.into_iter().map(|(_, session)| session).collect()
@@ -160,6 +161,9 @@ mod tests {
     #[test]
     fn who_waits_is_named_once_it_is_on_disk() {
         let mut journal = Journal::default();
+        (0..4).for_each(|_| _ = journal.push(forget(1)));
+        assert_eq!(journal.commit(Mark(u64::MAX)), BTreeSet::new());
+        assert_eq!((journal.committed(), journal.take().is_some()), (Mark::NONE, true));
         let [one, two] = [SessionId(1), SessionId(2)];
         for (mark, session) in [(1, one), (2, one), (2, two), (4, one)] {
             journal.wait(Mark(mark), session);

@@ -40,13 +40,13 @@ pub(super) struct Tree {
 struct Node {
     /// By text.
     below: Vec<(Box<str>, Node)>,
-    /// By session.
-    own: Vec<Entry>,
     groups: Vec<Group>,
 }
 
+/// Those who share a filter, or without a name those who have it for themselves.
 struct Group {
-    name: Box<str>,
+    name: Option<Box<str>>,
+    /// By session.
     members: Vec<Entry>,
     /// Whose turn it is.
     next: usize,
@@ -56,14 +56,11 @@ impl Tree {
     /// Adds a subscription, or gives it other options. True when it is new.
     pub(super) fn insert(&mut self, group: Option<&str>, filter: &str, entry: Entry) -> bool {
         let node = filter.split('/').fold(&mut self.root, Node::grow);
-        let Some(name) = group else {
-            return put(&mut node.own, entry);
-        };
-        if let Some(group) = node.groups.iter_mut().find(|group| *group.name == *name) {
-            return put(&mut group.members, entry);
+        if let Some(at) = node.group(group) {
+            return node.groups[at].put(entry);
         }
         node.groups.reserve_exact(1);
-        node.groups.push(Group { name: name.into(), members: vec![entry], next: 0 });
+        node.groups.push(Group { name: group.map(Into::into), members: vec![entry], next: 0 });
         true
     }
 
@@ -89,29 +86,6 @@ impl Tree {
     }
 }
 
-/// Into a list by session. True when it is new.
-fn put(list: &mut Vec<Entry>, entry: Entry) -> bool {
-    match list.binary_search_by_key(&entry.session, |known| known.session) {
-        Ok(at) => {
-            list[at] = entry;
-            false
-        }
-        Err(at) => {
-            if list.is_empty() {
-                list.reserve_exact(1);
-            }
-            list.insert(at, entry);
-            true
-        }
-    }
-}
-
-/// Out of a list by session. False when it was not there.
-fn take(list: &mut Vec<Entry>, session: SessionId) -> bool {
-    let at = list.binary_search_by_key(&session, |known| known.session);
-    at.map(|at| list.remove(at)).is_ok()
-}
-
 impl Node {
     fn at(&self, level: &str) -> Result<usize, usize> {
         self.below.binary_search_by(|(text, _)| (**text).cmp(level))
@@ -135,7 +109,7 @@ impl Node {
     }
 
     fn is_empty(&self) -> bool {
-        self.below.is_empty() && self.own.is_empty() && self.groups.is_empty()
+        self.below.is_empty() && self.groups.is_empty()
     }
 
     fn remove(&mut self, rest: Option<&str>, group: Option<&str>, session: SessionId) -> bool {
@@ -149,14 +123,19 @@ impl Node {
         removed
     }
 
+    fn group(&self, name: Option<&str>) -> Option<usize> {
+        self.groups.iter().position(|group| group.name.as_deref() == name)
+    }
+
     fn leave(&mut self, group: Option<&str>, session: SessionId) -> bool {
-        let Some(name) = group else { return take(&mut self.own, session) };
-        let Some(at) = self.groups.iter().position(|group| *group.name == *name) else { return false };
-        let removed = take(&mut self.groups[at].members, session);
-        if self.groups[at].members.is_empty() {
+        let Some(at) = self.group(group) else { return false };
+        let members = &mut self.groups[at].members;
+        let Ok(place) = members.binary_search_by_key(&session, |known| known.session) else { return false };
+        members.remove(place);
+        if members.is_empty() {
             self.groups.remove(at);
         }
-        removed
+        true
     }
 
     /// `reserved`: the topic begins with `$` and this is the root, where wildcards do not cover it ([MQTT-4.7.2-1]).
@@ -175,15 +154,18 @@ impl Node {
     }
 
     fn collect(&mut self, rank: &impl Fn(&Entry) -> u8, found: &mut Found) {
-        found.own.extend_from_slice(&self.own);
-        found.shared.extend(self.groups.iter_mut().filter_map(|group| group.choose(rank)));
+        for group in &mut self.groups {
+            match group.name {
+                None => found.own.extend_from_slice(&group.members),
+                Some(_) => found.shared.extend(group.choose(rank)),
+            }
+        }
     }
 
     #[cfg(test)]
     fn entries<'n>(&'n self, path: &mut Vec<&'n str>, all: &mut Vec<(Option<String>, String, Entry)>) {
-        all.extend(self.own.iter().map(|entry| (None, path.join("/"), *entry)));
         for group in &self.groups {
-            let name = Some(group.name.to_string());
+            let name = group.name.as_deref().map(str::to_owned);
             all.extend(group.members.iter().map(|entry| (name.clone(), path.join("/"), *entry)));
         }
         for (level, node) in &self.below {
@@ -195,6 +177,16 @@ impl Node {
 }
 
 impl Group {
+    /// True when it is new.
+    fn put(&mut self, entry: Entry) -> bool {
+        let known = self.members.binary_search_by_key(&entry.session, |known| known.session);
+        match known {
+            Ok(at) => self.members[at] = entry,
+            Err(at) => self.members.insert(at, entry),
+        }
+        known.is_err()
+    }
+
     fn choose(&mut self, rank: &impl Fn(&Entry) -> u8) -> Option<Entry> {
         let len = self.members.len();
         let turns = (0..len).map(|step| (self.next + step) % len);
