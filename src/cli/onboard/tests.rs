@@ -131,12 +131,8 @@ async fn a_pending_device_becomes_a_file() {
             .serve_with_incoming_shutdown(incoming, stopped),
     );
     let file = dir.path().join("door.toml");
-    let args = FromPending {
-        from_pending: Some("door-9".into()),
-        id: None,
-        user: None,
-        socket: socket.clone(),
-    };
+    let args =
+        FromPending { from_pending: Some("door-9".into()), id: None, user: None, socket: socket.clone() };
     let mut out = Vec::new();
     written(&args, "door-9", Some(&file), &mut out).await.expect("a file");
     let text = std::fs::read_to_string(&file).expect("the file");

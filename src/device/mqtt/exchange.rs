@@ -418,6 +418,7 @@ impl Exchange {
     }
 
     /// Whether it is on disk.
+    #[cfg(test)]
     pub(super) fn is_committed(&self, mark: Mark) -> bool {
         mark <= self.journal.committed()
     }

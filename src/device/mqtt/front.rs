@@ -26,6 +26,7 @@ use super::exchange::{self, Asked, LateWill};
 use super::journal::{self, Post};
 use super::observe::{self, ObserveError, Router};
 use super::onboard::Onboard;
+use super::onboard::offer::{Offer, Why};
 use super::packet::{self, Connect, Fault, Frame, Level, Refusal, Terms};
 use super::rate::Bucket;
 use super::registry::{Place, Registry};
@@ -105,6 +106,19 @@ impl Shared {
         let delivery = Delivery { presence, ..Delivery::empty(self.clock.now()) };
         // Without a writer nobody is told of anything any more.
         let _ = self.intake.deliver(delivery).await;
+    }
+
+    /// Shows on-boarding what was retained before this start: most devices announce themselves once.
+    fn offer_retained(&self) {
+        let mut routes = Routes::new(self.settings.borrow().clone());
+        self.post.exchange(|exchange| {
+            for message in exchange.retained() {
+                if matches!(routes.find(&message.topic), Route::FanOut) {
+                    let offer = Offer::new(Why::NoMapping, "", "", &message.topic, &message.payload);
+                    self.router.offer(&offer);
+                }
+            }
+        });
     }
 
     /// A will that was put off is published with the rights that its user has now.
@@ -278,6 +292,7 @@ impl Front {
         shared.stop = stop.child_token();
         let shared = Arc::new(shared);
         let connections = TaskTracker::new();
+        shared.offer_retained();
         // The journal goes on until the last connection has ended.
         let quiet = CancellationToken::new();
         let accepting = async {

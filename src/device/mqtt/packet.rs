@@ -99,12 +99,7 @@ impl Fault {
             | Fault::TopicAlias
             | Fault::ReceiveMaximum
             | Fault::Forbidden => true,
-            Fault::KeepAlive
-            | Fault::TakenOver
-            | Fault::Withdrawn
-            | Fault::Stopping
-            | Fault::Store
-            | Fault::Router => false,
+            Fault::KeepAlive | Fault::TakenOver | Fault::Withdrawn | Fault::Stopping | Fault::Store => false,
         }
     }
 }

@@ -11,9 +11,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::samples::{Meaning, Model, Speaker, Take, Topics, Whose};
 use super::onboard::Onboard;
-use super::{Access, Commands, Counters, Doors, Front, FrontError, Limits, Mapping, Settings, User, auth, topic};
+use super::samples::{Meaning, Model, Speaker, Take, Topics, Whose};
+use super::{
+    Access, Commands, Counters, Doors, Front, FrontError, Limits, Mapping, Settings, User, auth, topic,
+};
 use crate::clock::SystemClock;
 use crate::codec::json::TimeForm;
 use crate::ingest::{Delivery, Intake, Request};

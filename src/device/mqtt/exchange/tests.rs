@@ -430,7 +430,7 @@ fn a_will_waits_for_its_delay_the_end_of_its_session_or_its_client() {
             assert_eq!(world.exchange.rest_ms(T0), (due_s * 1000).min(60_000));
             assert!(world.exchange.tick(T0 + due_s * 1000 - 1).is_empty());
             let wills = world.exchange.tick(T0 + due_s * 1000);
-            assert_eq!(wills[0].expires_ms, Some(T0 + 60_000 + due_s * 1000), "it lives from now on");
+            assert_eq!(wills[0].message.expires_ms, Some(T0 + 60_000 + due_s * 1000), "it lives from now on");
         }
         assert_eq!((world.exchange.counts().queued_bytes, world.exchange.tick(T0 + 101_000).len()), (0, 0));
     }

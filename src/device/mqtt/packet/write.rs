@@ -66,8 +66,6 @@ pub(in crate::device::mqtt) enum Refusal {
     Busy,
     /// Too many of one identity.
     Quota,
-    /// Too many in a short time.
-    Rate,
     Password,
     NotAuthorised,
     AuthMethod,
@@ -80,7 +78,6 @@ pub(in crate::device::mqtt) fn refuse(level: Level, refusal: Refusal, out: &mut 
         Refusal::ClientId => (2, 0x85),
         Refusal::Busy => (3, 0x89),
         Refusal::Quota => (3, 0x97),
-        Refusal::Rate => (3, 0x9F),
         Refusal::Password => (4, 0x86),
         Refusal::NotAuthorised => (5, 0x87),
         Refusal::AuthMethod => (5, 0x8C),

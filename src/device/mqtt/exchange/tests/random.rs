@@ -108,7 +108,7 @@ impl Random {
             Op::Wait(ms) => {
                 self.world.now_ms += ms;
                 for will in self.world.exchange.tick(self.world.now_ms) {
-                    self.world.publish(will);
+                    self.world.publish(will.message);
                 }
                 assert!((100..=60_000).contains(&self.world.exchange.rest_ms(now_ms)));
             }
@@ -137,7 +137,7 @@ impl Random {
             sessions().flat_map(|session| session.queue.parcels()).map(|parcel| weight(&parcel.message));
         let retained = exchange.retained().map(|message| weight(message));
         let wills = sessions().filter_map(|session| session.will.as_ref()).map(|will| weight(&will.message));
-        let ended = exchange.ended_wills.iter().map(weight);
+        let ended = exchange.ended_wills.iter().map(|will| weight(&will.message));
         assert_eq!(exchange.kept_bytes, queued.chain(retained).chain(wills).chain(ended).sum::<usize>());
         let lanes = sessions().filter_map(|session| session.here.as_ref());
         let lane_bytes = lanes.clone().flat_map(|here| &here.lane).map(|parcel| weight(&parcel.message));
