@@ -24,8 +24,6 @@
 
 pub mod route;
 pub mod states;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
