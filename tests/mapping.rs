@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use serde_json::Value as Json;
-use smallbrain::config::Config;
+use smallbrain::config::{Config, Faults};
 use smallbrain::device::mqtt::rights::Rights;
 use smallbrain::device::mqtt::samples::{Added, Batch, Received, Routes, States};
 use smallbrain::ingest::Delivery;
@@ -33,6 +33,10 @@ struct Heard {
 }
 
 fn load(rest: &str) -> Config {
+    try_load(rest).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn try_load(rest: &str) -> Result<Config, Faults> {
     let text = format!(
         "[gateway]\nid = 'gw'\ndivision_code = '310115013007'\ncompound_code = 'C1'\n[store]\ndir = 'data'\n\
          [mqtt]\nanonymous = true\n{rest}"
@@ -40,7 +44,7 @@ fn load(rest: &str) -> Config {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("smallbrain.toml");
     std::fs::write(&path, text).expect("a file");
-    Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"))
+    Config::load(&path, NOW_MS, None)
 }
 
 impl Gateway {
@@ -440,4 +444,110 @@ fn people_stay_at_the_door() {
         config.warnings.iter().any(|warning| warning.message.contains("photographs"))
     };
     assert!(warned("") && warned("packet_max = '512 KiB'\n") && !warned("packet_max = '1 MiB'\n"));
+}
+
+#[test]
+fn a_wrong_mapping_is_one_fault() {
+    let devices = "[[device]]\nids = ['a', 'b']\ntemplate = 't'\n";
+    let point =
+        |more: &str| format!("[[template]]\nname = 't'\n[[template.point]]\nmetric = 'power'\n{more}\n");
+    let mapping = |more: &str| format!("[[mapping]]\n{more}\n");
+    let hub = "topic = 'hub'\n";
+    for (text, fault) in [
+        (mapping("profile = 'zigbee'"), "unknown profile \"zigbee\""),
+        (mapping("profile = 'senml'"), "senml is sent to any topic, and none is named"),
+        (mapping("profile = 'zigbee2mqtt'\neach = '/x'"), "each beside a profile"),
+        (
+            mapping("profile = 'zigbee2mqtt'\ntime = { pointer = '/x', form = 'text' }"),
+            "time beside a profile",
+        ),
+        (mapping("profile = 'zigbee2mqtt'\ntopic = 'a/#/b'"), "topic filter \"a/#/b\""),
+        (mapping("profile = 'zigbee2mqtt'\ntopic = ['a/{device', 'a/#']"), "level \"{device\""),
+        (mapping(""), "missing key `topic`"),
+        (mapping("topic = 'hub'"), "0 times {device}"),
+        (mapping("topic = 'hub/{device}'\ndevice = '/id'"), "two places for the device"),
+        (mapping(&format!("{hub}device = 'id'")), "pointer \"id\""),
+        (mapping(&format!("{hub}device = '{{key}}'")), "the member's name, and no members"),
+        (mapping(&format!("{hub}each = 's'\ndevice = '/id'")), "pointer \"s\" does not begin with /"),
+        (mapping(&format!("{hub}each = '/~2'\ndevice = '/id'")), "'~' is written ~0"),
+        (mapping("topic = ['a/{device}', 'a/{device}']"), "topic \"a/{device}\" stands twice"),
+        (point("unit = 'A'\njson = '/p'\nmap = { ON = true }"), "a value of another kind than the point's"),
+        (
+            point("modbus = { table = 'input', address = 0, type = 'u16' }\nmap = { x = 1 }"),
+            "map of a point on a bus",
+        ),
+        (point(""), "nothing says where it comes from"),
+        (
+            point("unit = 'V'") + &mapping("profile = 'zigbee2mqtt'"),
+            "power of zigbee2mqtt comes in W, which is no exact V",
+        ),
+        (point("") + &mapping("profile = 'zigbee2mqtt'"), "comes in W, and the point has no unit"),
+        (
+            point("unit = 'kWh'\nfield = 'relay.0.energy'") + &mapping("profile = 'shelly_gen1'"),
+            "comes in W.min, which is no exact kWh",
+        ),
+        (point("json = '/p'") + devices + "name = 'x'", "1 names for 2 devices"),
+        (point("json = '/p'") + devices + "name = 'x'\nnames = ['x', 'y']", "both name and names"),
+        (
+            point("unit = 'kW'") + devices + "names = ['x', 'x']\n" + &mapping("profile = 'zigbee2mqtt'"),
+            "name \"x\" is another device's too",
+        ),
+    ] {
+        let faults = try_load(&text).expect_err(&text);
+        let told: Vec<&str> = faults.faults.iter().map(|fault| fault.message.as_str()).collect();
+        assert!(matches!(&told[..], [one] if one.contains(fault)), "{text}: {told:?}, not {fault}");
+    }
+}
+
+#[test]
+fn devices_may_be_called_otherwise_one_by_one_or_in_ranges() {
+    let config = load(&format!(
+        "{DOOR}[[mapping]]\nprofile = 'zigbee2mqtt'\n[[device]]\nid = 'd-{{1..3}}'\nname = 'door {{7..9}}'\ntemplate = 'door'\n"
+    ));
+    let speakers = &config.mqtt.as_ref().expect("MQTT").mappings[0].speakers;
+    let device = |name: &str| speakers.get(name).map(|speaker| speaker.device.to_string());
+    assert_eq!((device("door 9").as_deref(), device("d-1")), (Some("d-3"), None));
+}
+
+/// What people copy from the documentation works as it stands, alone and all together.
+#[test]
+fn the_stanzas_of_the_documentation_are_whole() {
+    for page in [include_str!("../docs/mqtt.md"), include_str!("../docs/mqtt.zh-CN.md")] {
+        let blocks = page.split("```toml\n").skip(1);
+        let blocks: Vec<&str> = blocks.map(|rest| rest.split("```").next().expect("a block")).collect();
+        assert_eq!(blocks.len(), 4);
+        for block in blocks.iter().map(ToString::to_string).chain([blocks.concat()]) {
+            let config = load(&block);
+            let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
+            assert_eq!(warned, [""; 0], "{block}");
+        }
+        let mut gateway = Gateway::new(&blocks.concat());
+        for (topic, payload, lines) in [
+            (
+                "zigbee2mqtt/building 3/door 1",
+                r#"{"contact":true,"battery":80}"#,
+                "door-3-1/battery=80 door-3-1/door_open=false",
+            ),
+            ("zigbee2mqtt/pump room leak", r#"{"water_leak":true}"#, "leak-pump-room/water_leak=true"),
+            (
+                "application/1/device/24e124600d123456/event/up",
+                r#"{"object":{"temperature":12.5,"humidity":"81.5"}}"#,
+                "cellar-2/humidity=81.5 cellar-2/temperature=12.5",
+            ),
+            (
+                "tele/tasmota_7A3F21/SENSOR",
+                r#"{"ENERGY":{"Total":3.185,"Power":250,"Voltage":231}}"#,
+                "pump-plug/power=0.250 pump-plug/energy=3.185 pump-plug/voltage=231",
+            ),
+            ("stat/tasmota_7A3F21/POWER", "ON", "pump-plug/switched_on=true"),
+            ("tele/tasmota_11B2C3/SENSOR", r#"{"AM2301":{"Humidity":40}}"#, "lobby/humidity=40"),
+            (
+                "hub/east/data",
+                r#"{"ts":1,"sensors":[{"id":11,"state":"OPEN"},{"id":12,"state":"CLOSED"}]}"#,
+                "window-1/window_open=true @1000 window-2/window_open=false @1000",
+            ),
+        ] {
+            assert_eq!(gateway.say(topic, payload).lines.join(" "), lines, "{topic}");
+        }
+    }
 }
