@@ -551,3 +551,54 @@ fn the_stanzas_of_the_documentation_are_whole() {
         }
     }
 }
+
+/// Whoever names no topic gets all that the convention's devices send.
+#[test]
+fn a_profile_is_heard_on_its_own_topics() {
+    for (profile, topic, payload, name) in [
+        ("tasmota", "stat/x/STATUS10", r#"{"StatusSNS":{"u":1}}"#, "x"),
+        ("shelly_gen1", "shellies/x/u", "1", "x"),
+        ("shelly_gen2", "x/status/u", r#"{"v":1}"#, "x"),
+        ("shelly_gen2", "p/events/rpc", r#"{"src":"x","params":{"u":{"v":1}}}"#, "x"),
+        ("chirpstack_v4", "application/1/device/x/event/up", r#"{"object":{"u":1}}"#, "x"),
+        ("sparkplug_b", "spBv1.0/g/NBIRTH/n", r#"{"seq":0,"metrics":[{"name":"u","value":1}]}"#, "g/n"),
+        ("thingsboard_gateway", "v1/gateway/telemetry", r#"{"x":{"u":1}}"#, "x"),
+        ("aliyun_alink", "/sys/p/x/thing/event/property/post", r#"{"params":{"u":1}}"#, "p/x"),
+        (
+            "huawei_iotda",
+            "$oc/devices/x/sys/properties/report",
+            r#"{"services":[{"service_id":"u","properties":{"v":1}}]}"#,
+            "x",
+        ),
+        (
+            "huawei_iotda",
+            "$oc/devices/gw/sys/gateway/sub_devices/properties/report",
+            r#"{"devices":[{"device_id":"x","services":[{"service_id":"u","properties":{"v":1}}]}]}"#,
+            "x",
+        ),
+    ] {
+        let mut gateway = Gateway::new(&format!(
+            "[[mapping]]\nprofile = '{profile}'\n[[device]]\nid = 'd'\nname = '{name}'\ntemplate = 't'\n[[template]]\nname = 't'\n\
+             [[template.point]]\nmetric = 'u'\n[[template.point]]\nmetric = 'v'\nfield = 'u.v'\n"
+        ));
+        let heard = gateway.say(topic, payload);
+        assert!(matches!(&heard.lines[..], [one] if one.ends_with("=1")), "{topic}: {:?}", heard.lines);
+    }
+}
+
+/// A connection that speaks for many nodes does not cost more and more, and who makes room is asked again.
+#[test]
+fn nodes_that_are_remembered_are_bounded() {
+    let mut gateway = Gateway::new(&format!(
+        "{DOOR}[[mapping]]\nprofile = 'sparkplug_b'\n[[device]]\nid = 'd-{{1..20}}'\nname = 'g/{{1..20}}'\ntemplate = 'door'\n"
+    ));
+    for node in 1..=20 {
+        let born = gateway.say(&format!("spBv1.0/g/NBIRTH/{node}"), r#"{"seq":0,"metrics":[]}"#);
+        assert_eq!(born.present(), [format!("+d-{node}")]);
+    }
+    let asked = (1..=20).rev().filter(|node| {
+        let data = r#"{"seq":1,"metrics":[{"name":"battery","value":1}]}"#;
+        gateway.say(&format!("spBv1.0/g/NDATA/{node}"), data).added.command.is_some()
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [4, 3, 2, 1]);
+}

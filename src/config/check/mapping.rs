@@ -139,7 +139,7 @@ fn any_topic(at: &At<String>, own: &[&str], report: &mut Report) -> Option<Topic
         return None;
     }
     let apart = |own: &&str| !topic::includes(own, text) && !topic::includes(text, own);
-    if !own.is_empty() && own.iter().all(|own| apart(&own)) {
+    if !own.is_empty() && own.iter().all(apart) {
         let help = format!("some of {}; or {{device}} in it, for messages of the main kind", own.join(", "));
         report.warn(at.span, "the profile's messages come on other topics", help);
     }
@@ -178,7 +178,7 @@ fn pointed(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<Meanin
                 .value()
                 .and_then(|time| Some((time.pointer.value()?.0.clone(), time.form.value()?.form(zone))));
             let many = json::Many::new(&each.value.0, beside);
-            Some(many.map_err(|why| report.fault(each.span, why, help)).ok()?)
+            Some(Box::new(many.map_err(|why| report.fault(each.span, why, help)).ok()?))
         }
         None => None,
     };
@@ -194,7 +194,7 @@ fn pointed(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<Meanin
         Some(at) => {
             let help = "a JSON pointer (RFC 6901) to the name: \"/id\"; or \"{key}\", the member's name";
             let plan = json::Plan::of([Some(at.value.clone())], None);
-            Whose::Pointer(plan.map_err(|why| report.fault(at.span, why, help)).ok()?)
+            Whose::Pointer(Box::new(plan.map_err(|why| report.fault(at.span, why, help)).ok()?))
         }
     };
     Some(Meaning::Json { each, device })
