@@ -569,7 +569,7 @@ fn periods_that_cannot_be_kept_are_warned_of() {
 
 #[test]
 fn every_template_of_the_library_is_whole() {
-    let mut rest = String::new();
+    let mut rest = "[[mapping]]\nprofile = 'zigbee2mqtt'\n".to_owned();
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("templates"))
         .expect("templates")
         .map(|file| file.expect("one").path())
@@ -583,14 +583,17 @@ fn every_template_of_the_library_is_whole() {
         assert_eq!(file.file_stem().and_then(|stem| stem.to_str()), Some(name));
         let points = template["point"].as_array().expect("points");
         let address = match name.split('-').next() {
-            Some("modbus") => "unit = 1",
-            Some("mbus") => "address = '5'",
-            _ => "address = '12345678'",
+            Some("mqtt") => None,
+            Some("modbus") => Some("unit = 1"),
+            Some("mbus") => Some("address = '5'"),
+            _ => Some("address = '12345678'"),
         };
-        rest += &format!(
-            "[[port]]\nname = 'bus-{number}'\npath = 'bus-{number}'\n[[device]]\nid = 'd-{number}'\n\
-             template = '{name}'\nport = 'bus-{number}'\n{address}\n"
-        );
+        rest += &format!("[[device]]\nid = 'd-{number}'\ntemplate = '{name}'\n");
+        if let Some(address) = address {
+            rest += &format!(
+                "port = 'bus-{number}'\n{address}\n[[port]]\nname = 'bus-{number}'\npath = 'bus-{number}'\n"
+            );
+        }
         let metrics = || points.iter().map(|point| point["metric"].as_str().expect("a metric"));
         let fields: String = metrics().map(|metric| format!("{metric} = 'keep'\n")).collect();
         rest += &format!(
@@ -606,7 +609,10 @@ fn every_template_of_the_library_is_whole() {
     // Beside the example, because a metric has one kind and one unit in a whole configuration.
     let config = load(&(example() + &rest)).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(places(&config.warnings), []);
-    for (port, file) in config.ports.iter().zip(&files) {
+    let heard = &config.mqtt.as_ref().and_then(|mqtt| mqtt.mappings.last()).expect("a mapping").speakers;
+    assert_eq!(heard.len() + config.ports.len(), files.len(), "each is on a port or heard by its name");
+    let on_ports = files.iter().filter(|file| !file.to_string_lossy().contains("/mqtt-"));
+    for (port, file) in config.ports.iter().zip(on_ports) {
         let points = port.meters[0].points.len();
         assert!(points >= 2, "{}", file.display());
         assert!(port.meters[0].points.iter().all(|point| point.writable.is_none()), "{}", file.display());

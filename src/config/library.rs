@@ -30,6 +30,11 @@ library! {
     "modbus-di-8",
     "modbus-pump-room",
     "modbus-lift",
+    "mqtt-door",
+    "mqtt-leak",
+    "mqtt-smoke",
+    "mqtt-climate",
+    "mqtt-plug",
 }
 
 /// The templates there are.

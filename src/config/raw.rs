@@ -23,7 +23,7 @@ use crate::model::{Consumer, Lane, LineId, Metric, Severity};
 use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
-pub(crate) use message::{Texts, Words};
+pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
 section! {
@@ -166,7 +166,7 @@ section! {
         profile: String,
         template: LineId,
         time: DeviceTime,
-        each: String,
+        each: Pointer,
         device: String,
         zone: Zone,
     }
@@ -175,7 +175,7 @@ section! {
 section! {
     /// Where a payload has its time.
     DeviceTime, "mapping.time", {
-        pointer: String,
+        pointer: Pointer,
         form: TimeWord,
     }
 }
@@ -237,7 +237,7 @@ section! {
         monotonic: bool,
         slope_max: Decimal,
         deadband: Decimal,
-        json: String,
+        json: Pointer,
         field: String,
         map: Words,
         modbus: Modbus,

@@ -58,6 +58,10 @@ fn record<'p>(bytes: &'p [u8], mapped: &mut Mapped) -> Option<&'p [u8]> {
             add("tamper_status", text(*removed, "installed", "uninstalled"), None);
             rest
         }
+        (0x03, 0x82, [low, high, rest @ ..]) => {
+            add("distance", number(i64::from(u16::from_le_bytes([*low, *high])), 0), Some("mm"));
+            rest
+        }
         (0x07, 0x7D, [low, high, rest @ ..]) => {
             add("co2", number(i64::from(u16::from_le_bytes([*low, *high])), 0), Some("ppm"));
             rest
@@ -90,12 +94,11 @@ fn past<'p>(bytes: &'p [u8], mapped: &mut Mapped) -> Option<&'p [u8]> {
 }
 
 fn add(mapped: &mut Mapped, metric: &str, value: Value, unit: Option<&'static str>, time_ms: Option<i64>) {
-    let canonical = match &value {
-        Value::Text(text) if metric == "magnet_status" => match &**text {
-            "open" => Some("door_open=true"),
-            "closed" => Some("door_open=false"),
-            _ => None,
-        },
+    let canonical = match (metric, &value) {
+        ("magnet_status", Value::Text(text)) if **text == *"open" => Some("door_open=true"),
+        ("magnet_status", Value::Text(text)) if **text == *"closed" => Some("door_open=false"),
+        ("leakage_status", Value::Text(text)) if **text == *"leak" => Some("water_leak=true"),
+        ("leakage_status", Value::Text(text)) if **text == *"normal" => Some("water_leak=false"),
         _ => None,
     };
     mapped.add(Reading {

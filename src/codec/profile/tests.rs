@@ -98,7 +98,14 @@ fn homes_are_read() {
         ("shelly_gen1", "shellies/s1/relay/0/power", "12.30", Data, Some("s1"), &["relay.0.power=12.30 W"]),
         ("shelly_gen1", "shellies/s1/relay/0/energy", "5", Data, Some("s1"), &["relay.0.energy=5 W.min"]),
         ("shelly_gen1", "shellies/s1/emeter/1/total", "7.5", Data, Some("s1"), &["emeter.1.total=7.5 Wh"]),
-        ("shelly_gen1", "shellies/s1/sensor/flood", "true", Data, Some("s1"), &["sensor.flood=true"]),
+        (
+            "shelly_gen1",
+            "shellies/s1/sensor/flood",
+            "true",
+            Data,
+            Some("s1"),
+            &["sensor.flood=true (water_leak=true)"],
+        ),
         (
             "shelly_gen1",
             "shellies/s1/sensor/state",
@@ -106,6 +113,22 @@ fn homes_are_read() {
             Data,
             Some("s1"),
             &["sensor.state=\"open\" (door_open=true)"],
+        ),
+        (
+            "shelly_gen1",
+            "shellies/shellymotion-1/status",
+            r#"{"motion":true,"timestamp":1613655084,"lux":10,"bat":100}"#,
+            Data,
+            Some("shellymotion-1"),
+            &["bat=100 %", "lux=10 lx", "motion=true"],
+        ),
+        (
+            "tasmota",
+            "tele/hall/plug/SENSOR",
+            r#"{"Switch1":"OFF"}"#,
+            Data,
+            Some("hall/plug"),
+            &["Switch1=false"],
         ),
         (
             "shelly_gen1",
@@ -331,6 +354,12 @@ fn radio_sensors_are_read() {
         ["battery=92 %", "temperature=27.2 Cel @1665561758000", "humidity=46.5 %RH @1665561758000"]
     );
     assert_eq!((mixed.device_ms, mixed.history), (None, true));
+    let bin = b"\x03\x82\x1e\x03\x05\x00\x01";
+    let bin = profile("lorawan_device_payload").map(&message(None, bin), &mut State::default());
+    assert_eq!(
+        lines(&bin.expect("channels")),
+        ["distance=798 mm", "leakage_status=\"leak\" (water_leak=true)"]
+    );
     let cut = map("lorawan_device_payload", "x", "\u{1}\u{75}\u{5c}\u{3}\u{67}\u{1}");
     assert_eq!((lines(&cut).len(), cut.ignored), (1, 1));
 }

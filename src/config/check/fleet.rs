@@ -147,11 +147,6 @@ impl<'r> Fleet<'r> {
                 "one kind and one unit for a metric, or another metric",
             );
         }
-        let json = raw.json.get();
-        if let Some(pointer) = json.filter(|pointer| !mapping::is_pointer(&pointer.value)) {
-            let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
-            report.fault(pointer.span, format!("pointer {:?} does not begin with /", pointer.value), help);
-        }
         if raw.json.is_absent() && raw.field.is_absent() && !self.by_name && !raw.is_on_bus() {
             let help = "json = \"/temperature\", or a [[mapping]] with a profile, of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
             report.missing(raw.at, "nothing says where it comes from", help);
@@ -168,7 +163,7 @@ impl<'r> Fleet<'r> {
                 slope_max: above_zero("slope_max", &raw.slope_max, report),
             },
             deadband: above_zero("deadband", &raw.deadband, report),
-            json: json.map(|pointer| pointer.value.clone()),
+            json: raw.json.value().map(|pointer| pointer.0.clone()),
             field: raw.field.value().map_or(metric.value.as_str(), String::as_str).into(),
             words: words(raw, kind, report),
             class: raw.class.or(Class::Operational),

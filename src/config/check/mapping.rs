@@ -12,7 +12,7 @@ use crate::codec::profile::{PAYLOAD_BYTES_MAX, Profile};
 use crate::codec::{json, unit};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
-use crate::config::read::{At, Key};
+use crate::config::read::At;
 use crate::config::values::{Size, Zone};
 use crate::device::mqtt::samples::{Mapping, Meaning, Model, Speaker, Take, Topics, Whose};
 use crate::device::mqtt::topic;
@@ -28,11 +28,6 @@ const JSON_TOPIC: &str = "levels of plain text, + for any one, and {device} once
 /// Whether its values are found by pointers.
 pub(super) fn is_json(raw: &raw::Mapping) -> bool {
     raw.profile.value().is_none_or(|profile| profile == JSON)
-}
-
-/// Whether a text is an RFC 6901 pointer at first sight.
-pub(super) fn is_pointer(text: &str) -> bool {
-    text.is_empty() || text.starts_with('/')
 }
 
 /// Whether devices of a template are heard: those of the named one, else of all that its way of reading can fill.
@@ -144,7 +139,7 @@ fn any_topic(at: &At<String>, own: &[&str], report: &mut Report) -> Option<Topic
         return None;
     }
     let apart = |own: &&str| !topic::includes(own, text) && !topic::includes(text, own);
-    if !own.is_empty() && own.iter().all(|own| apart(&own)) {
+    if !own.is_empty() && own.iter().all(apart) {
         let help = format!("some of {}; or {{device}} in it, for messages of the main kind", own.join(", "));
         report.warn(at.span, "the profile's messages come on other topics", help);
     }
@@ -176,14 +171,14 @@ fn json_topics(raw: &raw::Mapping, report: &mut Report) -> Vec<Topics> {
 /// `each` and `device` of the profile `json`.
 fn pointed(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<Meaning> {
     let help = "a JSON pointer (RFC 6901): \"/sensors\"";
-    let each = match pointer(&raw.each, help, report) {
+    let each = match raw.each.get() {
         Some(each) => {
             let beside = raw
                 .time
                 .value()
-                .and_then(|time| Some((time.pointer.value()?.clone(), time.form.value()?.form(zone))));
-            let many = json::Many::new(&each.value, beside);
-            Some(many.map_err(|why| report.fault(each.span, why, help)).ok()?)
+                .and_then(|time| Some((time.pointer.value()?.0.clone(), time.form.value()?.form(zone))));
+            let many = json::Many::new(&each.value.0, beside);
+            Some(Box::new(many.map_err(|why| report.fault(each.span, why, help)).ok()?))
         }
         None => None,
     };
@@ -196,32 +191,20 @@ fn pointed(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<Meanin
             }
             Whose::Key
         }
-        Some(_) => {
+        Some(at) => {
             let help = "a JSON pointer (RFC 6901) to the name: \"/id\"; or \"{key}\", the member's name";
-            let at = pointer(&raw.device, help, report)?;
             let plan = json::Plan::of([Some(at.value.clone())], None);
-            Whose::Pointer(plan.map_err(|why| report.fault(at.span, why, help)).ok()?)
+            Whose::Pointer(Box::new(plan.map_err(|why| report.fault(at.span, why, help)).ok()?))
         }
     };
     Some(Meaning::Json { each, device })
-}
-
-/// A key that is a pointer.
-fn pointer<'k>(key: &'k Key<String>, help: &str, report: &mut Report) -> Option<&'k At<String>> {
-    let at = key.get()?;
-    if is_pointer(&at.value) {
-        return Some(at);
-    }
-    report.fault(at.span, format!("pointer {:?} does not begin with /", at.value), help);
-    None
 }
 
 fn time(raw: &raw::Mapping, zone: Zone, report: &mut Report) -> Option<(String, json::TimeForm)> {
     let time = raw.time.value()?;
     let at = report.need(&time.pointer, time.at, "pointer", "\"/ts\"");
     let form = report.need(&time.form, time.at, "form", "\"millis\"");
-    let at = at.and_then(|_| pointer(&time.pointer, "a JSON pointer (RFC 6901): \"/ts\"", report))?;
-    Some((at.value.clone(), form?.value.form(zone)))
+    Some((at?.value.0.clone(), form?.value.form(zone)))
 }
 
 /// The devices that are heard, by their names.
@@ -270,14 +253,10 @@ fn model(
         let takes = template.points.iter().map(|point| Take { json: None, ..take(point) });
         return Model::new(takes.collect(), None).ok();
     }
-    if template.points.iter().all(|point| point.json.is_none()) && !template.points.is_empty() {
+    // An ill-formed pointer is told where it stands; here only what is wrong with all of them together.
+    if template.raw.point.list().iter().all(|point| point.json.is_absent()) && !template.points.is_empty() {
         let message = format!("template {} has no JSON point", template.name);
         report.missing(span, message, "json = \"/temperature\" at a point");
-    }
-    // An ill-formed pointer is told where it stands; here only what is wrong with all of them together.
-    let whole = |point: &Point| point.json.as_deref().is_none_or(is_pointer);
-    if !template.points.iter().all(whole) {
-        return None;
     }
     let help = "JSON pointers (RFC 6901) at the points of the template and in time";
     let made = Model::new(template.points.iter().map(take).collect(), time);

@@ -1,4 +1,4 @@
-//! What is written about the messages of MQTT devices: topics, and values that stand for others.
+//! What is written about the messages of MQTT devices: topics, pointers, and values that stand for others.
 
 use rust_decimal::Decimal;
 use toml::de::DeValue;
@@ -17,6 +17,28 @@ impl Read for Texts {
             DeValue::Array(_) => Vec::read(node, report).map(Texts),
             _ => String::read(node, report).map(|value| Texts(vec![At { value, span: node.span }])),
         }
+    }
+}
+
+/// An RFC 6901 pointer at first sight; the empty one is the payload itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Pointer(pub(crate) String);
+
+/// Longest pointer, bytes.
+const POINTER_BYTES_MAX: usize = 4096;
+
+impl Read for Pointer {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        let help = "a JSON pointer (RFC 6901): \"/temperature\", \"/data/0/value\"";
+        let text = node.text(help, report)?;
+        if text.len() > POINTER_BYTES_MAX {
+            report.fault(node.span, format!("a pointer of {} bytes", text.len()), help);
+        } else if !text.is_empty() && !text.starts_with('/') {
+            report.fault(node.span, format!("pointer {text:?} does not begin with /"), help);
+        } else {
+            return Some(Pointer(text.to_owned()));
+        }
+        None
     }
 }
 

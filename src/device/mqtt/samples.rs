@@ -24,8 +24,6 @@
 
 pub mod route;
 pub mod states;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,7 +94,7 @@ impl Batch {
                 let told = device.as_deref();
                 let heard = Heard { mapping, rights, told, voices: BTreeMap::new() };
                 match &mapping.meaning {
-                    Meaning::Json { each, device } => self.json(each.as_ref(), device, heard, message),
+                    Meaning::Json { each, device } => self.json(each.as_deref(), device, heard, message),
                     Meaning::Profile { profile, zone_ms } => {
                         self.profile(profile, *zone_ms, heard, message, states)
                     }

@@ -228,7 +228,12 @@ pub(super) const SHELLY_GEN1: Profile = Profile {
         ("light.*", "on", true),
         ("light.*", "off", false),
     ],
-    meanings: &[("sensor.state", "open", "door_open=true"), ("sensor.state", "close", "door_open=false")],
+    meanings: &[
+        ("sensor.state", "open", "door_open=true"),
+        ("sensor.state", "close", "door_open=false"),
+        ("sensor.flood", "true", "water_leak=true"),
+        ("sensor.flood", "false", "water_leak=false"),
+    ],
     ..PROFILE
 };
 

@@ -65,6 +65,8 @@ pub(super) const CHIRPSTACK_V4: Profile = Profile {
         ("magnet_status", "open", "door_open=true"),
         ("magnet_status", "close", "door_open=false"),
         ("magnet_status", "closed", "door_open=false"),
+        ("leakage_status", "leak", "water_leak=true"),
+        ("leakage_status", "normal", "water_leak=false"),
         ("door_open_status", "1", "door_open=true"),
         ("door_open_status", "0", "door_open=false"),
     ],

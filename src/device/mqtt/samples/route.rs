@@ -41,7 +41,7 @@ pub enum Meaning {
     /// By the pointers of templates.
     Json {
         /** Where the messages of a payload are; none where it is one. */
-        each: Option<json::Many>,
+        each: Option<Box<json::Many>>,
         /** Who a message is of. */
         device: Whose,
     },
@@ -62,7 +62,7 @@ pub enum Whose {
     /// It is the member's name.
     Key,
     /// Where the one slot of a plan is.
-    Pointer(json::Plan),
+    Pointer(Box<json::Plan>),
 }
 
 /// A device as messages know it.

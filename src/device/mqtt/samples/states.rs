@@ -46,11 +46,11 @@ impl States {
         rights: &Rights,
     ) -> Result<(Mapped, Option<Command>), ProfileError> {
         let name = message.topic.and_then(|topic| profile.sender(topic));
-        let name = name.filter(|name| speaks(name, mapping, rights));
+        let known = self.senders.iter().position(|sender| Some(&sender.name) == name.as_ref());
+        let name = name.filter(|name| known.is_some() || speaks(name, mapping, rights));
         let Some(name) = name else {
             return Ok((profile.map(message, &mut State::default())?, None));
         };
-        let known = self.senders.iter().position(|sender| sender.name == name);
         let sender = match known {
             Some(at) => self.senders.remove(at),
             None => Sender { name, state: State::default(), asked_ms: None },
@@ -58,8 +58,7 @@ impl States {
         if self.senders.len() == SENDERS_MAX {
             self.senders.remove(0);
         }
-        self.senders.push(sender);
-        let Some(sender) = self.senders.last_mut() else { return Err(ProfileError::Topic) };
+        let sender = self.senders.push_mut(sender);
         let mapped = profile.map(message, &mut sender.state)?;
         let waits = sender.asked_ms.is_some_and(|asked_ms| message.received_ms - asked_ms < ASKED_AGAIN_MS);
         if !mapped.rebirth || waits {
