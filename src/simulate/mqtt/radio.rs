@@ -55,7 +55,7 @@ fn chirpstack(thing: &mut Thing, now_ms: i64) -> Vec<Message> {
         facts.aside("fCnt", thing.round - 1);
     }
     facts.aside("dr", 5).aside("fPort", 85);
-    let (bytes, readings) = channels(thing, thing.index, now_ms / 1_000, false);
+    let (bytes, _) = channels(thing, thing.index, now_ms / 1_000, false);
     facts.note("data", base64(&bytes));
     match thing.index % 3 {
         0 => {
@@ -73,7 +73,7 @@ fn chirpstack(thing: &mut Thing, now_ms: i64) -> Vec<Message> {
             facts.aside("object", object.json());
             facts.readings.append(&mut object.readings);
         }
-        _ => drop(readings),
+        _ => {}
     }
     let (near, far) = (-40 - thing.below(40), -100 - thing.below(20));
     let snr = thing.below(150);

@@ -40,7 +40,7 @@ pub struct Said {
 }
 
 /// One value that was told.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// Whose it is.
     pub device: String,

@@ -95,7 +95,7 @@ struct Node {
 const ALIASES: u64 = 100;
 
 impl Node {
-    /// Encodes metrics, the first of which may be bare of any reading.
+    /// The next message of the node or of a device: metrics, each with its value as JSON if it is a reading.
     fn message(
         &mut self,
         kind: &str,
@@ -246,8 +246,9 @@ impl Speaker for Node {
             self.things[index].round += 1;
             // Reported by exception: not everything every time.
             let mut metrics = measured(&mut self.things[index], now_ms);
-            let keep = self.things[index].round % 3 + 4;
-            metrics.truncate(keep as usize);
+            let first = self.things[index].round as usize % metrics.len();
+            metrics.rotate_left(first);
+            metrics.truncate(4);
             messages.push(self.message("DDATA", Some(index), metrics, now_ms));
         }
         messages

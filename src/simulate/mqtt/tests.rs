@@ -31,19 +31,26 @@ fn shown(value: &Value) -> String {
 }
 
 /// What was understood, in the words of who said it; `nobody` is the device where the message names none.
-fn understood(mapped: &Mapped, nobody: &str) -> Vec<Told> {
-    let told = mapped.readings.iter().map(|reading| Told {
-        device: reading.device.as_deref().or(mapped.device.as_deref()).unwrap_or(nobody).into(),
-        metric: reading.metric.to_string(),
-        value: shown(&reading.value),
-        // Units of tables are static, told ones are compared by their text.
-        unit: reading.unit.as_ref().map(|unit| &*Box::leak(unit.to_string().into_boxed_str())),
-        time_ms: reading.time_ms.or(mapped.device_ms),
-        event: reading.event,
+fn understood(mapped: &Mapped, nobody: &str) -> BTreeSet<String> {
+    let lines = mapped.readings.iter().map(|reading| {
+        let device = reading.device.as_deref().or(mapped.device.as_deref()).unwrap_or(nobody);
+        let time_ms = reading.time_ms.or(mapped.device_ms);
+        line(device, &reading.metric, &shown(&reading.value), reading.unit.as_deref(), time_ms, reading.event)
     });
-    let mut told: Vec<_> = told.collect();
-    told.sort();
-    told
+    let lines: BTreeSet<_> = lines.collect();
+    assert_eq!(lines.len(), mapped.readings.len(), "nothing is said twice");
+    lines
+}
+
+fn line(
+    device: &str,
+    metric: &str,
+    value: &str,
+    unit: Option<&str>,
+    time_ms: Option<i64>,
+    event: bool,
+) -> String {
+    format!("{device}/{metric}={value} {unit:?} {time_ms:?}{}", if event { " !" } else { "" })
 }
 
 /// Who hears a convention: the profile, and what it remembers.
@@ -74,10 +81,12 @@ impl Ear {
         }
         let mapped = self.map(message, now_ms);
         let (said, topic) = (&message.said, &message.topic);
-        let mut expected = said.readings.clone();
-        expected.sort();
-        let nobody = expected.first().map_or("", |told| &*told.device).to_owned();
-        assert_eq!(understood(&mapped, &nobody), expected, "{topic}");
+        let expected = said
+            .readings
+            .iter()
+            .map(|told| line(&told.device, &told.metric, &told.value, told.unit, told.time_ms, told.event));
+        let nobody = said.readings.first().map_or("", |told| &*told.device);
+        assert_eq!(understood(&mapped, nobody), expected.collect(), "{topic}");
         assert_eq!(
             (mapped.kind, mapped.online, mapped.history),
             (said.kind, said.online, said.history),
