@@ -1,7 +1,8 @@
 //! `simulate`: devices that are not there. The load generator of the benchmarks and crash tests, a few MQTT
-//! devices, and meters on a serial bus.
+//! devices, devices that speak the conventions of the mapping profiles, and meters on a serial bus.
 
 mod bus;
+mod profiles;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,6 +34,9 @@ pub enum Simulation {
     /// A few doors, thermometers, smoke detectors and water meters over MQTT
     #[command(after_help = MQTT_EXAMPLES)]
     Mqtt(MqttArgs),
+    /// MQTT devices that speak the convention of a mapping profile; what they have said is printed at the end
+    #[command(after_help = profiles::EXAMPLES)]
+    Profile(profiles::ProfileArgs),
     /// Meters of Modbus, DL/T 645, CJ/T 188 and M-Bus on a pseudo-terminal; the path to open is the first line
     #[command(after_help = bus::EXAMPLES)]
     Bus(bus::BusArgs),
@@ -61,6 +65,9 @@ Device door-1 publishes on compound/door-1/up; cards, names and telephone number
 pub struct LoadArgs {
     #[command(flatten)]
     target: Target,
+    /// Topics are PREFIX/<device>/up
+    #[arg(long, default_value = "compound")]
+    prefix: String,
     /// Connections, one device each
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
@@ -98,6 +105,9 @@ pub struct LoadArgs {
 pub struct MqttArgs {
     #[command(flatten)]
     target: Target,
+    /// Topics are PREFIX/<device>/up
+    #[arg(long, default_value = "compound")]
+    prefix: String,
     /// Doors
     #[arg(long, default_value_t = 2)]
     doors: u16,
@@ -124,9 +134,6 @@ struct Target {
     /// host:port of the server
     #[arg(long, default_value = "127.0.0.1:1883")]
     server: String,
-    /// Topics are PREFIX/<device>/up
-    #[arg(long, default_value = "compound")]
-    prefix: String,
     /// User name; {device} in it is the device's name
     #[arg(long)]
     user: Option<String>,
@@ -165,6 +172,21 @@ impl Target {
     fn duration(&self) -> Option<Duration> {
         self.seconds.map(Duration::from_secs_f64)
     }
+
+    /// Host and port.
+    fn address(&self) -> anyhow::Result<(String, u16)> {
+        let server = &self.server;
+        let (host, port) =
+            server.rsplit_once(':').with_context(|| format!("server {server}: give it as host:port"))?;
+        Ok((host.into(), port.parse().with_context(|| format!("server {server}: port {port:?}"))?))
+    }
+
+    /// Cancels when the time is over; it is over too when somebody else cancels.
+    async fn end(&self, stop: &CancellationToken) {
+        // Err is the regular end: the time is over.
+        let _ = tokio::time::timeout(self.duration().unwrap_or(Duration::MAX), stop.cancelled()).await;
+        stop.cancel();
+    }
 }
 
 /// Runs the simulation to its end, or to the first SIGINT or SIGTERM, and prints what it did.
@@ -179,6 +201,7 @@ pub async fn run(args: SimulateArgs, out: &mut impl Write) -> anyhow::Result<()>
         match args.what {
             Simulation::Load(args) => run_load(args, out, stop.clone()).await,
             Simulation::Mqtt(args) => run_mqtt(args, out, stop.clone()).await,
+            Simulation::Profile(args) => args.run(out, stop.clone()).await,
             Simulation::Bus(args) => {
                 tokio::select! {
                     played = args.play() => Ok(played?),
@@ -200,7 +223,7 @@ async fn run_load(args: LoadArgs, out: &mut impl Write, stop: CancellationToken)
         user: args.target.user()?,
         duration: args.target.duration(),
         server: args.target.server,
-        prefix: args.target.prefix,
+        prefix: args.prefix,
         connections: args.connections,
         window: args.window,
         rate: args.rate,
@@ -227,26 +250,20 @@ async fn run_load(args: LoadArgs, out: &mut impl Write, stop: CancellationToken)
 
 async fn run_mqtt(args: MqttArgs, out: &mut impl Write, stop: CancellationToken) -> anyhow::Result<()> {
     let server = &args.target.server;
-    let (host, port) =
-        server.rsplit_once(':').with_context(|| format!("server {server}: give it as host:port"))?;
+    let (host, port) = args.target.address()?;
     let settings = devices::Settings {
-        host: host.into(),
-        port: port.parse().with_context(|| format!("server {server}: port {port:?}"))?,
+        host,
+        port,
         user: args.target.user()?,
-        prefix: args.target.prefix.clone(),
+        prefix: args.prefix.clone(),
         counts: [args.doors, args.thermometers, args.smoke, args.water],
         period: Duration::from_secs_f64(args.period),
         seed: args.seed,
         ..devices::Settings::default()
     };
     let counters = Arc::<devices::Counters>::default();
-    let end = async {
-        let duration = args.target.duration().unwrap_or(Duration::MAX);
-        // Err is the regular end: the time is over.
-        let _ = tokio::time::timeout(duration, stop.cancelled()).await;
-        stop.cancel();
-    };
-    let (report, ()) = tokio::join!(devices::run(settings, Arc::clone(&counters), stop.clone()), end);
+    let devices = devices::run(settings, Arc::clone(&counters), stop.clone());
+    let (report, ()) = tokio::join!(devices, args.target.end(&stop));
     if args.target.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
@@ -276,14 +293,14 @@ mod tests {
     fn the_examples_in_the_help_are_accepted() {
         Top::command().debug_assert();
         let mut seen = 0;
-        for text in [LOAD_EXAMPLES, MQTT_EXAMPLES, bus::EXAMPLES] {
+        for text in [LOAD_EXAMPLES, MQTT_EXAMPLES, profiles::EXAMPLES, bus::EXAMPLES] {
             for line in text.lines().filter_map(|line| line.trim().strip_prefix("smallbrain ")) {
                 let words = line.split(' ').map(|word| word.trim_matches('\''));
                 Top::try_parse_from(words).expect("an example of the help");
                 seen += 1;
             }
         }
-        assert_eq!(seen, 7);
+        assert_eq!(seen, 10);
     }
 
     #[test]
@@ -296,6 +313,10 @@ mod tests {
             "simulate load --seconds -1",
             "simulate load --password-file x",
             "simulate mqtt --period 0",
+            "simulate profile",
+            "simulate profile hikvision_isapi_time",
+            "simulate profile tasmota --devices 0",
+            "simulate profile tasmota --prefix x",
             "simulate",
         ] {
             assert!(Top::try_parse_from(line.split(' ')).is_err(), "{line}");

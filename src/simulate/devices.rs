@@ -301,7 +301,7 @@ impl Device {
 }
 
 /// Nobody in particular.
-const PEOPLE: [&str; 12] = [
+pub(super) const PEOPLE: [&str; 12] = [
     "赵一鸣",
     "钱二喜",
     "孙三友",
@@ -317,10 +317,11 @@ const PEOPLE: [&str; 12] = [
 ];
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// A number below `bound`, which is not 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

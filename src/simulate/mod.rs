@@ -3,4 +3,5 @@
 pub mod bus;
 pub mod devices;
 pub mod load;
+pub mod mqtt;
 pub mod pty;
