@@ -10,7 +10,7 @@ use smallbrain::config::{Config, Faults};
 use smallbrain::device::mqtt::rights::Rights;
 use smallbrain::device::mqtt::samples::{Added, Batch, Received, Routes, States};
 use smallbrain::ingest::Delivery;
-use smallbrain::model::{DeviceId, Loss, Stamp, Value};
+use smallbrain::model::{Loss, Presence, Stamp, Value};
 
 /// 2026-11-21 00:00 in +08:00.
 const NOW_MS: i64 = 1_795_190_400_000;
@@ -27,7 +27,7 @@ struct Gateway {
 struct Heard {
     added: Added,
     delivery: Delivery,
-    presence: Vec<(DeviceId, bool)>,
+    presence: Vec<Presence>,
     /// `device/metric=value`, with ` @ms` where it tells a time.
     lines: Vec<String>,
 }
@@ -62,7 +62,7 @@ impl Gateway {
     fn at(&mut self, message: &Received<'_>) -> Heard {
         let mut batch = Batch::default();
         let added = batch.add(self.routes.find(message.topic), message, &self.rights, &mut self.states);
-        let (delivery, presence) = batch.take(Stamp { wall_ms: message.received_ms, mono_ms: 1 });
+        let mut delivery = batch.take(Stamp { wall_ms: message.received_ms, mono_ms: 1 });
         let samples = delivery.samples.iter().map(|sample| {
             let point = self.config.plan.points[sample.series.index()].as_ref().expect("a point");
             let mut line = format!("{}/{}={}", point.device, point.metric, shown(&sample.value));
@@ -71,7 +71,9 @@ impl Gateway {
             }
             line
         });
-        Heard { added, lines: samples.collect(), delivery, presence }
+        let lines = samples.collect();
+        let presence = std::mem::take(&mut delivery.presence);
+        Heard { added, lines, delivery, presence }
     }
 }
 
@@ -86,7 +88,7 @@ impl Heard {
         let mut all: Vec<_> = self
             .presence
             .iter()
-            .map(|(device, online)| format!("{}{device}", if *online { '+' } else { '-' }))
+            .map(|Presence { device, online, .. }| format!("{}{device}", if *online { '+' } else { '-' }))
             .collect();
         all.sort();
         all

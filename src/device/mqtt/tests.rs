@@ -108,22 +108,22 @@ impl Bench {
 
     /// The next delivery of a device, unanswered.
     async fn delivery(&mut self) -> (Delivery, oneshot::Sender<()>) {
-        loop {
-            match soon(self.requests.recv()).await.expect("the front is there") {
-                Request::Deliver(delivery, reply) if delivery.changes.is_empty() => return (delivery, reply),
-                Request::Deliver(_, reply) => drop(reply.send(())),
-                _ => panic!("the front only delivers"),
-            }
+        match soon(self.requests.recv()).await.expect("the front is there") {
+            Request::Deliver(delivery, reply) => (delivery, reply),
+            _ => panic!("the front only delivers"),
         }
     }
 
-    /// A writer that stores everything at once.
-    fn store_all(&mut self) {
-        let (_, none) = mpsc::channel(1);
-        let mut requests = std::mem::replace(&mut self.requests, none);
+    /// A writer that stores at once what is remembered of sessions; the deliveries of devices wait as before.
+    fn remember_sessions(&mut self) {
+        let (forward, rest) = mpsc::channel(1);
+        let mut requests = std::mem::replace(&mut self.requests, rest);
         tokio::spawn(async move {
-            while let Some(Request::Deliver(_, reply)) = requests.recv().await {
-                let _ = reply.send(());
+            while let Some(request) = requests.recv().await {
+                match request {
+                    Request::Deliver(delivery, reply) if delivery.samples.is_empty() => drop(reply.send(())),
+                    request => drop(forward.send(request).await),
+                }
             }
         });
     }
@@ -278,6 +278,7 @@ async fn samples_carry_what_the_message_said_and_losses_are_counted() {
 #[tokio::test]
 async fn a_qos_2_publish_is_handed_on_once() {
     let mut bench = Bench::new(settings(limits()), 8).await;
+    bench.remember_sessions();
     let message = publish(QoS::ExactlyOnce, 5, "up/d1", "{\"t\":1}");
     let again = [&[message[0] | 8], &message[1..]].concat();
 
@@ -339,7 +340,6 @@ async fn what_is_malformed_closes_only_its_own_connection() {
         ("SUBSCRIBE without filters", after(&[0x82, 2, 0, 1])),
         ("SUBSCRIBE with QoS 3", after(&[0x82, 6, 0, 1, 0, 1, b'a', 3])),
         ("PINGREQ with a body", after(&[0xC0, 1, 0])),
-        ("PUBREL before its PUBREC", after(&[0x50, 2, 0, 1])),
         ("a packet that is too long", after(&written(long))),
     ] {
         let mut device = bench.knock().await;
@@ -349,7 +349,7 @@ async fn what_is_malformed_closes_only_its_own_connection() {
         bystander.is_served().await;
     }
     assert_eq!(bench.count("mqtt_refused_total{reason=\"protocol\"}"), 6);
-    assert_eq!(bench.count("mqtt_protocol_errors_total"), 19);
+    assert_eq!(bench.count("mqtt_protocol_errors_total"), 18);
 
     let mut device = bench.device("d1").await;
     device.send(&subscribe(1, "#/a", QoS::AtMostOnce)).await;
@@ -506,10 +506,11 @@ async fn stopping_lets_what_is_in_flight_finish() {
 
 #[tokio::test]
 async fn messages_are_fanned_out_retained_and_willed() {
-    let bench = Bench::new(settings(limits()), 8).await;
+    let mut bench = Bench::new(settings(limits()), 8).await;
+    bench.remember_sessions();
     let mut hall = bench.device("hall").await;
     hall.send(&subscribe(1, "温度/#", QoS::ExactlyOnce)).await;
-    assert_eq!(hall.packet().await, [0x90, 3, 0, 1, 1]);
+    assert_eq!(hall.packet().await, [0x90, 3, 0, 1, 2]);
 
     let mut gate = bench.knock().await;
     let mut hello = v4::Connect::new("gate");
@@ -530,21 +531,21 @@ async fn messages_are_fanned_out_retained_and_willed() {
     gate.send(&[0x20, 0]).await;
     assert!(gate.closed().await.is_empty());
     assert_eq!(late.packet().await, "\x30\x0e\0\x08温度/wgone".as_bytes(), "the will");
-    assert_eq!(hall.packet().await, "\x32\x10\0\x08温度/w\0\x02gone".as_bytes(), "the will");
+    assert_eq!(hall.packet().await, "\x30\x0e\0\x08温度/wgone".as_bytes(), "the will, at its own QoS");
 
     late.send(b"\xA2\x0c\0\x03\0\x08\xe6\xb8\xa9\xe5\xba\xa6/+").await;
     assert_eq!(late.packet().await, [0xB0, 2, 0, 3]);
     late.send(b"\xA2\x05\0\x04\0\x01x").await;
     assert_eq!(late.packet().await, [0xB0, 2, 0, 4], "an unknown filter is answered too");
     bench.commands.publish("温度/2", b"x", None).await.expect("the router is there");
-    assert_eq!(hall.packet().await, "\x32\x0d\0\x08温度/2\0\x03x".as_bytes());
+    assert_eq!(hall.packet().await, "\x32\x0d\0\x08温度/2\0\x02x".as_bytes());
     late.is_served().await;
 }
 
 #[tokio::test]
 async fn a_kept_session_gets_its_subscriptions_and_unacknowledged_deliveries_back() {
     let mut bench = Bench::new(settings(limits()), 8).await;
-    bench.store_all();
+    bench.remember_sessions();
     let mut device = bench.knock().await;
     device.send(&connect("d1", false)).await;
     assert_eq!(device.packet().await, [0x20, 2, 0, 0]);
@@ -601,7 +602,7 @@ async fn version_5_is_spoken_too() {
     assert_eq!(device.packet().await, [0x90, 4, 0, 4, 0, 1]);
     bench.commands.publish("cmd5", b"x", None).await.expect("the router is there");
     assert_eq!(device.packet().await, b"\x32\x0a\0\x04cmd5\0\x01\0x");
-    device.send(b"\x30\x0c\0\x05up/d1\x03\x23\0\x01x\x30\x0c\0\0\x03\x23\0\x01{\"t\":2}").await;
+    device.send(b"\x30\x0c\0\x05up/d1\x03\x23\0\x01x\x30\x0d\0\0\x03\x23\0\x01{\"t\":2}").await;
     device.send(b"\x30\x07\0\x01a\x03\x23\0\x11").await;
     assert_eq!(device.closed().await, [0xE0, 1, 0x94], "an alias beyond what was granted");
 
