@@ -7,6 +7,8 @@ mod bad_input;
 mod bus;
 #[path = "daemon/device.rs"]
 mod device;
+#[path = "daemon/devices.rs"]
+mod devices;
 #[path = "daemon/gateway.rs"]
 mod gateway;
 #[path = "daemon/meters.rs"]
