@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "daemon/bus.rs"]
 mod bus;
+#[path = "daemon/crowd.rs"]
+mod crowd;
 #[path = "daemon/device.rs"]
 mod device;
 #[path = "daemon/devices.rs"]
