@@ -35,7 +35,7 @@ use crate::store::sessions::{Change, Message, SessionId};
 /// Batches handed in and not committed.
 const RECEIPTS_MAX: usize = 32;
 /// How much is read at once: grows with the traffic.
-const READ_BYTES_MIN: usize = 2 * 1024;
+const READ_BYTES_MIN: usize = 1024;
 const READ_BYTES_MAX: usize = 32 * 1024;
 /// Bytes in the output above which nothing more is delivered and nothing more is read from the client.
 const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -142,12 +142,13 @@ pub(super) struct Admitted {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, admitted: Admitted) -> Self {
+    /// Boxed, because the task that serves it moves it about, and there are thousands.
+    pub(super) fn new(shared: Arc<Shared>, admitted: Admitted) -> Box<Self> {
         let Admitted { stream, read, out, connect, session, id, kept, wake, credential, seat, place } =
             admitted;
         let routes = Routes::new(shared.settings.borrow().clone());
         let pace = Pace::new(&shared.limits);
-        Self {
+        Box::new(Self {
             stream,
             read,
             read_bytes: READ_BYTES_MIN,
@@ -178,11 +179,11 @@ impl Connection {
             held_until: None,
             held_for: Mark::NONE,
             shared,
-        }
+        })
     }
 
     /// Serves it to its end.
-    pub(super) async fn serve(mut self) {
+    pub(super) async fn serve(mut self: Box<Self>) {
         self.presence(true);
         let end = match self.run().await {
             Ok(()) => End::Normal,
@@ -611,7 +612,7 @@ impl Connection {
     }
 
     /// Ends it: nothing that was received is forgotten, and what the client may come back for is kept.
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self: Box<Self>, end: End) {
         let stopping = matches!(end, End::Fault(Fault::Stopping));
         let mut stored = !matches!(end, End::Fault(Fault::Store));
         // Who says goodbye or comes again is not gone.
@@ -640,9 +641,9 @@ impl Connection {
         if !matches!(end, End::Lost) {
             let _ = timeout(LAST_WORDS, self.stream.write_all(&mut self.out)).await;
         }
-        let Self { shared, session, credential, seat, place, id, expiry_s, .. } = self;
+        let Self { shared, session, credential, seat, place, id, expiry_s, will, .. } = *self;
         let (now_ms, received) = (shared.post.now_ms(), session.received());
-        let will = self.will.filter(|_| !stopping).map(|Will { mut message, expiry_s, delay_s }| {
+        let will = will.filter(|_| !stopping).map(|Will { mut message, expiry_s, delay_s }| {
             message.expires_ms = expiry_s.map(|expiry_s| now_ms.saturating_add(i64::from(expiry_s) * 1000));
             (message, delay_s)
         });

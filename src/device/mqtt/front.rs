@@ -372,8 +372,17 @@ impl Drop for Open {
 /// A connection from its first byte to its last.
 async fn welcome(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) {
     let open = Open::new(&shared);
+    // Boxed: what is needed at the door does not stay with the task.
+    if let Some(connection) = Box::pin(enter(&shared, stream, tls)).await {
+        connection.serve().await;
+    }
+    drop(open);
+}
+
+/// The way through the door; none for who was not let in.
+async fn enter(shared: &Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<Connection>> {
     let _ = stream.set_nodelay(true);
-    let admitting = tokio::time::timeout(shared.limits.connect_timeout, async {
+    let admitting = async {
         let (stream, certificate) = match tls {
             None => (Stream::from(stream), None::<Vec<String>>),
             Some(acceptor) => match acceptor.accept(stream).await {
@@ -388,23 +397,19 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor
                 }
             },
         };
-        admit(&shared, stream, certificate.as_deref()).await
-    });
-    let guest = tokio::select! {
-        () = shared.stop.cancelled() => return,
-        guest = admitting => guest,
+        admit(shared, stream, certificate.as_deref()).await
     };
-    match guest {
-        Ok(Some(guest)) => {
-            if let Some(admitted) = seat(&shared, guest).await {
-                add(&shared.counters.accepted, 1);
-                Connection::new(Arc::clone(&shared), admitted).serve().await;
-            }
-        }
-        Ok(None) => {}
-        Err(_) => add(&shared.counters.refused_timeout, 1),
-    }
-    drop(open);
+    let guest = tokio::select! {
+        () = shared.stop.cancelled() => return None,
+        guest = tokio::time::timeout(shared.limits.connect_timeout, admitting) => guest,
+    };
+    let Ok(guest) = guest else {
+        add(&shared.counters.refused_timeout, 1);
+        return None;
+    };
+    let admitted = seat(shared, guest?).await?;
+    add(&shared.counters.accepted, 1);
+    Some(Connection::new(Arc::clone(shared), admitted))
 }
 
 /// A client that may come in, and whose place is free.
