@@ -5,7 +5,7 @@
 pub mod auth;
 mod connection;
 mod counters;
-mod desk;
+pub(in crate::device) mod desk;
 mod exchange;
 mod front;
 mod journal;
