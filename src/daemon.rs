@@ -395,7 +395,8 @@ impl Daemon {
 
     async fn start_http(&mut self, desk: mqtt::Desk) -> Result<(), DaemonError> {
         let Some(settings) = self.config.http.clone() else { return Ok(()) };
-        let tls = settings.tls.as_ref().map(mqtt::tls::Tls::load).transpose().map_err(DaemonError::HttpTls)?;
+        let tls =
+            settings.tls.as_ref().map(mqtt::tls::Tls::load).transpose().map_err(DaemonError::HttpTls)?;
         let listener = listen(settings.listen).await?;
         self.addresses.http = listener.local_addr().ok();
         let server = http::Server::new(settings, desk, self.inside.http.clone());

@@ -9,6 +9,8 @@ mod bus;
 mod device;
 #[path = "daemon/gateway.rs"]
 mod gateway;
+#[path = "daemon/http.rs"]
+mod http;
 #[path = "daemon/meters.rs"]
 mod meters;
 #[path = "daemon/privacy.rs"]

@@ -98,7 +98,9 @@ impl Answer {
                 return format!("{{\"stored\":{stored},\"lost\":{lost}}}\n");
             }
             Answer::Path => "the path is no topic: post to /TOPIC, percent-encoded, without wildcards",
-            Answer::LongPath => "the topic is too long or too deep: see topic_max and topic_levels_max of [mqtt]",
+            Answer::LongPath => {
+                "the topic is too long or too deep: see topic_max and topic_levels_max of [mqtt]"
+            }
             Answer::Unauthorised { wrong: false } => {
                 "nobody knows who this is: basic authentication of a [[mqtt.user]], or its certificate"
             }
@@ -149,8 +151,8 @@ impl Answer {
 mod tests {
     use super::*;
     use crate::codec::json::JsonError;
-    use crate::model::{SeriesKey, Stamp, Value};
     use crate::model::Sample;
+    use crate::model::{SeriesKey, Stamp, Value};
 
     fn delivery(lost: &[Loss], samples: usize) -> Delivery {
         let mut delivery = Delivery::empty(Stamp { wall_ms: 0, mono_ms: 0 });
@@ -197,7 +199,11 @@ mod tests {
             (Answer::TooMany(3), "retry-after", "3"),
             (Answer::Stopped, "retry-after", "5"),
             (Answer::Method, "allow", "POST, PUT"),
-            (Answer::Unauthorised { wrong: true }, "www-authenticate", "Basic realm=\"smallbrain\", charset=\"UTF-8\""),
+            (
+                Answer::Unauthorised { wrong: true },
+                "www-authenticate",
+                "Basic realm=\"smallbrain\", charset=\"UTF-8\"",
+            ),
             (Answer::Parts(MultipartError::NoJson), "content-type", "application/json"),
         ] {
             let body: serde_json::Value = serde_json::from_str(&answer.body()).expect("JSON");

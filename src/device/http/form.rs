@@ -59,7 +59,8 @@ pub(super) fn essence(value: &str) -> &str {
 /// Whether a media type is JSON (RFC 6839 §3.1 for the suffix).
 pub(super) fn is_json(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
-    matches!(kind.as_str(), "application/json" | "text/json" | "application/x-ndjson") || kind.ends_with("+json")
+    matches!(kind.as_str(), "application/json" | "text/json" | "application/x-ndjson")
+        || kind.ends_with("+json")
 }
 
 /// A parameter of a header's value, without its quotes.

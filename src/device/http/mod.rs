@@ -208,9 +208,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let certificate = certificate.as_deref();
-    let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(server.respond(certificate, request).await)
-    });
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(server.respond(certificate, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.settings.limits.head_timeout)

@@ -166,7 +166,9 @@ impl Multipart {
     /// [`MultipartError`] when there is no JSON part, or it has no end.
     pub(super) fn finish(self) -> Result<Parts, MultipartError> {
         match (self.state, self.json) {
-            (State::Preamble, _) => Err(MultipartError::Malformed("the boundary of the content type is not in it")),
+            (State::Preamble, _) => {
+                Err(MultipartError::Malformed("the boundary of the content type is not in it"))
+            }
             (State::Json | State::Head(_), _) => Err(MultipartError::Malformed("it ends in the middle")),
             (State::Skip | State::End, None) => Err(MultipartError::NoJson),
             // A picture that is cut off at its end harms nobody.
@@ -178,7 +180,8 @@ impl Multipart {
 /// Whether a part is JSON: it says so, or it says nothing and is no file.
 fn is_json(fields: &str) -> bool {
     let field = |name: &str| {
-        let named = |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+        let named =
+            |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.trim().eq_ignore_ascii_case(name));
         fields.lines().find(named).and_then(|line| line.split_once(':')).map(|(_, value)| value)
     };
     match field("content-type") {
@@ -235,7 +238,11 @@ mod tests {
             ("nothing", String::new(), malformed("the boundary of the content type is not in it")),
             ("no parts", "--MIME_boundary--".into(), Err(MultipartError::NoJson)),
             ("json without an end", EVENT[..EVENT.len() - 2].into(), malformed("it ends in the middle")),
-            ("a longer boundary", EVENT.replace("dary", "daryx") + END, malformed("something stands behind a boundary")),
+            (
+                "a longer boundary",
+                EVENT.replace("dary", "daryx") + END,
+                malformed("something stands behind a boundary"),
+            ),
             (
                 "a header without an end",
                 format!("--MIME_boundary\r\nX: {}", "x".repeat(HEAD_BYTES_MAX)),

@@ -133,7 +133,8 @@ impl Server {
         }
         let topic = form::topic(head.uri.path()).ok_or(Answer::Path)?;
         let told = header(head, &AUTHORIZATION);
-        let login = told.map(|told| form::login(told).ok_or(Answer::Unauthorised { wrong: true })).transpose()?;
+        let login =
+            told.map(|told| form::login(told).ok_or(Answer::Unauthorised { wrong: true })).transpose()?;
         let guest = self.desk.admit(login, certificate).await.map_err(|refused| match refused {
             Refused::Unknown => Answer::Unauthorised { wrong: false },
             Refused::Password => Answer::Unauthorised { wrong: true },
@@ -157,34 +158,35 @@ impl Server {
             return Err(Answer::TooMany(wait_ms.div_ceil(1000)));
         }
         let seat = self.seats.take(&guest.name).ok_or(Answer::TooMany(1))?;
-        let packed = header(head, &CONTENT_ENCODING).is_some_and(|told| !told.eq_ignore_ascii_case("identity"));
+        let packed =
+            header(head, &CONTENT_ENCODING).is_some_and(|told| !told.eq_ignore_ascii_case("identity"));
         let form = form::form(header(head, &CONTENT_TYPE)).filter(|_| !packed).ok_or(Answer::Type)?;
         Ok(Post { guest, _seat: seat, topic, form })
     }
 
     /// The body, and what becomes of it.
     async fn receive(&self, post: &Post, body: &mut Incoming) -> Result<Answer, Answer> {
-        let reading = timeout(self.settings.limits.body_timeout, self.read(&post.form, body));
+        let reading = timeout(self.settings.limits.body_timeout, self.read(post, body));
         let payload = tokio::select! {
             () = self.stop.cancelled() => Err(Answer::Stopped),
             read = reading => read.unwrap_or(Err(Answer::Slow)),
         }?;
-        let mono_ms = self.desk.clock.now().mono_ms;
-        self.speaker(&post.guest, |speaker| speaker.pace.took(payload.parts.json.len(), 0, mono_ms));
         add(&self.counters.parts_refused, payload.parts.skipped);
         self.take(post, payload).await
     }
 
-    async fn read(&self, form: &Form, body: &mut Incoming) -> Result<Payload<'_>, Answer> {
+    async fn read(&self, post: &Post, body: &mut Incoming) -> Result<Payload<'_>, Answer> {
         let bytes_max = self.settings.limits.body_bytes_max;
         if body.size_hint().lower() > bytes_max {
             return Err(Answer::TooLong(bytes_max));
         }
-        let (mut reading, mut large, mut bytes) = (Reading::new(form)?, None, 0);
+        let (mut reading, mut large, mut bytes) = (Reading::new(&post.form)?, None, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Answer::Cut)?;
             let Some(data) = frame.data_ref() else { continue };
             bytes += data.len() as u64;
+            let mono_ms = self.desk.clock.now().mono_ms;
+            self.speaker(&post.guest, |speaker| speaker.pace.took(data.len(), 0, mono_ms));
             if bytes > bytes_max {
                 return Err(Answer::TooLong(bytes_max));
             }

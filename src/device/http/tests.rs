@@ -87,8 +87,7 @@ impl Bench {
         let (intake, requests) = Intake::channel(8);
         let (_, watcher) = watch::channel(Arc::new(mqtt));
         let clock = Arc::new(SystemClock::default());
-        let front =
-            Front::new(watcher, Saved::default(), intake, clock, Arc::default(), Onboard::default());
+        let front = Front::new(watcher, Saved::default(), intake, clock, Arc::default(), Onboard::default());
         let front = front.expect("a router");
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
         let server = Server::new(settings, front.desk(), Arc::clone(&counters));
@@ -183,7 +182,9 @@ async fn stored_comes_after_the_commit_and_not_before() {
     stream.write_all(&[b"PUT", &put[4..]].concat()).await.expect("sent");
     assert_eq!(bench.store().await.samples[0].series, SeriesKey(8));
     assert_eq!(soon(answer(&mut stream)).await.0, 200);
-    let chunked = format!("POST /up/d1 HTTP/1.1\r\nhost: g\r\n{JSON}transfer-encoding: chunked\r\n\r\n3\r\n{{\"t\r\n4\r\n\":2}}\r\n0\r\n\r\n");
+    let chunked = format!(
+        "POST /up/d1 HTTP/1.1\r\nhost: g\r\n{JSON}transfer-encoding: chunked\r\n\r\n3\r\n{{\"t\r\n4\r\n\":2}}\r\n0\r\n\r\n"
+    );
     stream.write_all(chunked.as_bytes()).await.expect("sent");
     assert_eq!(bench.store().await.samples.len(), 1);
     assert_eq!(soon(answer(&mut stream)).await.0, 200);
@@ -204,16 +205,34 @@ async fn what_is_not_taken_is_answered_with_its_reason() {
         ("GET", b"GET /up/d1 HTTP/1.1\r\nhost: g\r\n\r\n".to_vec(), 405, "POST and PUT", None),
         ("a deep topic", post(&"/x".repeat(17), JSON, b"{}"), 414, "too deep", None),
         ("xml", post("/up/d1", "content-type: application/xml\r\n", b"<t/>"), 415, "application/json", None),
-        ("a form", post("/up/d1", "content-type: multipart/form-data; boundary=b\r\n", xml.as_bytes()), 415, "xml", None),
-        ("no boundary", post("/up/d1", "content-type: multipart/form-data\r\n", b"--"), 415, "boundary", None),
+        (
+            "a form",
+            post("/up/d1", "content-type: multipart/form-data; boundary=b\r\n", xml.as_bytes()),
+            415,
+            "xml",
+            None,
+        ),
+        (
+            "no boundary",
+            post("/up/d1", "content-type: multipart/form-data\r\n", b"--"),
+            415,
+            "boundary",
+            None,
+        ),
         ("packed", post("/up/d1", "content-encoding: gzip\r\n", b"x"), 415, "packed", None),
         ("no mapping", post("/down/d1", JSON, b"{}"), 404, "no mapping", None),
         ("too long", post("/up/d1", JSON, large.as_bytes()), 413, "1048576", None),
         ("no such device", post("/up/d3", JSON, b"{}"), 404, "devices pending", Some(Loss::UnknownDevice)),
         ("no json", post("/up/d1", JSON, b"{\"t\":"), 400, "line 1 column 5", Some(Loss::Malformed)),
         ("no body", post("/up/d1", "", b""), 400, "not json", Some(Loss::Malformed)),
-        ("no utf-8", post("/up/d1", JSON, b"{\"t\":\"\xFF\"}"), 400, "utf-8 from byte 6", Some(Loss::Malformed)),
-        ("deep json", post("/up/d1", JSON, deep.as_bytes()), 400, "not json", Some(Loss::Malformed)),
+        (
+            "no utf-8",
+            post("/up/d1", JSON, b"{\"t\":\"\xFF\"}"),
+            400,
+            "utf-8 from byte 6",
+            Some(Loss::Malformed),
+        ),
+        ("deep json", post("/up/d1", JSON, deep.as_bytes()), 200, "\"lost\":1", Some(Loss::Unlisted)),
     ] {
         let asks = bench.asks(request);
         if let Some(loss) = lost {
