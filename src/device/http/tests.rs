@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -82,6 +88,10 @@ struct Bench {
 
 impl Bench {
     async fn new(settings: Settings, mqtt: mqtt::Settings) -> Self {
+        Self::with(settings, mqtt, None).await
+    }
+
+    async fn with(settings: Settings, mqtt: mqtt::Settings, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
         let address = listener.local_addr().expect("an address");
         let (intake, requests) = Intake::channel(8);
@@ -91,7 +101,7 @@ impl Bench {
         let front = front.expect("a router");
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
         let server = Server::new(settings, front.desk(), Arc::clone(&counters));
-        let served = tokio::spawn(server.serve(listener, None, stop.clone()));
+        let served = tokio::spawn(server.serve(listener, tls, stop.clone()));
         Self { address, requests, counters, stop, served, front }
     }
 
@@ -134,7 +144,7 @@ impl Bench {
 }
 
 /// Reads one answer.
-async fn answer(stream: &mut TcpStream) -> (u16, String) {
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> (u16, String) {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes);
@@ -297,6 +307,68 @@ async fn who_posts_is_known_and_stays_with_its_own() {
     assert_eq!(bench.store().await.samples.len(), 1);
     assert_eq!(soon(asks).await.expect("an answer").0, 200);
     assert_eq!(bench.count("http_requests_total{status=\"401\"}"), 4);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_its_user() {
+    let (mut params, key) = (CertificateParams::default(), KeyPair::generate().expect("a key"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = params.self_signed(&key).expect("a root").pem();
+    let issuer = Issuer::new(params, key);
+    let sign = |name: &str| {
+        let (params, key) = (CertificateParams::new(vec![name.into()]), KeyPair::generate().expect("a key"));
+        (params.expect("a name").signed_by(&key, &issuer).expect("signed").pem(), key.serialize_pem())
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("a file");
+        dir.path().join(name)
+    };
+    let (certificate, key) = sign("localhost");
+    let files = tls::Files {
+        certificate: path("server.pem", &certificate),
+        key: path("server.key", &key),
+        client_ca: Some(path("clients.pem", &root)),
+    };
+    let (mut mqtt, _) = closed();
+    mqtt.access.certificates = [("d1.example".into(), "d1".into())].into();
+    mqtt.access.anonymous = true;
+    let mut bench = Bench::with(settings(), mqtt, Some(Tls::load(&files).expect("files"))).await;
+
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).expect("a root")).expect("a root");
+    for (name, path, status) in [
+        (Some("d1.example"), "/up/d1", 200),
+        (Some("d1.example"), "/down/d1", 403),
+        (Some("d2.example"), "/up/d1", 401),
+        (None, "/up/d1", 401),
+    ] {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots.clone());
+        let config = match name.map(sign) {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a leaf")];
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(chain, key).expect("a pair")
+            }
+        };
+        let localhost = ServerName::try_from("localhost").expect("a name");
+        let connecting = TlsConnector::from(Arc::new(config)).connect(localhost, bench.dial().await);
+        let mut stream = soon(connecting).await.expect("a handshake");
+        stream.write_all(&post(path, JSON, br#"{"t":1}"#)).await.expect("sent");
+        if status == 200 {
+            assert_eq!(bench.store().await.samples.len(), 1);
+        }
+        assert_eq!(soon(answer(&mut stream)).await.0, status, "{name:?} on {path}");
+    }
+    let mut plain = bench.dial().await;
+    plain.write_all(&post("/up/d1", JSON, b"{}")).await.expect("sent");
+    let _ = soon(plain.read_to_end(&mut Vec::new())).await;
+    assert_eq!(bench.count("http_refused_total{reason=\"tls\"}"), 1);
     bench.end().await;
 }
 
