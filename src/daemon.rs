@@ -1,7 +1,7 @@
 //! THE place where tasks start, are watched and stop.
 //!
-//! Sources (serial ports) are started again with back-off when they end. Core tasks (writer, MQTT front, share server,
-//! local socket, metrics) end the process when they end early, and systemd starts it again. Stopping cancels the sources
+//! Sources (serial ports) are started again with back-off when they end. Core tasks (writer, MQTT front, HTTP intake,
+//! share server, local socket, metrics) end the process when they end early, and systemd starts it again. Stopping cancels the sources
 //! and servers only; the writer ends because its input closed, after everything is stored.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::mqtt::onboard::Onboard;
-use crate::device::{mqtt, serial};
+use crate::device::{http, mqtt, serial};
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::command::Sending;
@@ -73,6 +73,9 @@ pub enum DaemonError {
     /// Its certificates.
     #[error("mqtt.tls: {0}")]
     MqttTls(#[from] mqtt::tls::TlsError),
+    /// Those of the HTTP intake.
+    #[error("http: {0}")]
+    HttpTls(mqtt::tls::TlsError),
     /// A core task ended.
     #[error("{0} ended: {1}")]
     Ended(&'static str, String),
@@ -105,6 +108,8 @@ pub struct Addresses {
     pub mqtt: Option<SocketAddr>,
     /// MQTT with TLS.
     pub mqtt_tls: Option<SocketAddr>,
+    /// HTTP, with TLS or without.
+    pub http: Option<SocketAddr>,
     /// The city's listeners that have an address.
     pub share: Vec<SocketAddr>,
     /// Metrics.
@@ -115,9 +120,11 @@ impl std::fmt::Display for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mqtt = self.mqtt.iter().map(|address| ("mqtt", address));
         let mqtt_tls = self.mqtt_tls.iter().map(|address| ("mqtt with tls", address));
+        let http = self.http.iter().map(|address| ("http", address));
         let share = self.share.iter().map(|address| ("share", address));
         let metrics = self.metrics.iter().map(|address| ("metrics", address));
-        for (index, (name, address)) in mqtt.chain(mqtt_tls).chain(share).chain(metrics).enumerate() {
+        let all = mqtt.chain(mqtt_tls).chain(http).chain(share).chain(metrics);
+        for (index, (name, address)) in all.enumerate() {
             write!(f, "{}{name} {address}", if index > 0 { ", " } else { "" })?;
         }
         Ok(())
@@ -136,6 +143,7 @@ struct Port {
 struct Inside {
     writer: Arc<writer::Counters>,
     mqtt: Arc<mqtt::Counters>,
+    http: Arc<http::Counters>,
     share: Arc<share::counters::Counters>,
     ports: Mutex<Vec<Arc<serial::Counters>>>,
     severities: Mutex<HashMap<String, Severity>>,
@@ -155,6 +163,7 @@ impl Inside {
     fn metrics(&self) -> Vec<(String, u64)> {
         let mut metrics = self.writer.metrics();
         metrics.extend(self.mqtt.iter().map(|(name, value)| (name.to_owned(), value)));
+        metrics.extend(self.http.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.share.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
@@ -246,6 +255,7 @@ impl Daemon {
         let inside = Arc::new(Inside {
             writer: Arc::default(),
             mqtt: Arc::default(),
+            http: Arc::default(),
             share: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
@@ -388,8 +398,20 @@ impl Daemon {
             self.onboard.clone(),
         )?;
         self.sending.set(front.commands());
+        self.start_http(front.desk()).await?;
         self.core("mqtt front", front.serve(doors, self.stop.clone()));
         self.mqtt = Some(settings);
+        Ok(())
+    }
+
+    async fn start_http(&mut self, desk: mqtt::Desk) -> Result<(), DaemonError> {
+        let Some(settings) = self.config.http.clone() else { return Ok(()) };
+        let tls =
+            settings.tls.as_ref().map(mqtt::tls::Tls::load).transpose().map_err(DaemonError::HttpTls)?;
+        let listener = listen(settings.listen).await?;
+        self.addresses.http = listener.local_addr().ok();
+        let server = http::Server::new(settings, desk, self.inside.http.clone());
+        self.core("http intake", server.serve(listener, tls, self.stop.clone()));
         Ok(())
     }
 

@@ -112,6 +112,8 @@ fn the_example_is_right_with_everything_switched_on() {
     let mqtt = config.mqtt.as_ref().expect("MQTT");
     assert_eq!((mqtt.access.users.len(), mqtt.access.certificates.len()), (2, 1));
     assert!(mqtt.tls.as_ref().is_some_and(|tls| tls.listen.port() == 8883 && tls.files.client_ca.is_some()));
+    let http = config.http.as_ref().expect("HTTP");
+    assert!(http.listen.port() == 8080 && http.tls.as_ref().is_some_and(|files| files.client_ca.is_some()));
     let port = &config.ports[0];
     let meters: Vec<(&str, u32, Parity, u128)> = port
         .meters
@@ -155,6 +157,7 @@ fn the_defaults_of_the_example_are_those_of_the_code() {
     let shown = || {
         let config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
         let mqtt = config.mqtt.as_ref().map(|mqtt| (mqtt.listen, &mqtt.tls, mqtt.limits));
+        let mqtt = (mqtt, &config.http);
         let (plan, lines) = (&config.plan, &config.share.lines);
         let spine = (&plan.rate, &plan.block, &plan.points, &plan.alarms, &plan.aggregates);
         format!("{:?} {:?} {mqtt:?} {spine:?} {lines:?} {:?}", config.store, config.queue, config.ports)
@@ -281,6 +284,10 @@ fn every_planted_fault_is_told_at_its_place() {
         (357, 8, "a device on a port, but no point of its template is on one"),
         (371, 12, "energy of single devices tells how one household lives"),
         (373, 12, "A-10s is about none of the line's metrics"),
+        (379, 15, "a file of TLS, which is switched off"),
+        (380, 12, "body_max = \"1 GiB\" is out of range"),
+        (381, 19, "connections_max = 0 is out of range"),
+        (382, 16, "\"2 seconds\" is no duration"),
         // In the library: the file's own template has the metric in another unit.
         (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
@@ -304,10 +311,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("110 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("114 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 110));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 114));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -426,6 +433,11 @@ fn what_may_not_be_meant_is_warned_of() {
             "nothing shares or alarms on what C-001 collects",
         ),
         ("brain/yiwangtongguan\" }\n", "brain/other\" }\n", "no share line names this consumer"),
+        (
+            "#[http]\n#listen = \"127.0.0.1",
+            "[http]\nlisten = \"0.0.0.0",
+            "passwords in clear text on 0.0.0.0:8080",
+        ),
     ] {
         let warnings = match with(from, to) {
             Ok(config) => config.warnings,
@@ -747,4 +759,46 @@ fn several_files_are_one_configuration() {
     let told: Vec<_> =
         faults.faults.iter().map(|fault| (fault.file == more, fault.line, fault.column)).collect();
     assert_eq!(told, [(true, 1, 11), (true, 2, 1), (true, 5, 6), (true, 6, 12)], "{faults}");
+}
+
+#[test]
+fn http_has_the_files_of_mqtt_or_its_own() {
+    let mqtt = "[mqtt]\n[mqtt.tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway.key\"\n";
+    let own =
+        "tls = true\ncertificate = \"city-ca.pem\"\nkey = \"gateway.key\"\nclient_ca = \"devices-ca.pem\"\n";
+    let start = "[gateway]\nid = \"g\"\ndivision_code = \"310115013007\"\ncompound_code = \"C\"\n[store]\ndir = \"data\"\n";
+    let user = "[[mqtt.user]]\nname = \"d\"\ncertificate = \"d.example\"\n";
+    for (what, text, expected) in [
+        ("none", format!("{mqtt}[http]\n"), Ok(None)),
+        ("those of MQTT", format!("{mqtt}[http]\ntls = true\n"), Ok(Some("gateway.pem"))),
+        ("its own", format!("{mqtt}[http]\n{own}"), Ok(Some("city-ca.pem"))),
+        ("its own, for certificates of users", format!("{mqtt}{user}[http]\n{own}"), Ok(Some("city-ca.pem"))),
+        ("nobody's", "[mqtt]\n[http]\ntls = true\n".into(), Err("TLS without a certificate")),
+        (
+            "half of them",
+            format!("{mqtt}[http]\ntls = true\nkey = \"gateway.key\"\n"),
+            Err("missing key `certificate`"),
+        ),
+        ("nobody who may come", "[http]\n".into(), Err("[http] without [mqtt]")),
+        (
+            "a taken port",
+            format!("{mqtt}[http]\nlisten = \"127.0.0.1:8883\"\n")
+                .replace("[mqtt.tls]", "[mqtt.tls]\nlisten = \"0.0.0.0:8883\""),
+            Err("127.0.0.1:8883 is taken"),
+        ),
+    ] {
+        let told = load(&format!("{start}{text}"));
+        let files = told.map(|config| config.http.and_then(|http| http.tls).map(|files| files.certificate));
+        match expected {
+            Ok(name) => {
+                let files = files.unwrap_or_else(|faults| panic!("{what}: {faults}"));
+                let file = files.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+                assert_eq!(file, name, "{what}");
+            }
+            Err(message) => {
+                let faults = files.expect_err(what);
+                assert!(faults.to_string().contains(message), "{what}: {faults}");
+            }
+        }
+    }
 }

@@ -13,6 +13,8 @@ mod device;
 mod devices;
 #[path = "daemon/gateway.rs"]
 mod gateway;
+#[path = "daemon/http.rs"]
+mod http;
 #[path = "daemon/meters.rs"]
 mod meters;
 #[path = "daemon/privacy.rs"]

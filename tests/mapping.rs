@@ -517,7 +517,7 @@ fn the_stanzas_of_the_documentation_are_whole() {
     for page in [include_str!("../docs/mqtt.md"), include_str!("../docs/mqtt.zh-CN.md")] {
         let blocks = page.split("```toml\n").skip(1);
         let blocks: Vec<&str> = blocks.map(|rest| rest.split("```").next().expect("a block")).collect();
-        assert_eq!(blocks.len(), 4);
+        assert_eq!(blocks.len(), 5);
         for block in blocks.iter().map(ToString::to_string).chain([blocks.concat()]) {
             let config = load(&block);
             let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
@@ -547,6 +547,11 @@ fn the_stanzas_of_the_documentation_are_whole() {
                 "hub/east/data",
                 r#"{"ts":1,"sensors":[{"id":11,"state":"OPEN"},{"id":12,"state":"CLOSED"}]}"#,
                 "window-1/window_open=true @1000 window-2/window_open=false @1000",
+            ),
+            (
+                "cameras/gate-1",
+                r#"{"dateTime":"2026-11-21T08:00:00+08:00","AccessControllerEvent":{"majorEventType":5,"subEventType":75}}"#,
+                "gate-1/face_accepted=true @1795219200000",
             ),
         ] {
             assert_eq!(gateway.say(topic, payload).lines.join(" "), lines, "{topic}");

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use fault::{Fault, Faults};
 pub(crate) use values::duration;
 
-use crate::device::{mqtt, serial};
+use crate::device::{http, mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
 use crate::{ingest, share, store, telemetry, wire};
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub queue: usize,
     /// The MQTT front; none without `[mqtt]`.
     pub mqtt: Option<mqtt::Settings>,
+    /// The HTTP intake; none without `[http]`.
+    pub http: Option<http::Settings>,
     /// The serial ports.
     pub ports: Vec<serial::PortSettings>,
     /// The lines of the collection list; the share list is in `share`.
@@ -151,6 +153,7 @@ impl Config {
             ("mqtt.listen", listen(self) != listen(new)),
             ("mqtt.tls", tls(self) != tls(new)),
             ("mqtt limits", limits(self).zip(limits(new)).is_some_and(|(old, new)| old != new)),
+            ("http", self.http != new.http),
             ("share_server", self.share.listeners != new.share.listeners),
             ("telemetry", self.telemetry != new.telemetry),
         ];

@@ -34,6 +34,7 @@ section! {
         store: Store,
         ingest: Ingest,
         mqtt: Mqtt,
+        http: Http,
         mapping: Vec<Mapping>,
         port: Vec<Port>,
         template: Vec<Template>,
@@ -144,6 +145,21 @@ section! {
         certificate: String,
         key: String,
         client_ca: String,
+    }
+}
+
+section! {
+    /// The HTTP intake.
+    Http, "[http]", {
+        listen: SocketAddr,
+        tls: bool,
+        certificate: String,
+        key: String,
+        client_ca: String,
+        body_max: Size,
+        connections_max: u64,
+        head_timeout: Duration,
+        body_timeout: Duration,
     }
 }
 

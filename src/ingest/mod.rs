@@ -58,6 +58,8 @@ impl Delivery {
 pub enum Request {
     /// Samples, changes or both; answered after the commit that holds them.
     Deliver(Delivery, oneshot::Sender<()>),
+    /// The same, answered with what became of it.
+    Post(Delivery, oneshot::Sender<Kept>),
     /// A consumer's progress; answered after the commit that holds it.
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// A new plan, in force from the next sample on.
@@ -81,6 +83,15 @@ pub struct DeviceSeen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store has stopped")]
 pub struct Stopped;
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Samples that are on disk as readings.
+    pub stored: u64,
+    /// What of it was lost, and is counted by its reason.
+    pub lost: u64,
+}
 
 /// Where shells hand in what they have. Bounded: at the bound the caller waits, and so does its device.
 #[derive(Clone, Debug)]
@@ -118,6 +129,16 @@ impl Intake {
         let (reply, receipt) = oneshot::channel();
         self.requests.send(Request::Deliver(delivery, reply)).await.map_err(|_| Stopped)?;
         Ok(Receipt(receipt))
+    }
+
+    /// Hands in a delivery and waits for the commit: what became of it.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone: it is not known to be stored.
+    pub async fn post(&self, delivery: Delivery) -> Result<Kept, Stopped> {
+        let (reply, kept) = oneshot::channel();
+        self.requests.send(Request::Post(delivery, reply)).await.map_err(|_| Stopped)?;
+        kept.await.map_err(|_| Stopped)
     }
 
     /// Stores a consumer's progress.

@@ -19,7 +19,7 @@ use self::bulk::Bulk;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
-use super::{Delivery, DeviceSeen, Plan, Point};
+use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::model::{DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp};
 use crate::normalise;
@@ -126,12 +126,13 @@ impl Spine {
         &self.plan
     }
 
-    /// Takes one delivery into the transaction.
+    /// Takes one delivery into the transaction; tells what becomes of it with the commit.
     ///
     /// # Errors
     /// [`StoreError`]; the spine must be opened anew then.
-    pub fn take(&mut self, txn: &mut Txn<'_>, delivery: &Delivery, now: Stamp) -> Result<(), StoreError> {
-        self.batch.received += delivery.samples.len() as u64 + delivery.lost.total();
+    pub fn take(&mut self, txn: &mut Txn<'_>, delivery: &Delivery, now: Stamp) -> Result<Kept, StoreError> {
+        let (received, before) = (delivery.samples.len() as u64 + delivery.lost.total(), self.batch.stored);
+        self.batch.received += received;
         self.batch.lost.merge(&delivery.lost);
         let gone = self.told(txn, &delivery.presence, delivery.received)?;
         for sample in &delivery.samples {
@@ -145,7 +146,8 @@ impl Spine {
                 Err(loss) => self.batch.lost.add(loss, 1),
             }
         }
-        Ok(())
+        let stored = self.batch.stored - before;
+        Ok(Kept { stored, lost: received - stored })
     }
 
     /// Tells whose it is, as an index into `Spine::devices`, when it became a reading.

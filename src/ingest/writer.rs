@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
 use super::spine::{AlarmChange, Ledger, PresenceChange, Spine};
-use super::{AckRefused, Acked, Delivery, DeviceSeen, Plan, Request};
+use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
 use crate::clock::Clock;
 use crate::model::{Loss, Stamp};
 use crate::rules::presence::Standing;
@@ -249,7 +249,7 @@ impl Writer {
 
     /// Commits the batch, however long it takes to find room, then answers.
     fn commit(&mut self) -> Result<(), StoreError> {
-        let (ledger, acks) = loop {
+        let Attempt { ledger, acks, kept } = loop {
             let began = Instant::now();
             match self.attempt() {
                 Ok(done) => {
@@ -274,11 +274,12 @@ impl Writer {
         }
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
-        let mut acks = acks.into_iter();
+        let (mut acks, mut kept) = (acks.into_iter(), kept.into_iter());
         for request in std::mem::take(&mut self.batch) {
             // Whoever asked may be gone; what was stored stays stored.
             match request {
                 Request::Deliver(_, reply) => drop(reply.send(())),
+                Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
@@ -289,9 +290,9 @@ impl Writer {
         Ok(())
     }
 
-    fn attempt(&mut self) -> Result<(Ledger, Vec<Result<Acked, AckRefused>>), StoreError> {
+    fn attempt(&mut self) -> Result<Attempt, StoreError> {
         let now = self.clock.now();
-        let mut acks = Vec::new();
+        let (mut acks, mut kept) = (Vec::new(), Vec::new());
         let mut txn = self.store.begin()?;
         // First, so that a hold time that is over counts before a reading that would break it.
         self.spine.tick(&mut txn, now)?;
@@ -301,13 +302,17 @@ impl Writer {
                     self.spine.take(&mut txn, delivery, now)?;
                     txn.sessions(&delivery.changes)?;
                 }
+                Request::Post(delivery, _) => {
+                    kept.push(self.spine.take(&mut txn, delivery, now)?);
+                    txn.sessions(&delivery.changes)?;
+                }
                 Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
                 Request::Apply(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
         txn.commit()?;
-        Ok((ledger, acks))
+        Ok(Attempt { ledger, acks, kept })
     }
 
     /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
@@ -417,9 +422,19 @@ impl Writer {
     }
 }
 
+/// What a batch came to.
+struct Attempt {
+    ledger: Ledger,
+    /// Of each acknowledgement, in order.
+    acks: Vec<Result<Acked, AckRefused>>,
+    /// Of each post, in order.
+    kept: Vec<Kept>,
+}
+
 fn rows_of(request: &Request) -> usize {
     match request {
-        Request::Deliver(Delivery { samples, presence, changes, .. }, _) => {
+        Request::Deliver(delivery, _) | Request::Post(delivery, _) => {
+            let Delivery { samples, presence, changes, .. } = delivery;
             let messages = changes.iter().filter_map(Change::message);
             let bytes = messages.map(|message| message.payload.len() + message.topic.len());
             samples.len() + presence.len() + changes.len() + bytes.sum::<usize>() / ROW_BYTES

@@ -203,7 +203,9 @@ impl<'r> Known<'r> {
             commands.push(COMMANDS);
         }
         let devices = fleet.devices.iter().enumerate().map(|(index, device)| (device.id.as_str(), index));
-        let asks_for_certificates = raw.tls.value().is_some_and(|tls| !tls.client_ca.is_absent());
+        let over_http = root.http.value().is_some_and(|http| !http.client_ca.is_absent());
+        let over_mqtt = raw.tls.value().is_some_and(|tls| !tls.client_ca.is_absent());
+        let asks_for_certificates = over_mqtt || over_http;
         Self { fleet, devices: devices.collect(), topics, commands, asks_for_certificates }
     }
 

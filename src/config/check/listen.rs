@@ -135,6 +135,7 @@ pub(super) fn clashes(root: &Root, report: &mut Report) {
     let addresses = [
         root.mqtt.value().and_then(|raw| raw.listen.get()),
         root.mqtt.value().and_then(|raw| raw.tls.value()?.listen.get()),
+        root.http.value().and_then(|raw| raw.listen.get()),
         server.and_then(|raw| raw.loopback.value()?.listen.get()),
         server.and_then(|raw| raw.tls.value()?.listen.get()),
         root.telemetry.value().and_then(|raw| raw.listen.get()),

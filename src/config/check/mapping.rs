@@ -105,7 +105,9 @@ fn profile_of(
     };
     let packet = root.mqtt.value().and_then(|mqtt| mqtt.packet_max.value()).copied();
     let bytes_max = profile.payload_bytes_max();
-    if bytes_max > PAYLOAD_BYTES_MAX && packet.is_none_or(|size| size.0 < bytes_max as u64) {
+    // What its devices speak is HTTP, which has a bound of its own.
+    let posted = profile.name() == "hikvision_isapi" && !root.http.is_absent();
+    if !posted && bytes_max > PAYLOAD_BYTES_MAX && packet.is_none_or(|size| size.0 < bytes_max as u64) {
         let size = Size(bytes_max as u64);
         let message = format!("{} sends photographs along, up to {size} in a message", name.value);
         let help = format!("packet_max = \"{size}\" in [mqtt]: a longer packet closes its connection");

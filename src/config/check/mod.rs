@@ -4,6 +4,7 @@
 
 mod access;
 mod fleet;
+mod http;
 mod listen;
 pub(super) mod lists;
 mod mapping;
@@ -95,6 +96,7 @@ pub(crate) fn config(
     ports::warn(root, &ports, report);
     let mappings = mapping::mappings(root, &fleet, &series, zone, report);
     let mqtt = listen::mqtt(root, mappings, &fleet, places, store.as_ref(), report);
+    let http = http::http(root, mqtt.as_ref(), places, report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
     let (rate, block, queue) = ingest(spine, &fleet, report);
@@ -118,6 +120,7 @@ pub(crate) fn config(
         store,
         queue,
         mqtt,
+        http,
         ports,
         collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
         plan,

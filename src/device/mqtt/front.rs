@@ -4,12 +4,11 @@
 //! surplus one is closed at once; a client that has not been let in within the connect timeout is closed. A writer that is
 //! gone ends the front, and so does a router that hangs.
 
-use std::collections::HashSet;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::auth::{AuthError, Credential, Gate};
 use super::connection::{Admitted, Connection};
 use super::counters::add;
+use super::desk::{Desk, Told};
 use super::exchange::{self, Asked, LateWill};
 use super::journal::{self, Post};
 use super::observe::{self, ObserveError, Router};
@@ -49,8 +49,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const WILL_BYTES_MAX: usize = 8 << 10;
 /// Unacknowledged deliveries of one client.
 const WINDOW_MAX: usize = 100;
-/// Users of whom it was told that they asked for what is not theirs; of one more it is only counted.
-const TOLD_MAX: usize = 1000;
 
 /// Why the front ended, or never began.
 #[derive(Debug, thiserror::Error)]
@@ -83,20 +81,16 @@ pub(super) struct Shared {
     pub(super) router: Arc<Router>,
     pub(super) stop: CancellationToken,
     registry: Arc<Registry>,
-    gate: Gate,
+    gate: Arc<Gate>,
     seats: Arc<Seats>,
-    told: Mutex<HashSet<Box<str>>>,
+    told: Arc<Told>,
 }
 
 impl Shared {
     /// Counts what a client asked for that is not its; tells it once of a user.
     pub(super) fn forbidden(&self, credential: &Credential, what: &'static str, which: &str) {
         add(&self.counters.forbidden, 1);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && told.insert(credential.name().into()) {
-            let which: String = which.chars().take(64).collect();
-            tracing::warn!(user = credential.name(), what, topic = ?which, "a client asked for what is not its; told once");
-        }
+        self.told.tell(credential.name(), what, which);
     }
 
     /// Shows on-boarding what was retained before this start: most devices announce themselves once.
@@ -249,7 +243,7 @@ impl Front {
             inflight_max: WINDOW_MAX,
         };
         let post = Post::new(bounds, saved, Arc::clone(&clock));
-        let (gate, stop, told) = (Gate::new()?, CancellationToken::new(), Mutex::default());
+        let (gate, stop, told) = (Arc::new(Gate::new()?), CancellationToken::new(), Arc::default());
         let (registry, seats) = (Arc::default(), Seats::new(limits.user_connections_max));
         let shared = Shared {
             settings,
@@ -266,6 +260,22 @@ impl Front {
             told,
         };
         Ok(Self { shared, feeder, link, onboard })
+    }
+
+    /// What another way in shares with this front.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        let Shared { settings, limits, intake, clock, counters, router, gate, told, .. } = &self.shared;
+        Desk {
+            settings: settings.clone(),
+            limits: *limits,
+            intake: intake.clone(),
+            clock: Arc::clone(clock),
+            counters: Arc::clone(counters),
+            router: Arc::clone(router),
+            gate: Arc::clone(gate),
+            told: Arc::clone(told),
+        }
     }
 
     /// A handle to publish to devices.

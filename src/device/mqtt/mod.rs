@@ -5,6 +5,7 @@
 pub mod auth;
 mod connection;
 mod counters;
+pub(in crate::device) mod desk;
 mod exchange;
 mod front;
 mod journal;
@@ -24,6 +25,7 @@ pub mod tls;
 pub mod topic;
 
 pub use counters::Counters;
+pub use desk::Desk;
 pub use front::{CommandError, Commands, Doors, Front, FrontError};
 pub use samples::Mapping;
 

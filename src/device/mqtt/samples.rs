@@ -33,7 +33,7 @@ pub use states::{Command, States};
 
 use super::rights::Rights;
 use crate::codec::json;
-use crate::codec::profile::{Kind, Mapped, Message, Profile, READINGS_MAX, Reading};
+use crate::codec::profile::{Kind, Mapped, Message, Profile, ProfileError, READINGS_MAX, Reading};
 use crate::ingest::Delivery;
 use crate::model::{Cause, Loss, Presence, Sample, Stamp, Tally, Value};
 
@@ -70,6 +70,7 @@ pub struct Batch {
     samples: Vec<Sample>,
     lost: Tally,
     presence: Vec<Presence>,
+    malformed: Option<ProfileError>,
 }
 
 impl Batch {
@@ -136,8 +137,13 @@ impl Batch {
                 let nothing = self.samples.len() == first && invalid == 0;
                 self.lost.add(Loss::Unlisted, u64::from(nothing));
             }
-            Err(_) => self.lost.add(Loss::Malformed, 1),
+            Err(error) => self.malformed(error.into()),
         }
+    }
+
+    fn malformed(&mut self, error: ProfileError) {
+        self.lost.add(Loss::Malformed, 1);
+        self.malformed = Some(error);
     }
 
     /// Several messages, or one that names its device itself, by the pointers of the devices' templates.
@@ -153,9 +159,12 @@ impl Batch {
             Some(each) => each.split(message.payload),
             None => Ok(json::Items { items: vec![one()], device_ms: None, beyond: 0 }),
         };
-        let Ok(split) = split else {
-            self.lost.add(Loss::Malformed, 1);
-            return Added::default();
+        let split = match split {
+            Ok(split) => split,
+            Err(error) => {
+                self.malformed(error.into());
+                return Added::default();
+            }
         };
         self.lost.add(Loss::Unlisted, u64::from(split.items.is_empty()));
         let (first, mut beyond) = (self.samples.len(), split.beyond);
@@ -165,8 +174,8 @@ impl Batch {
                 Whose::Key => item.key,
                 Whose::Pointer(plan) => {
                     let mut name = None;
-                    if plan.extract(item.payload, |_, value| name = Some(name_of(value))).is_err() {
-                        self.lost.add(Loss::Malformed, 1);
+                    if let Err(error) = plan.extract(item.payload, |_, value| name = Some(name_of(value))) {
+                        self.malformed(error.into());
                         continue;
                     }
                     name
@@ -197,9 +206,12 @@ impl Batch {
         let topic = Some(message.topic).filter(|topic| profile.knows(topic));
         let Received { payload, received_ms, .. } = *message;
         let understood = Message { topic, payload, received_ms, zone_ms };
-        let Ok((mapped, command)) = states.map(profile, &understood, heard.mapping, heard.rights) else {
-            self.lost.add(Loss::Malformed, 1);
-            return Added::default();
+        let (mapped, command) = match states.map(profile, &understood, heard.mapping, heard.rights) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                self.malformed(error);
+                return Added::default();
+            }
         };
         let online = match mapped.kind {
             Kind::Data | Kind::Event => None,
@@ -301,9 +313,15 @@ impl Batch {
         self.samples.len().max(self.presence.len()) >= BATCH_SAMPLES_MAX
     }
 
+    /// Why the newest [`Loss::Malformed`] in it is one; names the place, never the content.
+    #[must_use]
+    pub fn reason(&self) -> Option<&ProfileError> {
+        self.malformed.as_ref()
+    }
+
     /// All of it.
     pub fn take(&mut self, received: Stamp) -> Delivery {
-        let Self { samples, lost, presence } = std::mem::take(self);
+        let Self { samples, lost, presence, malformed: _ } = std::mem::take(self);
         Delivery { received, samples, lost, presence, changes: vec![] }
     }
 }

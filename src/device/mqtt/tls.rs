@@ -95,8 +95,10 @@ impl Tls {
     pub fn acceptor(&self, mono_ms: u64) -> TlsAcceptor {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match held.look(&self.files, mono_ms) {
-            Some(Ok(())) => tracing::info!("mqtt certificates were renewed"),
-            Some(Err(error)) => tracing::warn!(%error, "mqtt certificates: those before stay in force"),
+            Some(Ok(())) => {
+                tracing::info!(certificate = %self.files.certificate.display(), "certificates of devices were renewed")
+            }
+            Some(Err(error)) => tracing::warn!(%error, "certificates of devices: those before stay in force"),
             None => {}
         }
         held.acceptor.clone()
