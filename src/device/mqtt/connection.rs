@@ -562,12 +562,11 @@ impl Connection {
                             expiry_s: left_ms.map(|left| u32::try_from((left + 999) / 1000).unwrap_or(0)),
                             alias: None,
                         };
-                        if packet::publish_len(*level, &outgoing) > *packet_max {
+                        if session.fit(&mut outgoing, *packet_max) {
+                            packet::publish(*level, &outgoing, out);
+                        } else {
                             exchange.discard(*id, pkid);
-                            continue;
                         }
-                        outgoing.alias = session.alias(&message.topic);
-                        packet::publish(*level, &outgoing, out);
                     }
                 }
             }
