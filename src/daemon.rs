@@ -172,7 +172,11 @@ impl local::Inside for Inside {
             device: seen.device,
             last_seen_ms: seen.seen_ms,
             readings: seen.readings,
-            presence: None,
+            presence: seen.presence.map(|(online, since_ms, cause)| local::Presence {
+                online,
+                since_ms,
+                cause: cause.as_str(),
+            }),
         })
         .collect()
     }

@@ -21,6 +21,9 @@ Examples:
   smallbrain device add --from-pending hall/door
       the lines of the configuration that would take one in";
 
+const PENDING_HELP: &str = "\
+Example: smallbrain devices pending --lang en --socket smallbrain-data/smallbrain.sock";
+
 /// Arguments of `devices`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
@@ -41,6 +44,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Clone, Copy, Debug)]
 enum What {
     /// Devices that speak to the gateway and are not configured
+    #[command(after_help = PENDING_HELP)]
     Pending,
 }
 

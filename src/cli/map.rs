@@ -17,7 +17,7 @@ use crate::codec::profile::{
     ProfileError, State, TimeSource,
 };
 use crate::model::Value;
-use crate::normalise::{AHEAD_MAX_MS, BEHIND_MAX_MS, EARLIEST_MS};
+use crate::normalise::is_plausible;
 
 /// The profile of pointers that are given as options.
 const JSON: &str = "json";
@@ -338,7 +338,7 @@ impl<'m> Describes<'m> {
 
 impl<'m> Shown<'m> {
     fn new(mapped: &'m Mapped, args: &Args, received_ms: i64) -> Self {
-        let plausible = |time_ms| plausible(time_ms, received_ms, mapped.history);
+        let plausible = |time_ms| is_plausible(time_ms, received_ms, mapped.history);
         let time = |shift_ms| time(mapped.device_ms?.checked_add(shift_ms)?, mapped.device_nanos);
         let local = mapped.time_source == TimeSource::PayloadLocal;
         let utc = time(0);
@@ -387,13 +387,6 @@ impl<'m> Shown<'m> {
             rebirth: mapped.rebirth,
         }
     }
-}
-
-/// Whether the gateway would take a device's time as that of a reading.
-fn plausible(time_ms: i64, received_ms: i64, history: bool) -> bool {
-    time_ms >= EARLIEST_MS
-        && time_ms <= received_ms.saturating_add(AHEAD_MAX_MS)
-        && (history || time_ms >= received_ms.saturating_sub(BEHIND_MAX_MS))
 }
 
 /// RFC 3339 in UTC, with the digits that are not zero; none beyond the years that it can write.

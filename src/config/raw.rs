@@ -219,6 +219,7 @@ section! {
         identifier_order: IdentifierOrder,
         unit_first: bool,
         any_serial: bool,
+        silence_max: Duration,
         point: Vec<Point>,
     }
 }
@@ -296,6 +297,7 @@ section! {
         parity: Parity,
         stop_bits: u64,
         response_timeout: Duration,
+        silence_max: Duration,
     }
 }
 

@@ -96,13 +96,14 @@ fn resolve(base: &Base, record: &Node<'_>, message: &Message<'_>, mapped: &mut M
         None => None,
     };
     let sum_name = format!("{metric}.sum");
-    for (metric, value) in [(metric, value), (&sum_name, sum)] {
+    // A sum is in the record's unit times seconds (RFC 8428 §4.3), for which there is no name.
+    for (metric, value, unit) in [(metric, value, unit), (&sum_name, sum, None)] {
         let Some(value) = value else { continue };
         let numeric = matches!(value, Value::Number(_));
         mapped.add(Reading {
             metric: metric.into(),
             value,
-            unit: unit.clone().filter(|_| numeric).map(Into::into),
+            unit: unit.filter(|_| numeric).map(Into::into),
             device: device.map(Into::into),
             time_ms,
             event: false,

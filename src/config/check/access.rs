@@ -11,7 +11,7 @@ use std::time::Duration;
 use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
 
 use super::listen::file;
-use super::{DAY, Fleet, MINUTE, Places, fleet};
+use super::{DAY, Fleet, MINUTE, Places, Shown as _, fleet};
 use crate::config::fault::Report;
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
@@ -29,8 +29,8 @@ const DEVICE: &str = "{device}";
 /// Where devices hear commands, if nothing else is said.
 const COMMANDS: &str = "compound/{device}/down/#";
 
-/// Checks the bounds of `[mqtt]`.
-pub(super) fn limits(raw: &raw::Mqtt, report: &mut Report) -> Limits {
+/// Checks the bounds of `[mqtt]`, beside a store that may grow to `store_bytes_max`.
+pub(super) fn limits(raw: &raw::Mqtt, store_bytes_max: Option<u64>, report: &mut Report) -> Limits {
     let mut limits = Limits::DEFAULT;
     // What a device sends again after a crash must still be known to the duplicate filter.
     let remembered = 1..=dedupe::REMEMBERED as u64;
@@ -69,6 +69,19 @@ pub(super) fn limits(raw: &raw::Mqtt, report: &mut Report) -> Limits {
         (&raw.session_max, &mut limits.session_max, MINUTE..=30 * DAY, "session_max"),
     ] {
         *bound = report.bounded(key, *bound, range, name);
+    }
+    // On disk a message takes up to twice its bytes, and readings need room beside all of them.
+    let kept_most = store_bytes_max.map_or(u64::MAX, |bytes| bytes / 4);
+    if limits.kept_bytes_max as u64 > kept_most {
+        if let Some(at) = raw.kept_max.get() {
+            let help = format!("{} at most: a quarter of store.size_max", Size(kept_most).shown());
+            report.fault(
+                at.span,
+                format!("kept_max = {} is more than the store can hold", at.value.shown()),
+                help,
+            );
+        }
+        limits.kept_bytes_max = kept_most as usize;
     }
     limits
 }

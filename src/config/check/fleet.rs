@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 
@@ -25,6 +26,9 @@ use crate::rules::plausible;
 const DEVICES_MAX: usize = 10_000;
 /// Points of one template; one more is a fault.
 const POINTS_MAX: usize = 256;
+/// How long a device may be silent before it counts as gone, where that is said.
+const SILENCE_MIN: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(31 * 86_400);
 /// Points there may have been since the start of the process; one more is a fault.
 const SERIES_MAX: usize = 100_000;
 
@@ -269,6 +273,26 @@ impl<'r> Fleet<'r> {
             series.push(points.iter().map(|point| names.intern(&device.id, &point.metric)).collect());
         }
         series
+    }
+
+    /// How long devices may be silent that say so, or whose template does.
+    pub(super) fn silences(&self, report: &mut Report) -> HashMap<DeviceId, Duration> {
+        let mut read = |key: &Key<Duration>| report.within(key, SILENCE_MIN..=SILENCE_MAX, "silence_max");
+        let templates: Vec<_> = self.templates.iter().map(|model| read(&model.raw.silence_max)).collect();
+        let mut silences = HashMap::new();
+        let mut before = None;
+        for device in &self.devices {
+            // One table may stand for many devices: what is wrong with it is told once.
+            let own = match before {
+                Some((at, own)) if at == device.raw.at => own,
+                _ => read(&device.raw.silence_max),
+            };
+            before = Some((device.raw.at, own));
+            if let Some(silence) = own.or(templates[device.template]) {
+                silences.insert(device.id.clone(), silence);
+            }
+        }
+        silences
     }
 
     /// Devices that are configured for nothing.

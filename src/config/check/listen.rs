@@ -13,7 +13,7 @@ use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
 use crate::device::mqtt;
 use crate::model::Consumer;
-use crate::{share, telemetry};
+use crate::{share, store, telemetry};
 
 /// Checks `[mqtt]`.
 pub(super) fn mqtt(
@@ -21,6 +21,7 @@ pub(super) fn mqtt(
     mappings: Vec<Arc<mqtt::Mapping>>,
     fleet: &Fleet<'_>,
     places: &Places,
+    store: Option<&store::Settings>,
     report: &mut Report,
 ) -> Option<mqtt::Settings> {
     let raw = root.mqtt.value()?;
@@ -36,7 +37,7 @@ pub(super) fn mqtt(
         let help = "listen = \"127.0.0.1:1883\", or anonymous = false and a [[mqtt.user]] for each device";
         report.fault(raw.anonymous.span_or(raw.at), message, help);
     }
-    let limits = access::limits(raw, report);
+    let limits = access::limits(raw, store.map(|store| store.bytes_max), report);
     let tls = access::tls(raw, places, report);
     let access = access::access(root, raw, fleet, anonymous, report);
     if access.users.is_empty() && !anonymous && raw.user.is_absent() {

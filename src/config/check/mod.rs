@@ -94,7 +94,7 @@ pub(crate) fn config(
     let ports = ports::settings(ports, &fleet, &series);
     ports::warn(root, &ports, report);
     let mappings = mapping::mappings(root, &fleet, &series, zone, report);
-    let mqtt = listen::mqtt(root, mappings, &fleet, places, report);
+    let mqtt = listen::mqtt(root, mappings, &fleet, places, store.as_ref(), report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
     let (rate, block, queue) = ingest(spine, &fleet, report);
@@ -109,7 +109,7 @@ pub(crate) fn config(
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
-        silence: std::collections::HashMap::new(),
+        silence: fleet.silences(report),
         block,
     };
     Some(Config {

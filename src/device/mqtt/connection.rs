@@ -26,6 +26,7 @@ use super::samples::{Added, Batch, Command, Received, Route, Routes, States};
 use super::seats::Seat;
 use super::session::{Session, Wait};
 use super::stream::Stream;
+use super::topic;
 use crate::ingest::{Receipt, Stopped};
 use crate::store::sessions::{Change, Message, SessionId};
 
@@ -192,8 +193,16 @@ impl Connection {
         self.finish(end).await;
     }
 
+    /// Ends the subscriptions that the rights of now do not cover.
+    fn restrict(&self) {
+        let rights = self.credential.rights();
+        let may = |filter: &str| rights.may_subscribe(topic::subscribed(filter));
+        self.shared.post.exchange(|exchange| exchange.restrict(self.id, may));
+    }
+
     /// Serves until something ends it.
     async fn run(&mut self) -> Result<(), End> {
+        self.restrict();
         let wake = Arc::clone(&self.wake);
         let mut alarm = Box::pin(sleep_until(self.deadline));
         let mut signal = Some(self.signal(self.shared.settings.clone()));
@@ -245,6 +254,7 @@ impl Connection {
                         if !self.credential.refresh(&settings.access) {
                             return Err(Fault::Withdrawn.into());
                         }
+                        self.restrict();
                         self.routes = Routes::new(settings);
                         signal = Some(self.signal(watcher));
                     }
@@ -401,8 +411,12 @@ impl Connection {
     }
 
     fn subscribe(&mut self, pkid: u16, identifier: Option<u32>, wishes: &[Wish]) {
-        let rights = self.credential.rights();
-        let may = |wish: &Wish| rights.may_subscribe(shared_filter(&wish.filter));
+        let (rights, limits) = (self.credential.rights(), &self.shared.limits);
+        let fits = |wish: &Wish| {
+            let levels = topic::subscribed(&wish.filter).split('/').count();
+            wish.filter.len() <= limits.topic_bytes_max && levels <= limits.topic_levels_max
+        };
+        let may = |wish: &Wish| fits(wish) && rights.may_subscribe(topic::subscribed(&wish.filter));
         let allowed: Vec<_> =
             wishes.iter().filter(|wish| may(wish)).map(|wish| (wish.filter.as_str(), wish.options)).collect();
         let now_ms = self.shared.post.now_ms();
@@ -413,6 +427,10 @@ impl Connection {
         for wish in wishes {
             match may(wish).then(|| granted.next()).flatten() {
                 Some(code) => codes.push(code),
+                None if !fits(wish) => {
+                    add(&self.shared.counters.topics_refused, 1);
+                    codes.push(0x97);
+                }
                 None => {
                     self.shared.forbidden(&self.credential, "subscribe", &wish.filter);
                     codes.push(0x87);
@@ -614,14 +632,6 @@ impl Connection {
             shared.presence(&credential, false).await;
         }
         drop((seat, place));
-    }
-}
-
-/// What is shared of `$share/GROUP/FILTER` (MQTT 5.0 §4.8.2).
-fn shared_filter(filter: &str) -> &str {
-    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
-        Some((_, filter)) => filter,
-        None => filter,
     }
 }
 

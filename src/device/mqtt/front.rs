@@ -46,6 +46,8 @@ use crate::store::sessions::{Message, Saved};
 const CLIENT_ID_BYTES_MAX: usize = 256;
 /// Pause after accept failed: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a will, which lies in memory as long as its client is there.
+const WILL_BYTES_MAX: usize = 8 << 10;
 /// Unacknowledged deliveries of one client.
 const WINDOW_MAX: usize = 100;
 /// Users of whom it was told that they asked for what is not theirs; of one more it is only counted.
@@ -505,6 +507,9 @@ async fn check(
     let nameless = assigned && !connect.clean && connect.level == Level::V4;
     if connect.client_id.len() > CLIENT_ID_BYTES_MAX || nameless {
         return Err(Refusal::ClientId);
+    }
+    if connect.will.as_ref().is_some_and(|will| will.message.payload.len() > WILL_BYTES_MAX) {
+        return Err(Refusal::Quota);
     }
     if let Some(will) = &connect.will
         && !credential.rights().may_publish(&will.message.topic)

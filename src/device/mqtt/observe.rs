@@ -7,7 +7,7 @@
 //! panic on its thread ends the process, for a process without it looks alive and watches nobody; one that hangs ends
 //! [`Feeder::run`].
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(super) struct Router {
     waiting: Arc<AtomicUsize>,
     /// Links given.
     links: AtomicUsize,
+    /// The number of the next offer.
+    next: Arc<AtomicU64>,
     counters: Arc<Counters>,
 }
 
@@ -75,6 +77,7 @@ pub(super) struct Router {
 pub(super) struct Feeder {
     queue: mpsc::Receiver<(Why, BytesMut)>,
     waiting: Arc<AtomicUsize>,
+    next: Arc<AtomicU64>,
     tx: LinkTx,
     rx: LinkRx,
 }
@@ -103,9 +106,10 @@ pub(super) fn start(counters: Arc<Counters>) -> Result<(Arc<Router>, Feeder), Ob
     let (tx, rx) = connector("front")?;
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let waiting = Arc::<AtomicUsize>::default();
-    let feeder = Feeder { queue, waiting: Arc::clone(&waiting), tx, rx };
+    let next = Arc::<AtomicU64>::default();
+    let feeder = Feeder { queue, waiting: Arc::clone(&waiting), next: Arc::clone(&next), tx, rx };
     let links = AtomicUsize::default();
-    Ok((Arc::new(Router { connector, queue: sender, waiting, links, counters }), feeder))
+    Ok((Arc::new(Router { connector, queue: sender, waiting, links, next, counters }), feeder))
 }
 
 /// Makes a panic of the router's thread end the process, so that it is started anew.
@@ -160,7 +164,8 @@ impl Router {
                 break;
             }
         }
-        Ok(Link { _tx: tx, rx, number: None, counters: Arc::clone(&self.counters) })
+        let number = self.next.load(Relaxed);
+        Ok(Link { _tx: tx, rx, number, counters: Arc::clone(&self.counters) })
     }
 }
 
@@ -170,7 +175,7 @@ pub(super) struct Link {
     _tx: LinkTx,
     rx: LinkRx,
     /// Of the message that comes next.
-    number: Option<u64>,
+    number: u64,
     counters: Arc<Counters>,
 }
 
@@ -186,9 +191,8 @@ impl Link {
                     let mut wire = forward.publish.payload;
                     let Some(at) = wire.len().checked_sub(NUMBER_BYTES) else { continue };
                     let number = wire.split_off(at).get_u64();
-                    let missed = self.number.map_or(0, |expected| number.saturating_sub(expected));
-                    counters::add(&self.counters.offers_missed, missed);
-                    self.number = Some(number + 1);
+                    counters::add(&self.counters.offers_missed, number.saturating_sub(self.number));
+                    self.number = number + 1;
                     return Ok(wire);
                 }
                 Some(Notification::Unschedule) => self.rx.ready()?,
@@ -207,7 +211,7 @@ impl Feeder {
     pub(super) async fn run(mut self) -> Result<(), ObserveError> {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut answered, mut number) = (true, 0);
+        let mut answered = true;
         loop {
             // Biased: an answer that is there counts, however late this task gets its turn.
             tokio::select! {
@@ -225,23 +229,20 @@ impl Feeder {
                     self.tx.send(Packet::PingReq(PingReq)).await?;
                 }
                 offer = self.queue.recv() => match offer {
-                    Some((why, wire)) => {
-                        self.feed(why, wire, number).await?;
-                        number += 1;
-                    }
+                    Some((why, wire)) => self.feed(why, wire).await?,
                     None => return Ok(()),
                 },
             }
         }
     }
 
-    async fn feed(&mut self, why: Why, mut wire: BytesMut, number: u64) -> Result<(), ObserveError> {
+    async fn feed(&mut self, why: Why, mut wire: BytesMut) -> Result<(), ObserveError> {
         self.waiting.fetch_sub(wire.len(), Relaxed);
         // The router's own queue holds a thousand events, which may be a thousand of the longest packets.
         while self.tx.buffer().len() >= DOOR_MAX {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        wire.put_u64(number);
+        wire.put_u64(self.next.fetch_add(1, Relaxed));
         self.tx.publish(format!("{PREFIX}{}", why.as_str()), wire.freeze())?;
         Ok(())
     }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::onboard::Onboard;
+use super::rights::Rights;
 use super::samples::{Meaning, Model, Speaker, Take, Topics, Whose};
 use super::{
     Access, Commands, Counters, Doors, Front, FrontError, Limits, Mapping, Settings, User, auth, topic,
@@ -394,11 +395,8 @@ async fn only_who_has_the_password_is_let_in_and_only_as_long_as_it_holds() {
     let mut closed = settings(limits());
     closed.access = Access {
         anonymous: false,
-        users: [(
-            "u".into(),
-            User { password_hash: Some(hash), rights: Arc::new(super::rights::Rights::everything()) },
-        )]
-        .into(),
+        users: [("u".into(), User { password_hash: Some(hash), rights: Arc::new(Rights::everything()) })]
+            .into(),
         ..Access::default()
     };
     let bench = Bench::new(closed.clone(), 8).await;
@@ -576,6 +574,66 @@ async fn refused_subscriptions_say_so() {
         let code = if pkid < 8 { 0 } else { 0x80 };
         assert_eq!(device.packet().await, [0x90, 3, 0, pkid as u8, code], "subscriptions_max");
     }
+}
+
+#[tokio::test]
+async fn a_user_keeps_to_what_is_its_own() {
+    let (password, hash) = auth::generate().expect("a credential");
+    let filters = |filters: &[&str]| filters.iter().copied().collect();
+    let user = |rights: Rights| User { password_hash: Some(hash.clone()), rights: Arc::new(rights) };
+    let rights = Rights {
+        publish: filters(&["up/d2", "up/d1", "state/d2"]),
+        subscribe: filters(&["cmd/d2/#"]),
+        devices: ["d2".parse().expect("a device")].into(),
+        ..Rights::default()
+    };
+    let mut own = settings(Limits { topic_levels_max: 3, topic_bytes_max: 64, ..limits() });
+    own.access = Access { users: [("u".into(), user(rights.clone()))].into(), ..Access::default() };
+    let mut bench = Bench::new(own.clone(), 8).await;
+    let login = |level: u8| {
+        let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+        let head = [b"\0\x04MQTT".as_slice(), &[level, 0xC2, 0, 60], properties].concat();
+        let body = [&head, b"\0\x02id\0\x01u\0\x18".as_slice(), password.as_bytes()].concat();
+        [&[0x10, body.len() as u8], body.as_slice()].concat()
+    };
+
+    let mut device = bench.knock().await;
+    device.send(&login(5)).await;
+    assert_eq!(device.packet().await[2..4], [0, 0]);
+    let came = bench.delivery().await.0.presence;
+    assert!(came.len() == 1 && came[0].online && came[0].device.as_str() == "d2");
+    device.send(b"\x32\x0d\0\x05up/d9\0\x01\0{} ").await;
+    assert_eq!(device.packet().await, [0x40, 3, 0, 1, 0x87], "not its topic");
+    device.send(b"\x32\x0c\0\x07a/b/c/d\0\x02\0").await;
+    assert_eq!(device.packet().await, [0x40, 3, 0, 2, 0x90], "too deep");
+    device.send(b"\x32\x11\0\x05up/d1\0\x03\0{\"t\":1}").await;
+    assert_eq!(bench.store().await.lost.get(Loss::Forbidden), 1, "its topic, another's device");
+    assert_eq!(device.packet().await, [0x40, 2, 0, 3]);
+    for (pkid, filter, code) in
+        [(4, "cmd/#", 0x87), (5, "cmd/d2/+", 0), (6, "$share/g/cmd/d2/x", 0), (7, "a/b/c/d", 0x97)]
+    {
+        let body = [&[0, pkid, 0, 0, filter.len() as u8], filter.as_bytes(), &[0]].concat();
+        device.send(&[&[0x82, body.len() as u8], body.as_slice()].concat()).await;
+        assert_eq!(device.packet().await, [0x90, 4, 0, pkid, 0, code], "{filter}");
+    }
+    assert_eq!(bench.count("mqtt_forbidden_total"), 2);
+    assert_eq!(bench.count("mqtt_topics_refused_total"), 2);
+
+    bench.commands.publish("cmd/d2/x", b"1", None).await.expect("it has subscribed");
+    let fewer = Rights { subscribe: filters(&["other"]), ..rights };
+    own.access.users.insert("u".into(), user(fewer));
+    bench.settings.send_replace(Arc::new(own));
+    let left = async { while bench.commands.publish("cmd/d2/x", b"2", None).await.is_ok() {} };
+    tokio::select! {
+        () = soon(left) => {}
+        () = async { loop { device.packet().await; } } => {}
+    }
+
+    let mut plain = bench.knock().await;
+    plain.send(&login(4)).await;
+    assert_eq!(plain.packet().await, [0x20, 2, 0, 0]);
+    plain.send(&publish(QoS::AtLeastOnce, 1, "up/d9", "x")).await;
+    assert!(plain.closed().await.is_empty(), "3.1.1 has no word for no");
 }
 
 #[tokio::test]

@@ -125,6 +125,12 @@ pub fn includes(filter: &str, other: &str) -> bool {
     levels.next().is_none()
 }
 
+/// The filter of a subscription, whether it is shared or not.
+#[must_use]
+pub fn subscribed(text: &str) -> &str {
+    shared(text).map_or(text, |(_, filter)| filter)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

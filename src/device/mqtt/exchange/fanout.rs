@@ -119,6 +119,16 @@ impl Exchange {
         0
     }
 
+    /// Ends the subscriptions that a client has no right to any more; a shared one is asked for as subscribed.
+    pub(in crate::device::mqtt) fn restrict(&mut self, session: SessionId, may: impl Fn(&str) -> bool) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let lost: Vec<_> = known.filters.iter().filter(|filter| !may(filter)).cloned().collect();
+        self.journal.begin();
+        for filter in lost {
+            self.leave(session, &filter);
+        }
+    }
+
     pub(super) fn drop_subscription(&mut self, session: SessionId, filter: &str) {
         let (group, filter) = topic::shared(filter).map_or((None, filter), |(group, of)| (Some(group), of));
         self.tree.remove(group, filter, session);

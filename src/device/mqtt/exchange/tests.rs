@@ -621,6 +621,20 @@ fn a_publish_and_its_packet_id_are_on_disk_together() {
 }
 
 #[test]
+fn subscriptions_without_a_right_end() {
+    let mut world = World::new(bounds());
+    let session = world.kept("c");
+    for filter in ["a", "$share/g/b", "c"] {
+        world.exchange.subscribe(session, None, &[(filter, Options::default())], T0);
+    }
+    world.exchange.restrict(session, |filter| filter == "a");
+    assert_eq!(world.exchange.counts().subscriptions, 1);
+    for (topic, receivers) in [("a", 1), ("b", 0), ("c", 0)] {
+        assert_eq!(world.publish(message(topic, 1, b"x")), receivers, "{topic}");
+    }
+}
+
+#[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 384, "{}", size_of::<Session>());
     assert!(size_of::<Change>() <= 64 && size_of::<Delivery>() <= 64);
