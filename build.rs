@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [
             "smallbrain/v1/smallbrain.proto",
             "smallbrain/local/v1/bus.proto",
+            "smallbrain/local/v1/command.proto",
             "smallbrain/local/v1/onboard.proto",
         ],
         ["proto"],

@@ -28,6 +28,7 @@ use crate::device::mqtt::onboard::Onboard;
 use crate::device::{mqtt, serial};
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
+use crate::local::command::Sending;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
@@ -39,6 +40,7 @@ use crate::store::sessions::Saved;
 use crate::store::{Heads, Store, StoreError};
 use crate::telemetry::metrics;
 use crate::wire::bus::bus_service_server::BusServiceServer;
+use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
 
 /// Waits of a source that keeps ending.
@@ -223,6 +225,8 @@ pub struct Daemon {
     /// Unknown MQTT devices.
     onboard: Onboard,
     onboarding: Onboarding,
+    /// Commands from the local socket.
+    sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
     /// Cancels sources and servers.
     stop: CancellationToken,
@@ -273,6 +277,7 @@ impl Daemon {
             buses: Buses::default(),
             onboarding: Onboarding::new(onboard.clone()),
             onboard,
+            sending: Sending::default(),
             lines: watch::Sender::new(config.share.lines.clone().into()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -339,7 +344,8 @@ impl Daemon {
             clock: self.clock.clone(),
         };
         let services = Routes::new(BusServiceServer::new(self.buses.clone()))
-            .add_service(OnboardServiceServer::new(self.onboarding.clone()));
+            .add_service(OnboardServiceServer::new(self.onboarding.clone()))
+            .add_service(CommandServiceServer::new(self.sending.clone()));
         self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
@@ -381,6 +387,7 @@ impl Daemon {
             self.inside.mqtt.clone(),
             self.onboard.clone(),
         )?;
+        self.sending.set(front.commands());
         self.core("mqtt front", front.serve(doors, self.stop.clone()));
         self.mqtt = Some(settings);
         Ok(())

@@ -223,8 +223,16 @@ impl Drop for Own {
 /// # Errors
 /// [`PullError`] when nobody answers.
 pub async fn connect(socket: &Path) -> Result<BusServiceClient<Channel>, PullError> {
+    channel(socket).await.map(BusServiceClient::new)
+}
+
+/// A connection to the daemon.
+///
+/// # Errors
+/// [`PullError`]: nobody listens there.
+pub async fn channel(socket: &Path) -> Result<Channel, PullError> {
     let target = Target { gateway: format!("unix:{}", socket.display()), ..Target::default() };
-    Ok(BusServiceClient::new(target.connect().await?))
+    target.connect().await
 }
 
 impl Bus {

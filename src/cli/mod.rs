@@ -13,6 +13,7 @@ pub mod onboard;
 pub mod pull;
 pub mod read;
 pub mod scan;
+pub mod send;
 pub mod simulate;
 pub mod status;
 pub mod write;
@@ -74,6 +75,9 @@ enum Verb {
     /// Write a point that the configuration makes writable
     #[command(after_help = write::HELP)]
     Write(write::Args),
+    /// Send a command to MQTT devices; one that sleeps gets it later
+    #[command(after_help = send::HELP)]
+    Send(send::Args),
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),
+        Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
         Verb::Simulate(args) => logged(|| {
             within(async {

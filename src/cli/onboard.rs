@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::bus::{Lang, SOCKET};
+use super::bus::{Lang, SOCKET, channel};
 use crate::model::DeviceId;
-use crate::share::client::{PullError, Target};
+use crate::share::client::PullError;
 use crate::wire::bus::{
     ListPendingRequest, ListPendingResponse, PendingDevice, onboard_service_client::OnboardServiceClient,
 };
@@ -107,9 +107,8 @@ fn done(result: Result<(), OnboardError>, verb: &str) -> ExitCode {
 }
 
 async fn ask(socket: &Path) -> Result<ListPendingResponse, OnboardError> {
-    let target = Target { gateway: format!("unix:{}", socket.display()), ..Target::default() };
     let no_daemon = |cause| OnboardError::NoDaemon { socket: socket.to_owned(), cause };
-    let channel = target.connect().await.map_err(no_daemon)?;
+    let channel = channel(socket).await.map_err(no_daemon)?;
     let mut client = OnboardServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     let answer = client.list_pending(ListPendingRequest {}).await;
     Ok(answer.map_err(|status| OnboardError::Refused(Box::new(status)))?.into_inner())

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Faults};
+pub(crate) use values::duration;
 
 use crate::device::{mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};

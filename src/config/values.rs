@@ -98,10 +98,15 @@ impl Read for Decimal {
 
 impl Read for Duration {
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
-        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
         let expected = "a duration: \"500ms\", \"5s\", \"15m\", \"1h\", \"7d\"";
-        parsed(node, expected, report, |text| amount(text, &units, "duration")).map(Duration::from_millis)
+        parsed(node, expected, report, duration)
     }
+}
+
+/// A duration as it is written in the configuration: `500ms`, `5s`, `15m`, `1h`, `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    amount(text, &units, "duration").map(Duration::from_millis)
 }
 
 /// Bytes, written with a binary unit.

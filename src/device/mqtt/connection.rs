@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::auth::Credential;
@@ -28,6 +29,7 @@ use super::session::{Session, Wait};
 use super::stream::Stream;
 use super::topic;
 use crate::ingest::{Receipt, Stopped};
+use crate::model::{Cause, Presence, Stamp};
 use crate::store::sessions::{Change, Message, SessionId};
 
 /// Batches handed in and not committed.
@@ -109,6 +111,8 @@ pub(super) struct Connection {
     number: u64,
     handover: Option<Task<Result<(u64, Receipt), Stopped>>>,
     receipts: VecDeque<(u64, Task<Result<(), Stopped>>)>,
+    /// When what is being taken was read.
+    now: Stamp,
     pace: Pace,
     /// How much of it on-boarding is shown.
     offers: Bucket,
@@ -168,6 +172,7 @@ impl Connection {
             number: 1,
             handover: None,
             receipts: VecDeque::new(),
+            now: shared.clock.now(),
             pace,
             offers: Bucket::new(OFFERS.0, OFFERS.1),
             held_until: None,
@@ -178,7 +183,7 @@ impl Connection {
 
     /// Serves it to its end.
     pub(super) async fn serve(mut self) {
-        self.shared.presence(&self.credential, true).await;
+        self.presence(true);
         let end = match self.run().await {
             Ok(()) => End::Normal,
             Err(end) => end,
@@ -222,6 +227,8 @@ impl Connection {
                 self.deadline = Instant::now() + self.session.patience();
             }
             self.tidy(reading);
+            // What was written made room for more.
+            let more = self.pending && self.out.len() <= OUT_BYTES_MAX;
             let rings = self.held_until.map_or(self.deadline, |until| until.min(self.deadline));
             let read = reading.then_some(&mut self.read);
             tokio::select! {
@@ -230,6 +237,7 @@ impl Connection {
                         self.has_read(count)?;
                     }
                 }
+                () = yield_now(), if more => {}
                 () = wake.notified() => self.pending = true,
                 done = optional(&mut self.handover) => {
                     self.handover = None;
@@ -312,7 +320,8 @@ impl Connection {
     /// Takes what has been read, as far as it may.
     fn pump(&mut self) -> Result<Pumped, Fault> {
         let mut read = std::mem::take(&mut self.read);
-        let mut used = 0;
+        let (mut used, mut publishes) = (0, 0);
+        self.now = self.shared.clock.now();
         let result = loop {
             if self.batch.is_full() || !self.may_take() {
                 break Ok(Pumped::Bound);
@@ -320,7 +329,7 @@ impl Connection {
             match Frame::cut(&read[used..], self.shared.limits.packet_bytes_max) {
                 Ok(Some(frame)) => {
                     used += frame.len();
-                    self.weigh(&frame);
+                    publishes += usize::from(frame.is_publish());
                     match frame.decode(self.level).and_then(|packet| self.take(packet)) {
                         Ok(false) => {}
                         Ok(true) => break Ok(Pumped::Goodbye),
@@ -333,6 +342,7 @@ impl Connection {
         };
         if used > 0 {
             self.deadline = Instant::now() + self.session.patience();
+            self.weigh(used, publishes);
         }
         read.advance(used);
         self.read = read;
@@ -342,14 +352,21 @@ impl Connection {
     }
 
     /// Holds the connection up when its packets come faster than they may.
-    fn weigh(&mut self, frame: &Frame<'_>) {
-        let mono_ms = self.shared.clock.now().mono_ms;
-        self.pace.took(frame.len(), usize::from(frame.is_publish()), mono_ms);
-        let wait_ms = self.pace.wait_ms(mono_ms);
+    fn weigh(&mut self, bytes: usize, publishes: usize) {
+        self.pace.took(bytes, publishes, self.now.mono_ms);
+        let wait_ms = self.pace.wait_ms(self.now.mono_ms);
         if wait_ms > 0 {
             add(&self.shared.counters.throttled, 1);
             self.held_until = Some(Instant::now() + Duration::from_millis(wait_ms));
         }
+    }
+
+    /// Tells with the next delivery that the device of this user has come or gone; of a user with several devices nothing is
+    /// known by that.
+    fn presence(&mut self, online: bool) {
+        let mut devices = self.credential.rights().devices.iter();
+        let (Some(device), None) = (devices.next(), devices.next()) else { return };
+        self.batch.tell(Presence { device: device.clone(), online, cause: Cause::Connection });
     }
 
     /// Hands in the open batch, if something is in it and nothing else is being handed over.
@@ -357,7 +374,7 @@ impl Connection {
         if self.is_idle() || self.handover.is_some() {
             return;
         }
-        let mut delivery = self.batch.take(self.shared.clock.now());
+        let mut delivery = self.batch.take(self.now);
         delivery.changes = std::mem::take(&mut self.received);
         let (number, intake) = (self.number, self.shared.intake.clone());
         self.number += 1;
@@ -463,7 +480,7 @@ impl Connection {
                 (packet::Level::V4, _) => Err(Fault::Forbidden),
             };
         }
-        let received_ms = self.shared.clock.now().wall_ms;
+        let received_ms = self.now.wall_ms;
         let wait = match self.routes.find(&topic) {
             Route::FanOut => {
                 self.offer(Why::NoMapping, &topic, publish.payload);
@@ -500,7 +517,7 @@ impl Connection {
 
     /// Offers what is nobody's to on-boarding, now and then.
     fn offer(&mut self, why: Why, topic: &str, payload: &[u8]) {
-        let mono_ms = self.shared.clock.now().mono_ms;
+        let mono_ms = self.now.mono_ms;
         if self.offers.wait_ms(mono_ms) > 0 {
             return add(&self.shared.counters.offers_refused, 1);
         }
@@ -596,6 +613,11 @@ impl Connection {
     async fn finish(mut self, end: End) {
         let stopping = matches!(end, End::Fault(Fault::Stopping));
         let mut stored = !matches!(end, End::Fault(Fault::Store));
+        // Who says goodbye or comes again is not gone.
+        if matches!(end, End::Lost) || matches!(end, End::Fault(fault) if !fault.is_ours()) {
+            self.presence(false);
+            self.hand_in();
+        }
         while stored && self.handover.is_some() {
             let done = optional(&mut self.handover).await;
             self.handover = None;
@@ -626,10 +648,6 @@ impl Connection {
         let due = shared.post.exchange(|exchange| exchange.close(id, expiry_s, received, will, now_ms));
         if let Some(will) = due {
             shared.publish_will(will, credential.rights()).await;
-        }
-        let gone = matches!(end, End::Lost) || matches!(end, End::Fault(fault) if fault != Fault::TakenOver);
-        if gone && !stopping {
-            shared.presence(&credential, false).await;
         }
         drop((seat, place));
     }

@@ -38,8 +38,7 @@ use super::stream::Stream;
 use super::tls::{self, Tls};
 use super::{Counters, Limits, Settings, topic};
 use crate::clock::Clock;
-use crate::ingest::{Delivery, Intake, Stopped};
-use crate::model::{Cause, Presence};
+use crate::ingest::{Intake, Stopped};
 use crate::store::sessions::{Message, Saved};
 
 /// Bytes of a client id.
@@ -98,16 +97,6 @@ impl Shared {
             let which: String = which.chars().take(64).collect();
             tracing::warn!(user = credential.name(), what, topic = ?which, "a client asked for what is not its; told once");
         }
-    }
-
-    /// Tells that the device of a user has come or gone; of a user with several devices nothing is known by that.
-    pub(super) async fn presence(&self, credential: &Credential, online: bool) {
-        let mut devices = credential.rights().devices.iter();
-        let (Some(device), None) = (devices.next(), devices.next()) else { return };
-        let presence = vec![Presence { device: device.clone(), online, cause: Cause::Connection }];
-        let delivery = Delivery { presence, ..Delivery::empty(self.clock.now()) };
-        // Without a writer nobody is told of anything any more.
-        let _ = self.intake.deliver(delivery).await;
     }
 
     /// Shows on-boarding what was retained before this start: most devices announce themselves once.

@@ -88,6 +88,11 @@ impl Fault {
         }
     }
 
+    /// Whether the gateway ended it, or the client itself by coming again: that tells nothing of the device.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Fault::TakenOver | Fault::Withdrawn | Fault::Stopping | Fault::Store)
+    }
+
     /// Whether the client did it.
     pub(super) fn is_clients(self) -> bool {
         match self {

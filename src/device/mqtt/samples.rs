@@ -284,6 +284,11 @@ impl Batch {
         }
     }
 
+    /// Takes in that a device came or went.
+    pub fn tell(&mut self, presence: Presence) {
+        self.presence.push(presence);
+    }
+
     /// Whether there is nothing to hand in.
     #[must_use]
     pub fn is_empty(&self) -> bool {

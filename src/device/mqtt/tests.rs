@@ -600,7 +600,7 @@ async fn a_user_keeps_to_what_is_its_own() {
     let mut device = bench.knock().await;
     device.send(&login(5)).await;
     assert_eq!(device.packet().await[2..4], [0, 0]);
-    let came = bench.delivery().await.0.presence;
+    let came = bench.store().await.presence;
     assert!(came.len() == 1 && came[0].online && came[0].device.as_str() == "d2");
     device.send(b"\x32\x0d\0\x05up/d9\0\x01\0{} ").await;
     assert_eq!(device.packet().await, [0x40, 3, 0, 1, 0x87], "not its topic");
