@@ -9,6 +9,8 @@
 
 #[path = "crash/city.rs"]
 mod city;
+#[path = "crash/client.rs"]
+mod client;
 #[path = "crash/devices.rs"]
 mod devices;
 #[path = "crash/gateway.rs"]
@@ -17,6 +19,8 @@ mod gateway;
 mod judge;
 #[path = "crash/powercut.rs"]
 mod powercut;
+#[path = "crash/sessions.rs"]
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -32,6 +36,7 @@ use devices::Devices;
 use gateway::{Gateway, Site, until};
 use judge::Database;
 use powercut::Rig;
+use sessions::Clients;
 
 /// How long a stop may take: the city's streams have five seconds to end.
 const STOP: Duration = Duration::from_secs(15);
@@ -187,6 +192,57 @@ fn fifty_kills_lose_nothing_and_double_nothing() {
     let verdict = world.judge(&[]);
     assert!(verdict.alarms > 0 && verdict.windows > 0, "too little happened: {verdict}");
     eprintln!("{rounds} kills in {:?}", began.elapsed());
+}
+
+fn stopped(gateway: Gateway) {
+    let (end, took) = gateway.stop();
+    assert!(end.success() && took < STOP, "SIGTERM ended it with {end} after {took:?}");
+}
+
+/// QoS 2 both ways, and commands for clients that sleep: 3.1.1 without a clean session and 5.0 with a session expiry. The
+/// readings of QoS 2 have no time of their own, so that no filter of repetitions hides a second one.
+#[test]
+fn kills_neither_lose_nor_double_what_kept_sessions_are_owed() {
+    let mut random = Random::seeded();
+    let rounds = number("CRASH_ROUNDS").unwrap_or(50);
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = Site::new(dir.path(), &dir.path().join("store"), gateway::map_without_time);
+    let runtime = runtime();
+    let devices = Devices::start(&runtime, &site, 4, 150);
+    let mut gateway = site.run();
+    let clients = Clients::start(&site, &mut random);
+    let mut start = gateway.began.elapsed();
+    let began = Instant::now();
+    for round in 1..=rounds {
+        let moment = Moment::random(&mut random, start);
+        let is_polite = random.one_in(6);
+        match moment {
+            Moment::Starting(patience) => {
+                gateway.kill();
+                gateway = site.start();
+                gateway.ready(patience);
+                gateway.kill();
+            }
+            Moment::Acked(more) => {
+                clients.wait(more);
+                if is_polite { stopped(gateway) } else { gateway.kill() }
+            }
+        }
+        let acked = clients.acked();
+        eprintln!(
+            "{:?}: end {round} at {moment:?}, polite: {is_polite}, {acked} acknowledged",
+            began.elapsed()
+        );
+        gateway = site.run();
+        start = gateway.began.elapsed();
+    }
+    let last = clients.finish();
+    devices.finish(&runtime);
+    stopped(gateway);
+    let database = Database::open(&site.store);
+    judge::sequences(&database, &devices::ledger(&site.dir, &[]), &last);
+    judge::nothing_waits(&database);
+    eprintln!("{rounds} ends in {:?}, the last readings at QoS 2: {last:?}", began.elapsed());
 }
 
 #[test]

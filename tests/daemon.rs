@@ -5,8 +5,12 @@
 mod bad_input;
 #[path = "daemon/bus.rs"]
 mod bus;
+#[path = "daemon/crowd.rs"]
+mod crowd;
 #[path = "daemon/device.rs"]
 mod device;
+#[path = "daemon/devices.rs"]
+mod devices;
 #[path = "daemon/gateway.rs"]
 mod gateway;
 #[path = "daemon/meters.rs"]

@@ -49,6 +49,8 @@ Examples:
   smallbrain simulate load --rate 500 --reconnect --ledger acked.txt
       500 readings a second until Ctrl-C; acked.txt names each acknowledged one as \"device sequence\",
       and a server that dies is waited for
+  smallbrain simulate load --connections 2000 --rate 2000 --flood 1 --deaf 1 --seconds 20
+      what two that misbehave do to the acks of the others
 
 Device load-1 publishes on compound/load-1/up, load-2 on compound/load-2/up, and so on.
 It fails when the server acknowledged out of order or what was never sent.";
@@ -98,6 +100,12 @@ pub struct LoadArgs {
     /// Threads
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
+    /// Connections besides that publish as fast as their sockets take it
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
+    flood: u32,
+    /// Subscribers besides that never read what is published to them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
+    deaf: u32,
 }
 
 /// Arguments of `simulate mqtt`.
@@ -234,6 +242,8 @@ async fn run_load(args: LoadArgs, out: &mut impl Write, stop: CancellationToken)
         reconnect: args.reconnect,
         ledger: args.ledger,
         threads: args.threads,
+        flood: args.flood,
+        deaf: args.deaf,
         ..load::Settings::default()
     };
     let report = load::run(settings, Arc::default(), stop).await?;
@@ -300,7 +310,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 10);
+        assert_eq!(seen, 11);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! packet encoded once and patched, one write for a refilled window, one read for all acks there are. Guarantees: no
 //! more than `connections × window` publishes are unacknowledged; the ledger names a publish only after its PUBACK was
 //! read, and what was acked is in the ledger file before the next read, whatever becomes of the server; with
-//! `reconnect`, what is unacknowledged is sent again with DUP until it is acked or the run ends. It speaks to one server
-//! without TLS, and it does not subscribe.
+//! `reconnect`, what is unacknowledged is sent again with DUP until it is acked or the run ends. Beside those that are measured
+//! there may be connections that flood, and subscribers that never read what is published to them: they have a thread, and
+//! counts, of their own. It speaks to one server without TLS.
 
 mod connection;
+mod deaf;
 mod latency;
 mod publisher;
 mod report;
@@ -28,10 +30,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Connection;
+use self::connection::{Connection, Role};
 pub use self::latency::Latency;
 use self::publisher::Moment;
-pub use self::report::{Counters, Report};
+pub use self::report::{Aside, Counters, Report};
 
 /// What to send, and for how long.
 #[derive(Clone, Debug)]
@@ -66,6 +68,11 @@ pub struct Settings {
     pub threads: u32,
     /// How long to wait for the last acks after the end.
     pub drain: Duration,
+    /// Connections besides that publish as fast as their sockets take it; their devices are numbered on.
+    pub flood: u32,
+    /// Subscribers besides that never read, each with a connection that publishes to it (QoS 1, 500 a second, topic
+    /// `{prefix}/deaf-{i}/down`). They have no credentials.
+    pub deaf: u32,
 }
 
 impl Default for Settings {
@@ -86,6 +93,8 @@ impl Default for Settings {
             ledger: None,
             threads: 1,
             drain: Duration::from_secs(5),
+            flood: 0,
+            deaf: 0,
         }
     }
 }
@@ -179,6 +188,8 @@ pub async fn run(
         server,
         ledger,
         counters,
+        flood: Arc::default(),
+        talk: Arc::default(),
         stop,
         began: Instant::now(),
         began_ms: wall_ms(),
@@ -186,30 +197,59 @@ pub async fn run(
     });
 
     let threads = run.settings.threads.clamp(1, run.settings.connections.max(1));
+    let aside = match run.settings.flood + run.settings.deaf {
+        0 => None,
+        _ => Some(start(&run, "aside", disturb)?),
+    };
     let mut results = Vec::new();
     for thread in 0..threads {
-        let (done, result) = oneshot::channel();
-        let share = Arc::clone(&run);
-        std::thread::Builder::new()
-            .name(format!("load-{thread}"))
-            .spawn(move || {
-                let outcome = work(&share, thread, threads);
-                share.counters.cpu_us.fetch_add(thread_cpu_us(), Relaxed);
-                // The receiver is gone when the run's future was dropped: nobody wants to know.
-                let _ = done.send(outcome);
-            })
-            .map_err(LoadError::Thread)?;
-        results.push(result);
+        results.push(start(&run, &thread.to_string(), move |run| work(run, thread, threads))?);
     }
     let mut outcome = Ok(());
     for result in results {
-        let one = result.await.unwrap_or_else(|_| Err(LoadError::Thread(io::Error::other("it panicked"))));
-        if one.is_err() {
-            run.stop.cancel();
-            outcome = outcome.and(one);
-        }
+        outcome = outcome.and(ended(&run, result).await);
     }
-    outcome.map(|()| run.counters.report(&run.settings))
+    if let Some(aside) = aside {
+        run.stop.cancel();
+        outcome = outcome.and(ended(&run, aside).await);
+    }
+    let aside = |count, counters: &Counters| (count > 0).then(|| counters.aside());
+    outcome.map(|()| Report {
+        flood: aside(run.settings.flood, &run.flood),
+        talk: aside(run.settings.deaf, &run.talk),
+        ..run.counters.report(&run.settings)
+    })
+}
+
+type Outcome = Result<(), LoadError>;
+
+/// A thread of the load; what it gives is its end.
+fn start(
+    run: &Arc<Run>,
+    name: &str,
+    work: impl FnOnce(&Arc<Run>) -> Outcome + Send + 'static,
+) -> Result<oneshot::Receiver<Outcome>, LoadError> {
+    let (done, result) = oneshot::channel();
+    let share = Arc::clone(run);
+    std::thread::Builder::new()
+        .name(format!("load-{name}"))
+        .spawn(move || {
+            let outcome = work(&share);
+            share.counters.cpu_us.fetch_add(thread_cpu_us(), Relaxed);
+            // The receiver is gone when the run's future was dropped: nobody wants to know.
+            let _ = done.send(outcome);
+        })
+        .map_err(LoadError::Thread)?;
+    Ok(result)
+}
+
+/// Waits for the end of a thread; a bad one ends the run.
+async fn ended(run: &Run, result: oneshot::Receiver<Outcome>) -> Outcome {
+    let one = result.await.unwrap_or_else(|_| Err(LoadError::Thread(io::Error::other("it panicked"))));
+    if one.is_err() {
+        run.stop.cancel();
+    }
+    one
 }
 
 /// What all connections of a run share.
@@ -218,6 +258,10 @@ struct Run {
     server: SocketAddr,
     ledger: Option<File>,
     counters: Arc<Counters>,
+    /// Of the flooding connections.
+    flood: Arc<Counters>,
+    /// Of those that publish to the deaf.
+    talk: Arc<Counters>,
     stop: CancellationToken,
     began: Instant,
     began_ms: u64,
@@ -245,29 +289,20 @@ fn thread_cpu_us() -> u64 {
     text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).map_or(0, |ns| ns / 1_000)
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::Thread)
+}
+
 /// One thread: every `threads`-th connection, from `thread` on.
-fn work(run: &Arc<Run>, thread: u32, threads: u32) -> Result<(), LoadError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::Thread)?;
-    runtime.block_on(async {
+fn work(run: &Arc<Run>, thread: u32, threads: u32) -> Outcome {
+    runtime()?.block_on(async {
         let mut connections = Vec::new();
         for index in (thread..run.settings.connections).step_by(threads as usize) {
-            let mut connection = Connection::new(run, index);
-            tokio::select! {
-                () = run.stop.cancelled() => return Ok(()),
-                result = connection.open() => match result {
-                    Err(error) if !run.settings.reconnect => return Err(error),
-                    _ => connections.push(connection),
-                },
+            if !open(run, Role::Steady, index, &mut connections).await? {
+                return Ok(());
             }
         }
-        let mut tasks: JoinSet<_> = connections.into_iter().map(Connection::live).collect();
-        let mut all = pin!(async {
-            while let Some(joined) = tasks.join_next().await {
-                joined.unwrap_or_else(|_| Err(LoadError::Thread(io::Error::other("a connection panicked"))))?;
-            }
-            Ok(())
-        });
+        let mut all = pin!(live(connections));
         let duration = run.settings.duration;
         tokio::select! {
             outcome = &mut all => return outcome,
@@ -278,6 +313,58 @@ fn work(run: &Arc<Run>, thread: u32, threads: u32) -> Result<(), LoadError> {
         }
         timeout(run.settings.drain, all).await.unwrap_or(Ok(()))
     })
+}
+
+/// The thread of those that disturb: until the run stops, and for the last acks.
+fn disturb(run: &Arc<Run>) -> Outcome {
+    runtime()?.block_on(async {
+        let mut deaf = Vec::new();
+        let mut connections = Vec::new();
+        for index in 0..run.settings.deaf {
+            deaf.push(deaf::subscribe(run, index).await?);
+            open(run, Role::Talk, index, &mut connections).await?;
+        }
+        for index in 0..run.settings.flood {
+            open(run, Role::Flood, index, &mut connections).await?;
+        }
+        let mut all = pin!(live(connections));
+        let outcome = tokio::select! {
+            outcome = &mut all => {
+                run.stop.cancelled().await;
+                outcome
+            }
+            () = run.stop.cancelled() => timeout(run.settings.drain, all).await.unwrap_or(Ok(())),
+        };
+        drop(deaf);
+        outcome
+    })
+}
+
+/// Opens one more connection. False when the run is over.
+async fn open(
+    run: &Arc<Run>,
+    role: Role,
+    index: u32,
+    connections: &mut Vec<Connection>,
+) -> Result<bool, LoadError> {
+    let mut connection = Connection::new(run, role, index);
+    tokio::select! {
+        () = run.stop.cancelled() => return Ok(false),
+        result = connection.open() => match result {
+            Err(error) if !run.settings.reconnect => return Err(error),
+            _ => connections.push(connection),
+        },
+    }
+    Ok(true)
+}
+
+/// Lets connections publish to their ends.
+async fn live(connections: Vec<Connection>) -> Outcome {
+    let mut tasks: JoinSet<_> = connections.into_iter().map(Connection::live).collect();
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap_or_else(|_| Err(LoadError::Thread(io::Error::other("a connection panicked"))))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -290,6 +290,15 @@ pub(crate) fn add_point(config: &mut Table, metric: &str, pointer: &str, shared:
     }
 }
 
+/// Topics `exact/{device}/up`, whose readings have no time of their own.
+pub(crate) fn map_without_time(config: &mut Table) {
+    let mut mapping = first(config, "mapping").clone();
+    mapping.remove("time");
+    mapping.insert("topic".into(), "exact/{device}/up".into());
+    let mappings = config.get_mut("mapping").and_then(Value::as_array_mut);
+    mappings.expect("mappings").push(Value::Table(mapping));
+}
+
 /// The first line of the share list once more, under another id.
 pub(crate) fn share_again(config: &mut Table, id: &str) {
     let mut line = first(config, "share").clone();

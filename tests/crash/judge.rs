@@ -278,6 +278,40 @@ fn messages(database: &Database, acked: &Acked, verdict: &mut Verdict) {
     assert_eq!(verdict.doubled, 0, "stored twice: {verdict}");
 }
 
+/// The sequences in the log: those of the ledger are all there and none twice; of the devices in `last` there is each from
+/// 1 to that one, once and in order.
+pub(crate) fn sequences(database: &Database, acked: &Acked, last: &BTreeMap<String, u64>) {
+    let mut stored: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (device, metric, _, value, _) in &database.readings {
+        if metric == "n" {
+            let device = database.devices[usize::from(*device)].as_str();
+            stored.entry(device).or_default().push(value.unsigned_abs());
+        }
+    }
+    for (device, last) in last {
+        let there = stored.remove(device.as_str()).unwrap_or_default();
+        let once: BTreeSet<u64> = there.iter().copied().collect();
+        let missing: Vec<_> = (1..=*last).filter(|n| !once.contains(n)).collect();
+        assert!(missing.is_empty(), "{device}: released at QoS 2 and lost: {missing:?}");
+        let doubled = there.len() as u64 - last;
+        assert!(doubled == 0, "{device}: {doubled} readings of QoS 2 are stored twice");
+        assert!(there.is_sorted(), "{device}: out of order");
+    }
+    for (device, sequences) in acked {
+        let there = stored.remove(device.as_str()).unwrap_or_default();
+        let once: BTreeSet<u64> = there.iter().copied().collect();
+        assert_eq!(once.len(), there.len(), "{device}: stored twice");
+        assert!(sequences.keys().all(|n| once.contains(n)), "{device}: acknowledged and lost");
+    }
+}
+
+/// Every session is empty: nothing is queued, no QoS 2 publish is unreleased.
+pub(crate) fn nothing_waits(database: &Database) {
+    for table in ["queued", "received"] {
+        assert_eq!(database.integer(&format!("SELECT count(*) FROM {table}")), 0, "rows of {table}");
+    }
+}
+
 /// Positions dense, ids unique, cursors at the heads, nothing declared lost.
 fn lanes(database: &Database, disk: &Disk, verdict: &mut Verdict) {
     let epoch = disk.position.epoch.as_deref().expect("the city was connected");

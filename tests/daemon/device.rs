@@ -54,6 +54,34 @@ impl Device {
         self.read::<4>()[3]
     }
 
+    /// Says CONNECT for a session that is kept; gives the first byte of the CONNACK's rest: 1 when there was one.
+    pub(crate) fn resume(&mut self, id: &str) -> u8 {
+        self.send(&packet(0x10, &[&text("MQTT"), &[4, 0, 0, 60][..], &text(id)].concat()));
+        let [_, _, present, code] = self.read();
+        assert_eq!(code, 0, "{id} is let in");
+        present
+    }
+
+    /// Subscribes, and waits until that is granted.
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
+        self.packet_id += 1;
+        let id = self.packet_id.to_be_bytes();
+        self.send(&packet(0x82, &[&id, text(filter).as_slice(), &[qos]].concat()));
+        assert_eq!(self.read(), [0x90, 3, id[0], id[1], qos], "SUBACK of {filter}");
+    }
+
+    /// The next delivery at QoS 1, acknowledged: its topic and payload.
+    pub(crate) fn delivery(&mut self) -> (String, Vec<u8>) {
+        let [first, length] = self.read();
+        assert_eq!(first & 0xF6, 0x32, "a delivery at QoS 1, short");
+        let mut body = vec![0; usize::from(length)];
+        self.stream.read_exact(&mut body).expect("the gateway delivers");
+        let name = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let (topic, rest) = body[2..].split_at(name);
+        self.send(&[0x40, 2, rest[0], rest[1]]);
+        (String::from_utf8(topic.to_vec()).expect("UTF-8"), rest[2..].to_vec())
+    }
+
     /// A device that is let in.
     pub(crate) fn of(address: SocketAddr, id: &str) -> Self {
         let mut device = Self::dial(address);

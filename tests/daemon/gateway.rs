@@ -115,6 +115,13 @@ impl Site {
         self.path("smallbrain-data")
     }
 
+    /// A file that the configuration includes, once it is there.
+    pub(crate) fn included(&self, name: &str) -> String {
+        let dir = self.path("conf.d");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        dir.join(name).display().to_string()
+    }
+
     /// Replaces the configuration as careful editors do: written beside it, then renamed.
     pub(crate) fn swap(&self, text: &str) {
         let beside = self.path(".config.toml.new");
@@ -247,6 +254,12 @@ impl Gateway {
         let said = smallbrain(&["status", "--json", "--socket", &self.socket.display().to_string()]);
         assert_eq!(said.code(), Some(0), "{said:?}\n{}", self.log.text());
         said.json().remove(0)
+    }
+
+    /// A verb that asks this gateway, to its end.
+    pub(crate) fn ask(&self, args: &[&str]) -> Said {
+        let socket = self.socket.display().to_string();
+        smallbrain(&[args, &["--socket", &socket]].concat())
     }
 
     /// What is not as it should be, from the status.

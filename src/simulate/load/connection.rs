@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::publisher::{self, Publisher};
-use super::{LoadError, Run};
+use super::{Counters, LoadError, Run, deaf};
 use crate::backoff::Backoff;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +20,22 @@ const RETRY_FLOOR: Duration = Duration::from_millis(50);
 const RETRY_CEILING: Duration = Duration::from_secs(2);
 /// A read takes at most 1024 PUBACKs.
 const READ_BYTES: usize = 4096;
+
+/// Publishes that a flooding connection leaves unacknowledged: more than any server takes at once.
+const FLOOD_WINDOW: u16 = 4096;
+/// Publishes a second to one deaf subscriber.
+const TALK_RATE: f64 = 500.0;
+
+/// What a connection is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of those that are measured.
+    Steady,
+    /// Publishes as fast as its socket takes it.
+    Flood,
+    /// Publishes to a deaf subscriber.
+    Talk,
+}
 
 /// How a socket ended.
 enum End {
@@ -32,6 +48,9 @@ enum End {
 /// One device.
 pub(super) struct Connection {
     run: Arc<Run>,
+    counters: Arc<Counters>,
+    /// What it publishes is in the ledger.
+    is_kept: bool,
     device: String,
     hello: Vec<u8>,
     publisher: Publisher,
@@ -45,23 +64,38 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(run: &Arc<Run>, index: u32) -> Self {
+    pub(super) fn new(run: &Arc<Run>, role: Role, index: u32) -> Self {
         let settings = &run.settings;
         let connections = u64::from(settings.connections.max(1));
-        let count = settings.count.map_or(u64::MAX, |count| {
-            count / connections + u64::from(u64::from(index) < count % connections)
-        });
-        let device = format!("{}{}", settings.device, index + 1);
-        let topic = format!("{}/{device}/up", settings.prefix);
+        let share = |count| count / connections + u64::from(u64::from(index) < count % connections);
+        let numbered = |number: u32| format!("{}{}", settings.device, number + 1);
+        let (counters, device, window, count, interval) = match role {
+            Role::Steady => {
+                let interval = settings.rate.map(|rate| connections as f64 * 1e6 / rate);
+                let count = settings.count.map_or(u64::MAX, share);
+                (&run.counters, numbered(index), settings.window, count, interval)
+            }
+            Role::Flood => {
+                let device = numbered(settings.connections.saturating_add(index));
+                (&run.flood, device, FLOOD_WINDOW, u64::MAX, None)
+            }
+            Role::Talk => {
+                let device = format!("talker-{}", index + 1);
+                (&run.talk, device, settings.window, u64::MAX, Some(1e6 / TALK_RATE))
+            }
+        };
+        let topic = match role {
+            Role::Talk => deaf::topic(run, index),
+            _ => format!("{}/{device}/up", settings.prefix),
+        };
         let user = settings.user.as_ref().map(|user| user.of(&device));
         let login = user.as_ref().map(|(name, password)| (name.as_str(), password.as_deref()));
-        let pace = settings.rate.map(|rate| {
-            let interval = connections as f64 * 1e6 / rate;
-            (interval, interval * f64::from(index) / connections as f64)
-        });
+        let pace = interval.map(|interval| (interval, interval * f64::from(index) / connections as f64));
         Self {
             hello: publisher::connect(&device, login, !settings.reconnect),
-            publisher: Publisher::new(&topic, settings.size, settings.window.max(1), settings.first, count),
+            publisher: Publisher::new(&topic, settings.size, window.max(1), settings.first, count),
+            counters: Arc::clone(counters),
+            is_kept: run.ledger.is_some() && role != Role::Talk,
             run: Arc::clone(run),
             device,
             stream: None,
@@ -93,7 +127,7 @@ impl Connection {
             cause,
         })?;
         self.stream = Some(stream);
-        self.run.counters.open.fetch_add(1, Relaxed);
+        self.counters.open.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -104,10 +138,10 @@ impl Connection {
         loop {
             if let Some(stream) = self.stream.take() {
                 let end = self.publish(stream).await;
-                self.run.counters.open.fetch_sub(1, Relaxed);
+                self.counters.open.fetch_sub(1, Relaxed);
                 match end? {
                     End::Done => return Ok(()),
-                    End::Lost => self.run.counters.lost.fetch_add(1, Relaxed),
+                    End::Lost => self.counters.lost.fetch_add(1, Relaxed),
                 };
                 if std::mem::take(&mut self.settled) {
                     backoff.reset();
@@ -119,11 +153,11 @@ impl Connection {
             }
             sleep(backoff.wait(getrandom::u64().unwrap_or(0))).await;
             if self.open().await.is_ok() {
-                self.run.counters.reconnects.fetch_add(again.into(), Relaxed);
+                self.counters.reconnects.fetch_add(again.into(), Relaxed);
                 again = true;
                 self.out.clear();
                 let resent = self.publisher.resend(&mut self.out);
-                self.run.counters.resent.fetch_add(resent, Relaxed);
+                self.counters.resent.fetch_add(resent, Relaxed);
             }
         }
     }
@@ -185,7 +219,7 @@ impl Connection {
         if let Some((interval, due)) = &mut self.pace {
             *due += *interval * sent as f64;
         }
-        let counters = &self.run.counters;
+        let counters = &self.counters;
         counters.sent.fetch_add(sent, Relaxed);
         if now.us < counters.first_us.load(Relaxed) {
             counters.first_us.fetch_min(now.us, Relaxed);
@@ -201,8 +235,8 @@ impl Connection {
     /// Acks: ledger first, then the counts. False when the server does not speak MQTT any more.
     fn take(&mut self, bytes: &[u8]) -> Result<bool, LoadError> {
         let now = self.run.now();
-        let counters = &self.run.counters;
-        let (lines, device, keep) = (&mut self.acked_lines, &self.device, self.run.ledger.is_some());
+        let counters = &self.counters;
+        let (lines, device, keep) = (&mut self.acked_lines, &self.device, self.is_kept);
         let acks = self.publisher.receive(bytes, |sent| {
             counters.latency.record(now.us - sent.at_us);
             if keep {

@@ -248,6 +248,17 @@ pub(super) fn connect(client_id: &str, user: Option<(&str, Option<&str>)>, clean
     packet
 }
 
+/// A SUBSCRIBE (§3.8) at QoS 1, with the packet id 1.
+pub(super) fn subscribe(filter: &str) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    put_text(&mut body, filter);
+    body.push(1);
+    let mut packet = vec![0x82];
+    put_length(&mut packet, body.len());
+    packet.extend_from_slice(&body);
+    packet
+}
+
 /// A CONNACK (§3.2): its return code; `None` when it is something else.
 pub(super) fn connack(packet: [u8; 4]) -> Option<u8> {
     (packet[..2] == [0x20, 2]).then_some(packet[3])
@@ -330,6 +341,19 @@ mod tests {
         }
         assert_eq!(connack([0x20, 2, 0, 5]), Some(5));
         assert_eq!(connack([0x40, 2, 0, 5]), None);
+    }
+
+    #[test]
+    fn another_codec_reads_the_subscribe() {
+        let mut bytes = BytesMut::from(subscribe("compound/deaf-1/down").as_slice());
+        let Ok(v4::Packet::Subscribe(packet)) = v4::Packet::read(&mut bytes, 1 << 20) else {
+            panic!("not a SUBSCRIBE");
+        };
+        let wish = &packet.filters[0];
+        assert_eq!(
+            (packet.pkid, wish.path.as_str(), wish.qos),
+            (1, "compound/deaf-1/down", QoS::AtLeastOnce)
+        );
     }
 
     fn counts(acked: u64, out_of_order: u64, unknown: u64) -> Acks {

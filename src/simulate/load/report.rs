@@ -70,13 +70,37 @@ pub struct Report {
     pub out_of_order: u64,
     /// Acks of ids that were not on their way, and packets that have no business here.
     pub unknown: u64,
+    /// The flooding connections, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flood: Option<Aside>,
+    /// Those that publish to the deaf subscribers, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub talk: Option<Aside>,
+}
+
+/// What connections did that are not among those measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Aside {
+    /// Publishes, each counted once.
+    pub sent: u64,
+    /// Publishes acked, each counted once.
+    pub acked: u64,
+    /// Median of publish to ack, milliseconds.
+    pub p50_ms: f64,
+    /// 99 % were acked within, milliseconds.
+    pub p99_ms: f64,
+    /// Connections lost.
+    pub lost: u64,
+    /// Whether the server kept the protocol.
+    pub clean: bool,
 }
 
 impl Report {
     /// Whether the server kept the protocol: every ack known and in order.
     #[must_use]
     pub fn clean(&self) -> bool {
-        self.out_of_order == 0 && self.unknown == 0
+        let asides = self.flood.iter().chain(&self.talk);
+        self.out_of_order == 0 && self.unknown == 0 && asides.into_iter().all(|aside| aside.clean)
     }
 }
 
@@ -101,7 +125,16 @@ impl fmt::Display for Report {
             self.reconnects,
             self.out_of_order,
             self.unknown,
-        )
+        )?;
+        for (name, aside) in [("flooding", &self.flood), ("to the deaf", &self.talk)] {
+            if let Some(Aside { sent, acked, p50_ms, p99_ms, lost, .. }) = aside {
+                write!(
+                    f,
+                    "; {name}: {sent} sent, {acked} acked, p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {lost} lost"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -126,6 +159,20 @@ impl Counters {
             lost: get(&self.lost),
             out_of_order: get(&self.out_of_order),
             unknown: get(&self.unknown) + get(&self.unexpected),
+            flood: None,
+            talk: None,
+        }
+    }
+
+    pub(super) fn aside(&self) -> Aside {
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
+        Aside {
+            sent: get(&self.sent),
+            acked: get(&self.acked),
+            p50_ms: self.latency.quantile(0.5) as f64 / 1e3,
+            p99_ms: self.latency.quantile(0.99) as f64 / 1e3,
+            lost: get(&self.lost),
+            clean: get(&self.out_of_order) + get(&self.unknown) + get(&self.unexpected) == 0,
         }
     }
 }

@@ -75,6 +75,7 @@ async fn serve(mut stream: TcpStream, manner: Manner, seen: Seen) -> io::Result<
                         out.extend_from_slice(&id.to_be_bytes());
                     }
                 }
+                v4::Packet::Subscribe(_) => out.extend_from_slice(&[0x90, 3, 0, 1, 1]),
                 _ => return Ok(()),
             }
         }
@@ -199,6 +200,27 @@ async fn a_rate_is_kept_and_stop_ends_a_run() {
     let (report, ()) = timeout(Duration::from_secs(30), both).await.expect("it ends in time");
     let report = report.expect("a report");
     assert!(report.acked >= 100 && report.acked == report.sent, "{report}");
+}
+
+#[tokio::test]
+async fn those_that_disturb_are_counted_apart() {
+    let (server, seen) = broker(Manner::Good).await;
+    let disturbed = Settings { flood: 2, deaf: 1, rate: Some(2_000.0), ..settings(server) };
+    let report = bounded(disturbed).await.expect("a report");
+    assert_eq!((report.sent, report.acked, report.clean()), (1_000, 1_000, true), "{report}");
+    let [flood, talk] = [report.flood, report.talk].map(|aside| aside.expect("it was there"));
+    assert!(flood.acked > 0 && flood.acked == flood.sent && talk.acked > 0, "{flood:?} {talk:?}");
+    let mut counts = std::collections::BTreeMap::<String, u64>::new();
+    seen.lock()
+        .expect("no panic")
+        .iter()
+        .for_each(|(topic, ..)| *counts.entry(topic.clone()).or_default() += 1);
+    assert_eq!(counts["compound/load-4/up"] + counts["compound/load-5/up"], flood.sent);
+    assert_eq!(counts["compound/deaf-1/down"], talk.sent);
+
+    let (server, _) = broker(Manner::Refuses(5)).await;
+    let error = bounded(Settings { deaf: 1, ..settings(server) }).await.expect_err("refused");
+    assert!(matches!(error, LoadError::Connect { .. }), "{error}");
 }
 
 #[test]
