@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::auth::Credential;
 use super::counters::add;
-use super::exchange::{Mark, Outgoing};
+use super::exchange::{Answer, Mark, Outgoing};
 use super::front::Shared;
 use super::onboard::offer::{Offer, Why};
 use super::packet::{self, Ack, Connect, Fault, Frame, Packet, Publish, Will, Wish};
@@ -390,6 +390,11 @@ impl Connection {
     /// One packet. True when it is the last.
     fn take(&mut self, packet: Packet<'_>) -> Result<bool, Fault> {
         let (id, post) = (self.id, &self.shared.post);
+        if let Some((answer, pkid)) = answered(&packet)
+            && post.exchange(|exchange| exchange.is_misplaced(id, answer, pkid))
+        {
+            return Err(Fault::Protocol("an answer that does not belong to its delivery"));
+        }
         match packet {
             Packet::Publish(publish) => self.publish(&publish)?,
             Packet::PubAck { pkid, .. } | Packet::PubRec { pkid, reason: 0x80.. } => {
@@ -650,6 +655,16 @@ impl Connection {
             shared.publish_will(will, credential.rights()).await;
         }
         drop((seat, place));
+    }
+}
+
+/// What a packet says to which delivery.
+fn answered(packet: &Packet<'_>) -> Option<(Answer, u16)> {
+    match *packet {
+        Packet::PubAck { pkid, .. } => Some((Answer::Acknowledged, pkid)),
+        Packet::PubRec { pkid, .. } => Some((Answer::Recorded, pkid)),
+        Packet::PubComp { pkid, .. } => Some((Answer::Completed, pkid)),
+        _ => None,
     }
 }
 
