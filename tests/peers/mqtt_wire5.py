@@ -88,7 +88,6 @@ def wrong_connects(port):
         tail = will + data("t") + data("m") if will is not None else b""
         return frame(1, 0, data("MQTT") + b"\5" + flags + b"\0\x3c" + properties + data("x") + tail)
 
-    many = b"\x22" + data("method")
     for what, bytes, code in [
         ("receive maximum 0 (3.1.2.11.3)", packet(section([(mqtt.RECEIVE_MAX, 0)])), 0x82),
         ("maximum packet size 0 (3.1.2.11.4)", packet(section([(mqtt.PACKET_MAX, 0)])), 0x82),
@@ -114,7 +113,6 @@ def wrong_connects(port):
             answer = wire.read()
             assert answer is None or (answer.kind == mqtt.CONNACK and answer.codes == [code] and answer.flags == 0), (what, answer)
             assert answer is None or wire.read() is None, what
-    assert many
 
 
 @case
@@ -287,6 +285,17 @@ def refused_deliveries(port):
         ear.answer(mqtt.PUBREC, 999)
         assert ear.expect(mqtt.PUBREL, 999).codes == [0x92]
         ear.quiet()
+
+
+@case
+def misplaced_answers(port):
+    """An answer that belongs to another QoS, or comes before its step, is a protocol error [MQTT-4.3.2-4] [MQTT-4.3.3-8] (4.13)"""
+    for qos, kind in [(1, mqtt.PUBREC), (1, mqtt.PUBCOMP), (2, mqtt.PUBACK), (2, mqtt.PUBCOMP)]:
+        topic = fresh()
+        with hearing(port, (topic, 2)) as ear, client(port) as mouth:
+            mouth.publish(topic, "x", qos)
+            ear.answer(kind, ear.expect(mqtt.PUBLISH).pkid)
+            assert ear.closed() == 0x82, (qos, kind)
 
 
 # --- flow control and sizes
