@@ -538,8 +538,8 @@ def shared(port):
 
 
 @case
-def shared_moves_on(port):
-    """What a member of a group has not taken when it goes for good goes to another one, or with it (4.8.2); two groups are two"""
+def shared_groups(port):
+    """Two groups on a topic are two; one whose only member has gone holds up nobody (4.8.2)"""
     topic = fresh()
     with hearing(port, (f"$share/one/{topic}", 1)) as one, hearing(port, (f"$share/two/{topic}", 1)) as two, client(port) as mouth:
         mouth.publish(topic, "x", 1)
