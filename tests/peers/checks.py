@@ -25,3 +25,16 @@ def run(peer, main):
         traceback.print_exc()
         check(f"{peer}: to its end", False, repr(error))
     sys.exit(1 if _failed else 0)
+
+
+def each(peer, cases, *arguments):
+    """Runs every case, a function named by its docstring's first line; an exception in it is its failure."""
+    for case in cases:
+        name = f"{peer}: {case.__doc__.splitlines()[0].rstrip('.')}"
+        try:
+            case(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
+            traceback.print_exc()
+            check(name, False, repr(error)[:300])
+        else:
+            check(name, True)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
 
 use super::listen::file;
-use super::{DAY, Fleet, MINUTE, Places, Shown as _, fleet};
+use super::{DAY, Fleet, MINUTE, Places, Shown as _, fleet, mapping};
 use crate::config::fault::Report;
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
@@ -182,9 +182,10 @@ impl<'r> Known<'r> {
     fn of(root: &'r Root, raw: &'r raw::Mqtt, fleet: &'r Fleet<'r>, report: &mut Report) -> Self {
         let mut topics: HashMap<_, Vec<_>> = HashMap::new();
         for mapping in root.mapping.list() {
-            if let Some((template, texts)) = mapping.template.value().zip(mapping.topic.value()) {
+            let Some(texts) = mapping.topic.value() else { continue };
+            for template in fleet.templates.iter().filter(|template| mapping::hears(mapping, template)) {
                 let texts = texts.0.iter().map(|topic| topic.value.as_str());
-                topics.entry(template.as_str()).or_default().extend(texts);
+                topics.entry(template.name.as_str()).or_default().extend(texts);
             }
         }
         let mut commands = Vec::new();
@@ -263,8 +264,8 @@ impl<'r> Known<'r> {
         topics
             .into_iter()
             .flatten()
-            .filter(|topic| has_device(topic))
-            .flat_map(|topic| for_each(topic, &[&device.id]))
+            .filter(|topic| has_device(topic) && !device.name.contains(['/', '+', '#']))
+            .map(|topic| topic.replace(DEVICE, &device.name))
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::auth::Credential;
 use super::counters::add;
-use super::exchange::{Mark, Outgoing};
+use super::exchange::{Answer, Mark, Outgoing};
 use super::front::Shared;
 use super::onboard::offer::{Offer, Why};
 use super::packet::{self, Ack, Connect, Fault, Frame, Packet, Publish, Will, Wish};
@@ -391,6 +391,11 @@ impl Connection {
     /// One packet. True when it is the last.
     fn take(&mut self, packet: Packet<'_>) -> Result<bool, Fault> {
         let (id, post) = (self.id, &self.shared.post);
+        if let Some((answer, pkid)) = answered(&packet)
+            && post.exchange(|exchange| exchange.is_misplaced(id, answer, pkid))
+        {
+            return Err(Fault::Protocol("an answer that does not belong to its delivery"));
+        }
         match packet {
             Packet::Publish(publish) => self.publish(&publish)?,
             Packet::PubAck { pkid, .. } | Packet::PubRec { pkid, reason: 0x80.. } => {
@@ -598,12 +603,11 @@ impl Connection {
                             expiry_s: left_ms.map(|left| u32::try_from((left + 999) / 1000).unwrap_or(0)),
                             alias: None,
                         };
-                        if packet::publish_len(*level, &outgoing) > *packet_max {
+                        if session.fit(&mut outgoing, *packet_max) {
+                            packet::publish(*level, &outgoing, out);
+                        } else {
                             exchange.discard(*id, pkid);
-                            continue;
                         }
-                        outgoing.alias = session.alias(&message.topic);
-                        packet::publish(*level, &outgoing, out);
                     }
                 }
             }
@@ -652,6 +656,16 @@ impl Connection {
             shared.publish_will(will, credential.rights()).await;
         }
         drop((seat, place));
+    }
+}
+
+/// What a packet says to which delivery.
+fn answered(packet: &Packet<'_>) -> Option<(Answer, u16)> {
+    match *packet {
+        Packet::PubAck { pkid, .. } => Some((Answer::Acknowledged, pkid)),
+        Packet::PubRec { pkid, .. } => Some((Answer::Recorded, pkid)),
+        Packet::PubComp { pkid, .. } => Some((Answer::Completed, pkid)),
+        _ => None,
     }
 }
 

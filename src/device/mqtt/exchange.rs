@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 
 use crate::store::sessions::{Change, Message, Saved, SavedSession, SessionId};
 use journal::Journal;
+pub(super) use queue::Answer;
 use queue::{Delivery, Queue};
 use retained::Retained;
 use session::{Here, Session, Will};

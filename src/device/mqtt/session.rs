@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::exchange::Mark;
-use super::packet::{self, Ack, Connect, Fault, Level, Publish};
+use super::packet::{self, Ack, Connect, Fault, Level, Outgoing, Publish};
 
 /// QoS 2 publishes of a 3.1.1 client between PUBLISH and PUBREL; one more closes the connection. A 5.0 client is told
 /// [`Bounds::inflight_max`].
@@ -125,15 +125,24 @@ impl Session {
             .ok_or(Fault::Protocol("a topic alias that was never given"))
     }
 
-    /// The number that stands for a topic in a delivery, and whether the client has still to be told.
-    pub(super) fn alias(&mut self, topic: &str) -> Option<(u16, bool)> {
+    /// Lets a number stand for the topic of a delivery, where the client takes one and is not told of it in a packet that
+    /// gets too long by that. False when the delivery is longer than `packet_max` bytes all the same ([MQTT-3.1.2-24]).
+    pub(super) fn fit(&mut self, delivery: &mut Outgoing<'_>, packet_max: usize) -> bool {
+        let topic = &*delivery.message.topic;
         let known = self.told.iter().position(|told| **told == *topic);
         let fresh = known.is_none() && self.told.len() < self.told_max;
-        if fresh {
-            self.told.push(topic.into());
+        let alias = known.or_else(|| fresh.then_some(self.told.len())).map(|at| at + 1);
+        delivery.alias = alias.and_then(|alias| Some((u16::try_from(alias).ok()?, fresh)));
+        if packet::publish_len(self.level, delivery) <= packet_max {
+            if fresh {
+                self.told.push(topic.into());
+            }
+            return true;
         }
-        let at = known.or_else(|| fresh.then(|| self.told.len() - 1))?;
-        Some((u16::try_from(at + 1).unwrap_or(ALIASES_MAX), fresh))
+        if fresh {
+            delivery.alias = None;
+        }
+        fresh && packet::publish_len(self.level, delivery) <= packet_max
     }
 
     /// A publish has come. False when it is the repetition of a QoS 2 publish: then it is answered already and must
@@ -249,5 +258,64 @@ fn is_over(wait: Wait, committed: u64, journaled: u64) -> bool {
         Wait::No(_) => true,
         Wait::Batch(batch) => batch <= committed,
         Wait::Mark(mark, _) => mark.0 <= journaled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sessions::Message;
+
+    fn session(level: Level, told_max: usize) -> Session {
+        Session {
+            level,
+            keep_alive: Duration::ZERO,
+            bounds: Bounds { inflight_max: 1, idle_max: Duration::ZERO },
+            due: VecDeque::new(),
+            committed: 0,
+            unreleased: BTreeMap::new(),
+            aliases: Vec::new(),
+            told: Vec::new(),
+            told_max,
+        }
+    }
+
+    /// A delivery that fitted its client was given a new alias afterwards, and was three bytes longer than the client
+    /// takes; one that an alias would have made short enough was dropped.
+    #[test]
+    fn an_alias_makes_no_delivery_too_long() {
+        let topic = "compound/1";
+        let message = |length: usize| Message {
+            topic: topic.into(),
+            payload: vec![b'.'; length].into(),
+            qos: 0,
+            retain: false,
+            properties: Box::default(),
+            expires_ms: None,
+        };
+        let mut session = session(Level::V5, 1);
+        // 15 bytes beside the payload with the topic, 18 with topic and alias, 8 with the alias alone.
+        for (length, fits, alias) in [
+            (86, false, None),
+            (85, true, None),
+            (83, true, None),
+            (82, true, Some((1, true))),
+            (85, true, Some((1, false))),
+            (92, true, Some((1, false))),
+            (93, false, Some((1, false))),
+        ] {
+            let message = message(length);
+            let mut delivery = Outgoing {
+                message: &message,
+                qos: 0,
+                pkid: 0,
+                dup: false,
+                retain: false,
+                identifiers: &[],
+                expiry_s: None,
+                alias: None,
+            };
+            assert_eq!((session.fit(&mut delivery, 100), delivery.alias), (fits, alias), "{length} bytes");
+        }
     }
 }

@@ -139,6 +139,22 @@ fn a_user_with_the_name_of_a_device_is_that_device() {
     assert!(!rights.may_subscribe("cmd/lamp-1") && !rights.may_subscribe("compound/lamp-2/down/#"));
 }
 
+/// A mapping without a template, which hears every device that it can read, gave none of them the right to its topic; and a
+/// device with a name had the right to a topic with its id, where nobody listens.
+#[test]
+fn a_device_may_publish_wherever_it_is_heard() {
+    let user = "[[mqtt.user]]\nname = 'lamp-9'\npassword_hash = 'HASH'\n".replace("HASH", HASH);
+    let lamp = "[[device]]\nid = 'lamp-9'\nname = '9'\ntemplate = 'lamp'\n";
+    let rest = REST.replace("topic = 'light/{device}'\ntemplate = 'lamp'", "topic = 'light/{device}'");
+    let files = vec![Source { path: "gw.toml".into(), text: format!("[mqtt]\n{user}{rest}{lamp}") }];
+    let config =
+        Config::of(Sources { files, ..Sources::default() }, Report::default(), 1_795_190_400_000, None)
+            .unwrap_or_else(|faults| panic!("{faults}"));
+    let rights = &config.mqtt.expect("[mqtt]").access.users["lamp-9"].rights;
+    assert!(rights.may_publish("light/9"));
+    assert!(!rights.may_publish("light/lamp-9") && !rights.may_publish("compound/9/up"));
+}
+
 #[test]
 fn certificates_are_bound_to_users() {
     let dir = tempfile::tempdir().expect("a directory");

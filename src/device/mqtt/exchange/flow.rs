@@ -1,6 +1,6 @@
 //! What goes out to one client, and what it says to that (MQTT 5.0 §4.3, §4.4, §4.9).
 
-use super::queue::{Delivery, Recorded, Step};
+use super::queue::{Answer, Delivery, Recorded, Step};
 use super::{Exchange, Mark, Outgoing, weight};
 use crate::store::sessions::{Change, SessionId};
 
@@ -41,6 +41,16 @@ impl Exchange {
     pub(in crate::device::mqtt) fn discard(&mut self, session: SessionId, pkid: u16) {
         self.counts.dropped_too_long += 1;
         self.acknowledged(session, pkid);
+    }
+
+    /// Whether a client answers a delivery with what does not belong to it: a protocol error (MQTT 5.0 §4.3, §4.13).
+    pub(in crate::device::mqtt) fn is_misplaced(
+        &self,
+        session: SessionId,
+        answer: Answer,
+        pkid: u16,
+    ) -> bool {
+        self.sessions.get(&session).is_some_and(|known| known.queue.is_misplaced(answer, pkid))
     }
 
     /// PUBACK, or a PUBREC with a reason code from 0x80 on: the delivery is done.

@@ -98,6 +98,17 @@ pub(super) enum Step {
     Send(Outgoing),
 }
 
+/// What a client says to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::device::mqtt) enum Answer {
+    /// PUBACK.
+    Acknowledged,
+    /// PUBREC, with any reason.
+    Recorded,
+    /// PUBCOMP.
+    Completed,
+}
+
 /// What became of a PUBREC.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Recorded {
@@ -225,6 +236,16 @@ impl Queue {
             }
         }
         Step::Rest
+    }
+
+    /// Whether an answer belongs to another step than the one that the delivery with this id is at (MQTT 5.0 §4.3).
+    pub(super) fn is_misplaced(&self, answer: Answer, pkid: u16) -> bool {
+        let Some(delivery) = self.find(pkid).map(|at| &self.items[at]) else { return false };
+        match (answer, delivery.parcel.qos) {
+            (Answer::Acknowledged, qos) => qos == 2,
+            (Answer::Recorded, qos) => qos == 1,
+            (Answer::Completed, qos) => qos == 1 || delivery.stage == Stage::Flying,
+        }
     }
 
     /// PUBACK, or a delivery that is given up: it is taken out.

@@ -318,6 +318,27 @@ fn the_window_is_the_smaller_one() {
     }
 }
 
+/// PUBACK took a QoS 2 delivery out of the queue as if the client had had it for good.
+#[test]
+fn an_answer_belongs_to_a_step_of_its_delivery() {
+    use Answer::{Acknowledged, Completed, Recorded};
+    let mut world = World::new(bounds());
+    let session = world.passing("a");
+    world.subscribe(session, "t", qos(2));
+    world.publish(message("t", 1, b""));
+    world.publish(message("t", 2, b""));
+    let misplaced = |world: &World, pkid| {
+        [Acknowledged, Recorded, Completed].map(|answer| world.exchange.is_misplaced(session, answer, pkid))
+    };
+    assert_eq!(misplaced(&world, 1), [false; 3], "not sent: what it answers is nothing");
+    assert_eq!(world.drain(session).len(), 2);
+    assert_eq!(misplaced(&world, 1), [false, true, true], "QoS 1");
+    assert_eq!(misplaced(&world, 2), [true, false, true], "QoS 2");
+    assert!(world.exchange.recorded(session, 2));
+    assert_eq!(misplaced(&world, 2), [true, false, false], "recorded");
+    assert_eq!(misplaced(&world, 3), [false; 3]);
+}
+
 #[test]
 fn what_is_not_acknowledged_is_sent_again_in_order_and_under_its_id() {
     let mut world = World::new(bounds());
