@@ -11,6 +11,7 @@ mod journal;
 mod observe;
 pub mod onboard;
 mod packet;
+pub mod probe;
 pub mod rate;
 mod registry;
 pub mod rights;
