@@ -17,7 +17,7 @@ mod targets;
 
 use targets::feed::HEAD_BYTES;
 
-/// Mutations of each target; about a second of all of them together in a build without optimisation.
+/// Mutations of each target; seconds of all of them together in a build without optimisation.
 const ROUNDS: u64 = 4_000;
 
 /// As libFuzzer has it by default.
