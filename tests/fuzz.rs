@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+#[path = "fuzz/packets.rs"]
+mod packets;
 #[path = "fuzz/targets/mod.rs"]
 #[allow(unreachable_pub, reason = "it is also the library of the libFuzzer targets")]
 mod targets;
 
 use targets::feed::HEAD_BYTES;
 
-/// Mutations of each target; about a second of all of them together in a build without optimisation.
+/// Mutations of each target; seconds of all of them together in a build without optimisation.
 const ROUNDS: u64 = 4_000;
 
 /// As libFuzzer has it by default.
@@ -63,27 +65,76 @@ const PAYLOADS: [&str; 9] = [
     " \t\r\n null ",
 ];
 
-/// Inputs of a target that are kept, by name: its samples under each head, and what fuzzing found.
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+/// Names and filters, one a line.
+const TOPICS: [&str; 6] = [
+    "a/b\na/+\n#\na\na/#\n+/b\n/\n+",
+    "$SYS/a\n#\n+/a\n$SYS/#\n$SYS/+\n$share/g/#\n$share/g\n$share//a",
+    "温度/1\n温度/+\n+/+\n+/#\n/温度\n//\n+/+/+\n/+/",
+    "a/#/b\na+\n#a\n++\n\0\na/\n\na//b",
+    "compound/meter-1/up\ncompound/+/up\ncompound/#\ncompound/meter-1/up/#\n+/+/up\n+/meter-1/#",
+    "$share/g/a/b\n$share/组/+/#\n$share/+/a\n$share/g/\n$shared/a\n$share\n+/share",
+];
+
+/// An input of each profile: its samples at its topics.
+fn messages() -> Vec<Vec<u8>> {
+    let text = fs::read_to_string(root().join("data/mqtt_payloads.jsonl")).expect("the samples are there");
+    let samples: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let payload = |sample: &Json| match &sample["payload"] {
+        Json::String(payload) => payload.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
+    };
+    let count = smallbrain::codec::profile::Profile::all().len() as u8;
+    let heads = (0..count).flat_map(|profile| (0..5).map(move |topic| [0, 0, profile, topic, 0, 0, 0, 0]));
+    heads.flat_map(|head| samples.iter().map(move |sample| [&head[..], &payload(sample)].concat())).collect()
+}
+
+/// Steps of the exchange, five bytes each: everybody comes and subscribes, then anything happens.
+fn steps() -> Vec<Vec<u8>> {
+    let mut random = Random(7);
+    let scripts = (0..40).map(|_| {
+        let comes = (0..4).map(|client| [0, client, 8 + client, 5, 0]);
+        let subscribes = (0..8).map(|number| [2, number % 4, number, 2 - number % 3, 0]);
+        let first: Vec<u8> = comes.chain(subscribes).flatten().collect();
+        let then = (0..random.below(1000)).map(|_| random.next() as u8);
+        [first, then.collect()].concat()
+    });
+    scripts.collect()
+}
+
+/// Inputs of a target, whole: with a head of their own, or each under all heads.
+fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let named = |all: Vec<Vec<u8>>| {
+        all.into_iter().enumerate().map(|(number, input)| (format!("sample-{number}"), input)).collect()
+    };
     let bodies: Vec<Vec<u8>> = match target {
         "json" => PAYLOADS.map(Vec::from).to_vec(),
         "bus" => scripts(),
         "decode" => {
             ["cjt188", "dlt645", "mbus", "modbus"].iter().flat_map(|protocol| samples(protocol)).collect()
         }
+        "profile" => return named(messages()),
+        "packet" => {
+            let head = |level: u8| [0, 3, 0, level.saturating_sub(3), 0, 0, 0, 0];
+            let inputs = packets::all().into_iter().map(|(level, bytes)| [&head(level)[..], &bytes].concat());
+            return named(inputs.collect());
+        }
+        "topic" => TOPICS.map(Vec::from).to_vec(),
+        "exchange" => steps(),
         protocol => samples(protocol),
     };
-    let mut found: Vec<_> = bodies
-        .iter()
-        .enumerate()
-        .flat_map(|(number, body)| {
-            HEADS.iter().enumerate().map(move |(variant, head)| {
-                (format!("sample-{number}-{variant}"), [&head[..], body].concat())
-            })
-        })
-        .collect();
-    let kept = fs::read_dir(root().join("fuzz/corpus").join(target)).expect("each target has kept inputs");
-    for file in kept {
+    let headed = |(number, body): (usize, &Vec<u8>)| {
+        let each = HEADS.iter().enumerate();
+        each.map(|(variant, head)| (format!("sample-{number}-{variant}"), [&head[..], body].concat()))
+            .collect::<Vec<_>>()
+    };
+    bodies.iter().enumerate().flat_map(headed).collect()
+}
+
+/// Inputs of a target that are kept, by name: its samples, and what fuzzing found.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let mut found = inputs(target);
+    // Of a target that has found nothing yet there is no directory.
+    for file in fs::read_dir(root().join("fuzz/corpus").join(target)).into_iter().flatten() {
         let path = file.expect("a directory can be read").path();
         if path.extension().is_some_and(|extension| extension == "bin") {
             found.push((path.display().to_string(), fs::read(&path).expect("a kept input can be read")));

@@ -12,6 +12,7 @@ mod journal;
 mod observe;
 pub mod onboard;
 mod packet;
+pub mod probe;
 pub mod rate;
 mod registry;
 pub mod rights;

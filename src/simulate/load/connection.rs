@@ -135,6 +135,10 @@ impl Connection {
     pub(super) async fn live(mut self) -> Result<(), LoadError> {
         let mut backoff = Backoff::new(RETRY_FLOOR, RETRY_CEILING);
         let mut again = self.stream.is_some();
+        if let Some((_, due)) = &mut self.pace {
+            // The pace begins now: what was not sent while the others connected is not made up for.
+            *due += self.run.now().us as f64;
+        }
         loop {
             if let Some(stream) = self.stream.take() {
                 let end = self.publish(stream).await;
