@@ -66,7 +66,7 @@ turn() {
     stored=$(counter ingest_stored_total)
     # The crowd's own figures come first, those of the others after them.
     flooded=$(sed -n 's/.*"flood":{"sent":[0-9]*,"acked":\([0-9]*\).*/\1/p' <<<"$report")
-    report=${report%%\"flood\"*}
+    report=${report%%,\"flood\"*} report=${report%%,\"talk\"*}
     echo "$name $(field "$report" p50_ms) $(field "$report" p99_ms) $(field "$report" acked) ${flooded:-0} $stored" \
         "$(awk '/^VmHWM:/ { print $2 }' "/proc/$server/status")" \
         "$(($(field "$report" sent) - $(field "$report" acked) + $(field "$report" lost)))" \
