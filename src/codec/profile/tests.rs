@@ -339,7 +339,7 @@ fn radio_sensors_are_read() {
             r#"[{"n":"urn:dev:1/temp","u":"Cel","v":23.10,"t":-60},{"bn":"m:","bv":10,"bs":5,"v":0.5,"s":1.5,"u":"kWh"}]"#,
             Data,
             None,
-            &["urn:dev:1/temp=23.10 Cel @1795305540000", "m/value=10.5 kWh", "m/value.sum=6.5 kWh"],
+            &["urn:dev:1/temp=23.10 Cel @1795305540000", "m/value=10.5 kWh", "m/value.sum=6.5"],
         ),
     ]);
     let newer =

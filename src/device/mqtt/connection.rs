@@ -103,6 +103,8 @@ pub(super) struct Connection {
     /// How long the client now wants its session kept, where a DISCONNECT says.
     expiry_s: Option<u32>,
     routes: Routes,
+    /// The last topic that it was found to have a right to: most publish to one.
+    passed: Box<str>,
     states: States,
     batch: Batch,
     /// QoS 2 publishes in the open batch.
@@ -167,6 +169,7 @@ impl Connection {
             will: connect.will,
             expiry_s: None,
             routes,
+            passed: Box::default(),
             states: States::default(),
             batch: Batch::default(),
             received: Vec::new(),
@@ -264,6 +267,7 @@ impl Connection {
                             return Err(Fault::Withdrawn.into());
                         }
                         self.restrict();
+                        self.passed = Box::default();
                         self.routes = Routes::new(settings);
                         signal = Some(self.signal(watcher));
                     }
@@ -289,7 +293,7 @@ impl Connection {
             && self.receipts.len() < RECEIPTS_MAX
             && self.out.len() <= OUT_BYTES_MAX
             && self.held_until.is_none()
-            && self.held_for.0 <= self.shared.post.journaled()
+            && (self.held_for == Mark::NONE || self.held_for.0 <= self.shared.post.journaled())
     }
 
     /// Gives memory back that a burst needed, or makes room for the next read.
@@ -538,7 +542,10 @@ impl Connection {
     }
 
     /// The reason code of a publish that is not taken; it is counted and told.
-    fn refused(&self, topic: &str) -> Option<u8> {
+    fn refused(&mut self, topic: &str) -> Option<u8> {
+        if *self.passed == *topic {
+            return None;
+        }
         let limits = &self.shared.limits;
         if topic.len() > limits.topic_bytes_max || topic.split('/').count() > limits.topic_levels_max {
             add(&self.shared.counters.topics_refused, 1);
@@ -548,6 +555,7 @@ impl Connection {
             self.shared.forbidden(&self.credential, "publish", topic);
             return Some(0x87);
         }
+        self.passed = topic.into();
         None
     }
 
