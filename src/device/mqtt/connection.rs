@@ -43,6 +43,8 @@ const OUT_BYTES_MAX: usize = 64 * 1024;
 const BACKLOG_MAX: usize = 8192;
 /// Messages of one connection that on-boarding is shown: a second, and at once.
 const OFFERS: (u64, u64) = (5, 100);
+/// What a packet counts at least, bytes: the smallest ones cost more than they weigh.
+const PACKET_BYTES_MIN: usize = 32;
 /// How long a client that is being closed may take to read its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -325,7 +327,7 @@ impl Connection {
     /// Takes what has been read, as far as it may.
     fn pump(&mut self) -> Result<Pumped, Fault> {
         let mut read = std::mem::take(&mut self.read);
-        let (mut used, mut publishes) = (0, 0);
+        let (mut used, mut packets, mut publishes) = (0, 0, 0);
         self.now = self.shared.clock.now();
         let result = loop {
             if self.batch.is_full() || !self.may_take() {
@@ -334,6 +336,7 @@ impl Connection {
             match Frame::cut(&read[used..], self.shared.limits.packet_bytes_max) {
                 Ok(Some(frame)) => {
                     used += frame.len();
+                    packets += 1;
                     publishes += usize::from(frame.is_publish());
                     match frame.decode(self.level).and_then(|packet| self.take(packet)) {
                         Ok(false) => {}
@@ -347,7 +350,7 @@ impl Connection {
         };
         if used > 0 {
             self.deadline = Instant::now() + self.session.patience();
-            self.weigh(used, publishes);
+            self.weigh(used.max(packets * PACKET_BYTES_MIN), publishes);
         }
         read.advance(used);
         self.read = read;
@@ -651,7 +654,7 @@ impl Connection {
             packet::disconnect(self.level, fault, &mut self.out);
         }
         if !matches!(end, End::Lost) {
-            let _ = timeout(LAST_WORDS, self.stream.write_all(&mut self.out)).await;
+            let _ = timeout(LAST_WORDS, self.stream.close(&mut self.out)).await;
         }
         let Self { shared, session, credential, seat, place, id, expiry_s, will, .. } = *self;
         let (now_ms, received) = (shared.post.now_ms(), session.received());

@@ -472,7 +472,7 @@ async fn admit(shared: &Arc<Shared>, mut stream: Stream, certificate: Option<&[S
     count_refusal(&shared.counters, refusal.map(|(_, refusal)| refusal));
     if let Some((level, refusal)) = refusal {
         packet::refuse(level, refusal, &mut out);
-        let _ = stream.write_all(&mut out).await;
+        let _ = stream.close(&mut out).await;
     }
     None
 }

@@ -19,8 +19,8 @@ use crate::model::Stamp;
 use crate::normalise::EARLIEST_MS;
 use crate::store::sessions::{Message, Saved};
 
-/// How often the exchange's counts are shown.
-const SHOWN_EVERY: Duration = Duration::from_secs(1);
+/// How often the exchange's counts are shown, milliseconds.
+const SHOWN_EVERY_MS: i64 = 1000;
 
 /// See the module.
 pub(super) struct Post {
@@ -117,15 +117,19 @@ impl Post {
 /// [`Stopped`] when the writer is gone.
 pub(super) async fn run(shared: &Shared, quiet: &CancellationToken) -> Result<(), Stopped> {
     let post = &shared.post;
-    let mut tick_ms = i64::MIN;
+    let (mut tick_ms, mut shown_ms) = (i64::MIN, i64::MIN);
     loop {
         let now_ms = post.now_ms();
+        let show = now_ms >= shown_ms;
         let (due, rest_ms, counts) = post.exchange(|exchange| {
             let due = if now_ms >= tick_ms { exchange.tick(now_ms) } else { Vec::new() };
-            (due, exchange.rest_ms(now_ms), exchange.counts())
+            (due, exchange.rest_ms(now_ms), show.then(|| exchange.counts()))
         });
         tick_ms = if now_ms >= tick_ms { now_ms + rest_ms } else { tick_ms.min(now_ms + rest_ms) };
-        shared.counters.show(&counts);
+        if let Some(counts) = counts {
+            shared.counters.show(&counts);
+            shown_ms = now_ms + SHOWN_EVERY_MS;
+        }
         for will in due {
             shared.publish_late_will(will).await;
         }
@@ -140,7 +144,8 @@ pub(super) async fn run(shared: &Shared, quiet: &CancellationToken) -> Result<()
         if quiet.is_cancelled() {
             return Ok(());
         }
-        let rest = Duration::from_millis(u64::try_from(tick_ms - now_ms).unwrap_or(1)).min(SHOWN_EVERY);
+        let rest_ms = tick_ms.min(shown_ms) - now_ms;
+        let rest = Duration::from_millis(u64::try_from(rest_ms).unwrap_or(0).max(1));
         tokio::select! {
             () = quiet.cancelled() => {}
             () = post.work.notified() => {}

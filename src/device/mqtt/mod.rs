@@ -108,7 +108,7 @@ impl Limits {
         publish_burst: 2000,
         bytes_rate: 1 << 20,
         topic_bytes_max: 512,
-        topic_levels_max: 16,
+        topic_levels_max: 32,
         idle_max: Duration::from_secs(3600),
         session_max: Duration::from_secs(7 * 86_400),
         sessions_max: 1000,

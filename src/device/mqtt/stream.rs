@@ -63,6 +63,12 @@ impl Stream {
         .await
     }
 
+    /// Writes all of it and says goodbye, which TLS has a word for.
+    pub(super) async fn close(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        self.write_all(out).await?;
+        poll_fn(|context| Pin::new(&mut self.inner).poll_shutdown(context)).await
+    }
+
     /// Writes all of it.
     pub(super) async fn write_all(&mut self, out: &mut BytesMut) -> io::Result<()> {
         while !out.is_empty() || self.dirty {
