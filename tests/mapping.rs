@@ -499,6 +499,9 @@ fn a_wrong_mapping_is_one_fault() {
         let told: Vec<&str> = faults.faults.iter().map(|fault| fault.message.as_str()).collect();
         assert!(matches!(&told[..], [one] if one.contains(fault)), "{text}: {told:?}, not {fault}");
     }
+    // Of two conventions a point may be the other one's.
+    let two = point("unit = 'V'") + &mapping("profile = 'zigbee2mqtt'") + &mapping("profile = 'tasmota'");
+    assert!(try_load(&two).is_ok());
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(super) fn mappings(
 ) -> Vec<Arc<Mapping>> {
     let mut seen = HashMap::new();
     let mut mappings = Vec::new();
+    let conventions = root.mapping.list().iter().filter(|raw| !is_json(raw)).count();
     for raw in root.mapping.list() {
         if root.mqtt.is_absent() {
             report.missing(raw.at, "a mapping without [mqtt]", "a section [mqtt]");
@@ -72,7 +73,9 @@ pub(super) fn mappings(
             continue;
         }
         let time = if is_json(raw) { time(raw, zone, report) } else { None };
-        let speakers = speakers(raw, fleet, series, time, report);
+        // Of several conventions without a template, a point may be any one's.
+        let is_meant = conventions == 1 || !raw.template.is_absent();
+        let speakers = speakers(raw, fleet, series, time, is_meant, report);
         if let (Some(meaning), false) = (meaning, topics.is_empty()) {
             mappings.push(Arc::new(Mapping { topics, meaning, speakers }));
         }
@@ -215,12 +218,14 @@ fn speakers(
     fleet: &Fleet<'_>,
     series: &[Arc<[SeriesKey]>],
     time: Option<(String, json::TimeForm)>,
+    is_meant: bool,
     report: &mut Report,
 ) -> HashMap<Box<str>, Arc<Speaker>> {
     let mut models: Vec<Option<Arc<Model>>> = Vec::new();
     for template in &fleet.templates {
         let heard = hears(raw, template);
-        models.push(if heard { model(raw, template, time.clone(), report).map(Arc::new) } else { None });
+        let model = if heard { model(raw, template, time.clone(), is_meant, report) } else { None };
+        models.push(model.map(Arc::new));
     }
     let mut speakers = HashMap::new();
     let mut seen: HashMap<&str, Span> = HashMap::new();
@@ -246,12 +251,15 @@ fn model(
     raw: &raw::Mapping,
     template: &Template<'_>,
     time: Option<(String, json::TimeForm)>,
+    is_meant: bool,
     report: &mut Report,
 ) -> Option<Model> {
     let span = raw.template.span_or(raw.at);
     if !is_json(raw) {
         let profile = raw.profile.value().and_then(|name| Profile::find(name))?;
-        template.points.iter().for_each(|point| converts(profile, point, report));
+        for point in template.points.iter().filter(|_| is_meant) {
+            converts(profile, point, report);
+        }
         let takes = template.points.iter().map(|point| Take { json: None, ..take(point) });
         return Model::new(takes.collect(), None).ok();
     }

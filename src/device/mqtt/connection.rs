@@ -124,6 +124,8 @@ pub(super) struct Connection {
     held_until: Option<Instant>,
     /// Until what is on disk it is not read.
     held_for: Mark,
+    /// Whether its unacknowledged publishes were at their bound.
+    was_full: bool,
     /// When the client has been silent for too long.
     deadline: Instant,
 }
@@ -183,6 +185,7 @@ impl Connection {
             offers: Bucket::new(OFFERS.0, OFFERS.1),
             held_until: None,
             held_for: Mark::NONE,
+            was_full: false,
             shared,
         })
     }
@@ -228,6 +231,9 @@ impl Connection {
                 Pumped::Bound if reading => continue,
                 Pumped::Bound | Pumped::Dry => {}
             }
+            let is_full = self.session.is_full();
+            let was_full = std::mem::replace(&mut self.was_full, is_full);
+            add(&self.shared.counters.inflight_full, u64::from(is_full && !was_full));
             if !reading {
                 // Whoever is not read cannot be heard.
                 self.deadline = Instant::now() + self.session.patience();
@@ -456,7 +462,10 @@ impl Connection {
         let mut codes = Vec::with_capacity(wishes.len());
         for wish in wishes {
             match may(wish).then(|| granted.next()).flatten() {
-                Some(code) => codes.push(code),
+                Some(code) => {
+                    add(&self.shared.counters.subscriptions_refused, u64::from(code == 0x97));
+                    codes.push(code);
+                }
                 None if !fits(wish) => {
                     add(&self.shared.counters.topics_refused, 1);
                     codes.push(0x97);

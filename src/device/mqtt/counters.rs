@@ -36,6 +36,8 @@ counters! {
     refused_tls: "mqtt_refused_total{reason=\"tls\"}",
     /// As many connections as one user may have.
     refused_quota: "mqtt_refused_total{reason=\"user_connections\"}",
+    /// A will that is too long.
+    refused_will: "mqtt_refused_total{reason=\"will\"}",
     /// No credentials, or a way to authenticate that is not offered.
     refused_not_authorised: "mqtt_refused_total{reason=\"not_authorised\"}",
     /// What came first was no CONNECT that can be served.
@@ -58,6 +60,10 @@ counters! {
     forbidden: "mqtt_forbidden_total",
     /// Publishes to topics that are too long or too deep.
     topics_refused: "mqtt_topics_refused_total",
+    /// Subscriptions beyond what a session may have.
+    subscriptions_refused: "mqtt_subscriptions_refused_total",
+    /// Times that a socket was not read because too much of it was unacknowledged.
+    inflight_full: "mqtt_inflight_full_total",
     /// Times that a socket was not read because its client sent too fast.
     throttled: "mqtt_throttled_total",
     /// Times that the accepting waited because too many knocked.

@@ -482,6 +482,7 @@ fn count_refusal(counters: &Counters, refusal: Option<Refusal>) {
         Some(Refusal::Password) => &counters.refused_password,
         Some(Refusal::NotAuthorised | Refusal::AuthMethod) => &counters.refused_not_authorised,
         Some(Refusal::Quota) => &counters.refused_quota,
+        Some(Refusal::Will) => &counters.refused_will,
         _ => &counters.refused_protocol,
     };
     add(counter, 1);
@@ -513,7 +514,7 @@ async fn check(
         return Err(Refusal::ClientId);
     }
     if connect.will.as_ref().is_some_and(|will| will.message.payload.len() > WILL_BYTES_MAX) {
-        return Err(Refusal::Quota);
+        return Err(Refusal::Will);
     }
     if let Some(will) = &connect.will
         && !credential.rights().may_publish(&will.message.topic)

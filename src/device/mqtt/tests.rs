@@ -574,6 +574,7 @@ async fn refused_subscriptions_say_so() {
         let code = if pkid < 8 { 0 } else { 0x80 };
         assert_eq!(device.packet().await, [0x90, 3, 0, pkid as u8, code], "subscriptions_max");
     }
+    assert_eq!(bench.count("mqtt_subscriptions_refused_total"), 1);
 }
 
 #[tokio::test]
@@ -670,6 +671,19 @@ async fn version_5_is_spoken_too() {
     assert!(connack.windows(5).any(|part| part == b"auto-"), "an id is assigned");
     nameless.send(&[0xE0, 0]).await;
     assert!(nameless.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_will_that_is_too_long_is_refused() {
+    let bench = Bench::new(settings(Limits { packet_bytes_max: 64 << 10, ..limits() }), 8).await;
+    for (bytes, answer) in [(8 << 10, [0x20, 2, 0, 0]), ((8 << 10) + 1, [0x20, 2, 0, 3])] {
+        let mut device = bench.knock().await;
+        let mut hello = v4::Connect::new("d1");
+        hello.last_will = Some(v4::LastWill::new("w", "x".repeat(bytes), QoS::AtMostOnce, false));
+        device.send(&written(v4::Packet::Connect(hello))).await;
+        assert_eq!(device.packet().await, answer, "{bytes}");
+    }
+    assert_eq!(bench.count("mqtt_refused_total{reason=\"will\"}"), 1);
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ fn a_refusal_has_a_code_in_both_versions() {
         (Refusal::Level, 1, 0x84),
         (Refusal::ClientId, 2, 0x85),
         (Refusal::Busy, 3, 0x89),
+        (Refusal::Will, 3, 0x95),
         (Refusal::Quota, 3, 0x97),
         (Refusal::Password, 4, 0x86),
         (Refusal::NotAuthorised, 5, 0x87),

@@ -66,6 +66,8 @@ pub(in crate::device::mqtt) enum Refusal {
     Busy,
     /// Too many of one identity.
     Quota,
+    /// A will that is too long.
+    Will,
     Password,
     NotAuthorised,
     AuthMethod,
@@ -77,6 +79,7 @@ pub(in crate::device::mqtt) fn refuse(level: Level, refusal: Refusal, out: &mut 
         Refusal::Level => (1, 0x84),
         Refusal::ClientId => (2, 0x85),
         Refusal::Busy => (3, 0x89),
+        Refusal::Will => (3, 0x95),
         Refusal::Quota => (3, 0x97),
         Refusal::Password => (4, 0x86),
         Refusal::NotAuthorised => (5, 0x87),
