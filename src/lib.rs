@@ -36,7 +36,7 @@ pub mod ingest;
 pub mod device;
 pub mod share;
 
-// The buses, for the people in front of the gateway.
+// Buses, commands and unknown devices, for the people in front of the gateway.
 pub mod local;
 
 // What the operator wrote.

@@ -64,13 +64,6 @@ impl Counters {
     }
 }
 
-/// Adds to a counter.
-pub(super) fn add(counter: &AtomicU64, count: u64) {
-    if count > 0 {
-        counter.fetch_add(count, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

@@ -34,11 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::mqtt::Desk;
+use super::mqtt::add;
 use super::mqtt::rate::Bucket;
 use super::mqtt::seats::Seats;
 use super::mqtt::tls::{self, Tls};
 pub use counters::Counters;
-use counters::add;
 use request::Speaker;
 
 /// Bytes of the head of a request (hyper takes no less than 8 KiB), and of a piece of a body.

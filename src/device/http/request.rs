@@ -15,10 +15,10 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::answer::{Answer, refusal};
-use super::counters::add;
 use super::form::{self, Form};
 use super::multipart::{Multipart, MultipartError, Parts};
 use super::{PAYLOAD_BYTES_MAX, SMALL_BYTES_MAX, Server};
+use crate::device::mqtt::add;
 use crate::device::mqtt::desk::{Guest, Refused};
 use crate::device::mqtt::onboard::offer::{Offer, Why};
 use crate::device::mqtt::rate::{Bucket, Pace};

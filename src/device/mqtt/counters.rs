@@ -125,7 +125,7 @@ impl Counters {
 }
 
 /// Adds to a counter.
-pub(super) fn add(counter: &AtomicU64, count: u64) {
+pub(in crate::device) fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Relaxed);
     }

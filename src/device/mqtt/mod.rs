@@ -26,6 +26,7 @@ pub mod tls;
 pub mod topic;
 
 pub use counters::Counters;
+pub(in crate::device) use counters::add;
 pub use desk::Desk;
 pub use front::{CommandError, Commands, Doors, Front, FrontError};
 pub use samples::Mapping;
