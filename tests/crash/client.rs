@@ -28,6 +28,17 @@ struct Sent {
     recorded: bool,
 }
 
+/// What a client knows of its session at the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    /// It has not asked for one.
+    Never,
+    /// CONNECT is out, but no CONNACK ever came: a server that was killed may have committed it or not.
+    Asked,
+    /// CONNACK said so.
+    Kept,
+}
+
 /// What a turn brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -47,8 +58,8 @@ pub(crate) struct Client {
     stream: Option<TcpStream>,
     read: Vec<u8>,
     out: Vec<u8>,
-    /// The server has said that it keeps the session.
-    is_known: bool,
+    /// What it knows of its session at the server.
+    session: Session,
     last_pkid: u16,
     sent: VecDeque<Sent>,
     /// QoS 2 ids that came and are not released.
@@ -66,7 +77,7 @@ impl Client {
             stream: None,
             read: Vec::new(),
             out: Vec::new(),
-            is_known: false,
+            session: Session::Never,
             last_pkid: 0,
             sent: VecDeque::new(),
             held: BTreeSet::new(),
@@ -107,6 +118,9 @@ impl Client {
         self.read.clear();
         self.out = self.hello();
         self.flush();
+        if self.session == Session::Never {
+            self.session = Session::Asked;
+        }
         // CONNACK comes when what a start replays is replayed; a server that is killed first closes the socket.
         while self.stream.is_some() {
             if let Some(packet) = self.receive() {
@@ -121,8 +135,13 @@ impl Client {
     /// CONNACK: the session is taken up, and what is not done is sent again in its order.
     fn welcome(&mut self, body: &[u8]) {
         assert_eq!(body[1], 0, "{}: CONNECT is refused", self.id);
-        assert_eq!(body[0] == 1, self.is_known, "{}: session present", self.id);
-        self.is_known = true;
+        let present = body[0] == 1;
+        match self.session {
+            Session::Never => assert!(!present, "{}: a session that nobody asked for", self.id),
+            Session::Asked => {}
+            Session::Kept => assert!(present, "{}: the session is gone", self.id),
+        }
+        self.session = Session::Kept;
         self.connections += 1;
         let again: Vec<Vec<u8>> = self.sent.iter().map(|sent| self.packet(sent, true)).collect();
         self.out.extend(again.concat());
