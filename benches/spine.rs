@@ -61,6 +61,7 @@ fn plan(bulk: bool) -> Plan {
         consumers: vec!["spiffe://city.example/bench".parse().expect("a name")],
         metrics: vec!["n".parse().expect("a name")],
         devices: true,
+        places: true,
         carries: vec![],
         approval: "bench".into(),
         until_ms: None,

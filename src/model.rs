@@ -107,6 +107,14 @@ name!(
     |c| c.is_ascii_graphic()
 );
 
+name!(
+    /// Where a device is, as a path from the large to the small: `B3/lobby`, `东门`.
+    Place,
+    "place",
+    "1 to 128 bytes of letters, digits, '-', '_', '.', '/'",
+    |c| c.is_alphanumeric() || "-_./".contains(c)
+);
+
 /// A (device, metric) pair, numbered by the registry of this process; stable across reloads, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SeriesKey(pub u32);
@@ -514,26 +522,236 @@ pub enum Severity {
     Critical,
 }
 
-/// A change in the life of an alarm.
+/// Where an incident is in its life. The name is the same in the store and on the wire, for good.
+///
+/// ```text
+///  pre-alarm ──► raised ──► confirmed ──► dispatched ──► handled ──► closed
+///       └──────────┬─┴────────────────────────────────────────────────▲
+///  suppressed ◄────┘ (inhibited, in maintenance or cooling down; raised when that ends)
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Life {
+    /// It begins to look like one, or one sensor alone says so.
+    PreAlarm,
+    /// It is one, and nobody has answered yet.
+    Raised,
+    /// Somebody has: the first one wins.
+    Confirmed,
+    /// Somebody is on the way.
+    Dispatched,
+    /// The work is done.
+    Handled,
+    /// Over, for good.
+    Closed,
+    /// It would be raised, but something says not now.
+    Suppressed,
+}
+
+impl Life {
+    /// All of them.
+    pub const ALL: [Life; 7] = [
+        Life::PreAlarm,
+        Life::Raised,
+        Life::Confirmed,
+        Life::Dispatched,
+        Life::Handled,
+        Life::Closed,
+        Life::Suppressed,
+    ];
+
+    /// The name in the store, on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Life::PreAlarm => "pre_alarm",
+            Life::Raised => "raised",
+            Life::Confirmed => "confirmed",
+            Life::Dispatched => "dispatched",
+            Life::Handled => "handled",
+            Life::Closed => "closed",
+            Life::Suppressed => "suppressed",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Life::ALL.into_iter().find(|life| life.as_str() == name)
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What happened to an incident. The name is the same in the store and on the wire, for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It began as a pre-alarm.
+    PreAlarm,
+    /// It is an alarm now.
+    Raised,
+    /// It would have been raised.
+    Suppressed,
+    /// What raised it holds no more; it is open until somebody closes it.
+    Cleared,
+    /// What raised it holds again, before it was closed.
+    Returned,
+    /// Nobody answered in time: others are told.
+    Escalated,
+    /// Somebody has seen it.
+    Confirmed,
+    /// Somebody was sent.
+    Dispatched,
+    /// The work is done.
+    Handled,
+    /// It is over.
+    Closed,
+    /// Somebody said something about it.
+    Noted,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Step; 11] = [
+        Step::PreAlarm,
+        Step::Raised,
+        Step::Suppressed,
+        Step::Cleared,
+        Step::Returned,
+        Step::Escalated,
+        Step::Confirmed,
+        Step::Dispatched,
+        Step::Handled,
+        Step::Closed,
+        Step::Noted,
+    ];
+
+    /// The name in the store, on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::PreAlarm => "pre_alarm",
+            Step::Raised => "raised",
+            Step::Suppressed => "suppressed",
+            Step::Cleared => "cleared",
+            Step::Returned => "returned",
+            Step::Escalated => "escalated",
+            Step::Confirmed => "confirmed",
+            Step::Dispatched => "dispatched",
+            Step::Handled => "handled",
+            Step::Closed => "closed",
+            Step::Noted => "noted",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Step::ALL.into_iter().find(|step| step.as_str() == name)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The number of an incident: dense, from 1, for the life of a store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct IncidentId(pub u64);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who did something to an incident.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// The gateway, by its rules.
+    Gateway,
+    /// Somebody of the compound, as the local socket was told.
+    Person(Box<str>),
+    /// A consumer of the share list.
+    Consumer(Consumer),
+}
+
+impl Actor {
+    /// What kind: all that leaves the compound of a person.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Actor::Gateway => "gateway",
+            Actor::Person(_) => "person",
+            Actor::Consumer(_) => "consumer",
+        }
+    }
+
+    /// The same, without the name of a person.
+    #[must_use]
+    pub fn nameless(&self) -> Self {
+        match self {
+            Actor::Person(_) => Actor::Person("".into()),
+            other => other.clone(),
+        }
+    }
+
+    /// Its name; empty for the gateway.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Actor::Gateway => "",
+            Actor::Person(name) => name,
+            Actor::Consumer(consumer) => consumer.as_str(),
+        }
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
+}
+
+/// A change in the life of an incident: an alarm of one device, from its first sign to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// Of which incident.
+    pub incident: IncidentId,
     /// The alarm's id in the configuration.
     pub alarm: LineId,
-    /// The device it is about; none where it may not be told.
-    pub device: Option<DeviceId>,
-    /// The template of the device.
-    pub device_class: String,
-    /// The metric that did it.
-    pub metric: Metric,
+    /// What happened.
+    pub step: Step,
+    /// Where that leaves it.
+    pub life: Life,
+    /// Whether what raised it still holds.
+    pub active: bool,
     /// How bad.
     pub severity: Severity,
-    /// Raised (true) or cleared (false).
-    pub raised: bool,
-    /// The value at the change; none when time alone made it.
+    /// The device it is about; none where it may not be told.
+    pub device: Option<DeviceId>,
+    /// Where the device is; none where that is not known or may not be told.
+    pub place: Option<Place>,
+    /// The template of the device.
+    pub device_class: String,
+    /// The metric that the alarm is of.
+    pub metric: Metric,
+    /// Its value at the change; none when that is not known.
     pub value: Option<Value>,
     /// Unit of the value.
     pub unit: String,
-    /// Event time, milliseconds since 1970 UTC.
+    /// Who did it.
+    pub by: Actor,
+    /// Why, in words; what a person wrote stays in the compound.
+    pub reason: Box<str>,
+    /// When, milliseconds since 1970 UTC: event time of what a reading did, the gateway's time of everything else.
     pub at_ms: i64,
 }
 

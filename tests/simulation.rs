@@ -117,6 +117,7 @@ fn plan(lists_version: u8) -> Plan {
         consumers: vec![id(CITY)],
         metrics: vec![id("temperature"), id("energy")],
         devices: true,
+        places: true,
         carries: carries.iter().map(|text| id(text)).collect(),
         approval: "sim".into(),
         until_ms: None,
@@ -131,6 +132,7 @@ fn plan(lists_version: u8) -> Plan {
             hold_ms: 3_000,
             severity: Severity::Major,
         }],
+        rules: Default::default(),
         aggregates: vec![Aggregate {
             id: id("A-1m"),
             size_ms: 60_000,

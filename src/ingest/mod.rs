@@ -1,5 +1,6 @@
 //! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
 
+pub mod act;
 pub mod spine;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,8 @@ pub enum Request {
     Post(Delivery, oneshot::Sender<Kept>),
     /// A consumer's progress; answered after the commit that holds it.
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
+    /// Something done to alarms; answered after the commit that holds it.
+    Act(act::Act, oneshot::Sender<Result<act::Done, act::Refused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
 }
@@ -151,6 +154,16 @@ impl Intake {
         answer.await.map_err(|_| Stopped)
     }
 
+    /// Does something to alarms, and waits for the commit.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone; the inner error when it changed nothing.
+    pub async fn act(&self, act: act::Act) -> Result<Result<act::Done, act::Refused>, Stopped> {
+        let (reply, done) = oneshot::channel();
+        self.requests.send(Request::Act(act, reply)).await.map_err(|_| Stopped)?;
+        done.await.map_err(|_| Stopped)
+    }
+
     /// Swaps the plan.
     ///
     /// # Errors
@@ -198,6 +211,8 @@ pub struct Plan {
     pub points: Vec<Option<Point>>,
     /// Alarms.
     pub alarms: Vec<Alarm>,
+    /// What is watched, who is told, what is done.
+    pub rules: crate::rules::plan::Plan,
     /// Aggregates.
     pub aggregates: Vec<Aggregate>,
     /// The share list.

@@ -247,14 +247,20 @@ impl Spine {
         let (id, device) = (alarm.id.clone(), point.device.clone());
         self.changes.push(AlarmChange { alarm: id, device, raised });
         let event = Event {
+            incident: crate::model::IncidentId(0),
             alarm: alarm.id.clone(),
+            step: if raised { crate::model::Step::Raised } else { crate::model::Step::Cleared },
+            life: if raised { crate::model::Life::Raised } else { crate::model::Life::Closed },
+            active: raised,
+            severity: alarm.severity,
             device: Some(point.device.clone()),
+            place: None,
             device_class: point.class.clone(),
             metric: point.metric.clone(),
-            severity: alarm.severity,
-            raised,
             value,
             unit: point.unit.clone(),
+            by: crate::model::Actor::Gateway,
+            reason: "".into(),
             at_ms,
         };
         for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Alarm) {

@@ -281,6 +281,7 @@ impl Writer {
                 Request::Deliver(_, reply) => drop(reply.send(())),
                 Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
+                Request::Act(..) => {}
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
                     let _ = reply.send(());
@@ -307,7 +308,7 @@ impl Writer {
                     txn.sessions(&delivery.changes)?;
                 }
                 Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
-                Request::Apply(..) => {}
+                Request::Apply(..) | Request::Act(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
@@ -441,7 +442,7 @@ fn rows_of(request: &Request) -> usize {
         }
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
-        Request::Ack(..) => 0,
+        Request::Ack(..) | Request::Act(..) => 0,
     }
 }
 

@@ -4,7 +4,7 @@
 //! until it expires; a device's id goes with it only if the line says so. Pure: the time is an argument.
 
 use super::Cleared;
-use crate::model::{ClosedWindow, Consumer, Event, Lane, LineId, Metric, Rollup};
+use crate::model::{Actor, ClosedWindow, Consumer, Event, Lane, LineId, Metric, Rollup};
 
 /// Who gets what, in which form, why, on whose approval, until when.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct ShareLine {
     pub metrics: Vec<Metric>,
     /// Whether the device's id goes with them.
     pub devices: bool,
+    /// Whether the place of the device goes with an alarm.
+    pub places: bool,
     /// The aggregates (lane aggregate) or alarms (lane alarm) it carries; empty for lane bulk.
     pub carries: Vec<LineId>,
     /// On whose approval.
@@ -30,8 +32,8 @@ pub struct ShareLine {
 }
 
 impl ShareLine {
-    /// The event as this line permits it, without its device unless the line says so; `None` when the line names
-    /// neither its alarm nor its metric.
+    /// The event as this line permits it, without its device and its place unless the line says so, and never with what a
+    /// person is called or wrote; `None` when the line names neither its alarm nor its metric.
     #[must_use]
     pub fn event(&self, event: &Event, now_ms: i64) -> Option<Cleared<Event>> {
         let permitted = self.is_open(Lane::Alarm, now_ms)
@@ -39,7 +41,10 @@ impl ShareLine {
             && self.metrics.contains(&event.metric);
         permitted.then(|| {
             let device = event.device.clone().filter(|_| self.devices);
-            Cleared(Event { device, ..event.clone() })
+            let place = event.place.clone().filter(|_| self.places);
+            // What a person wrote, and who wrote it, is for the compound.
+            let reason = if event.by == Actor::Gateway { event.reason.clone() } else { "".into() };
+            Cleared(Event { device, place, reason, by: event.by.nameless(), ..event.clone() })
         })
     }
 
@@ -82,7 +87,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::model::{Severity, Value};
+    use crate::model::{IncidentId, Life, Severity, Step, Value};
 
     const NOW_MS: i64 = 1_790_000_000_000;
 
@@ -108,6 +113,7 @@ mod tests {
             consumers: vec!["spiffe://brain.example/city/310115/brain/a".parse().expect("a consumer")],
             metrics: metrics.iter().map(|name| metric(name)).collect(),
             devices,
+            places: devices,
             carries: carries.iter().map(|name| id(name)).collect(),
             approval: "AP-1".into(),
             until_ms,
@@ -116,14 +122,20 @@ mod tests {
 
     fn event() -> Event {
         Event {
+            incident: IncidentId(7),
             alarm: id("smoke"),
+            step: Step::Raised,
+            life: Life::Raised,
+            active: true,
+            severity: Severity::Critical,
             device: Some("detector-3".parse().expect("a device")),
+            place: Some("B3/lobby".parse().expect("a place")),
             device_class: "smoke_detector".into(),
             metric: metric("smoke"),
-            severity: Severity::Critical,
-            raised: true,
             value: Some(Value::Flag(true)),
             unit: String::new(),
+            by: Actor::Gateway,
+            reason: "smoke_alarm".into(),
             at_ms: NOW_MS,
         }
     }
@@ -148,7 +160,7 @@ mod tests {
 
     #[test]
     fn events() {
-        let bare = Event { device: None, ..event() };
+        let bare = Event { device: None, place: None, ..event() };
         for (name, line, expected) in [
             ("all", line(Lane::Alarm, &["smoke"], true, &["smoke"], None), Some(event())),
             ("no device", line(Lane::Alarm, &["smoke"], false, &["smoke"], None), Some(bare)),
@@ -163,6 +175,10 @@ mod tests {
             let got = line.event(&event(), NOW_MS).map(|cleared| cleared.get().clone());
             assert_eq!(got, expected, "{name}");
         }
+        let by = |actor: Actor| Event { by: actor, reason: "Zhang San told Li Si".into(), ..event() };
+        let all = line(Lane::Alarm, &["smoke"], true, &["smoke"], None);
+        let got = all.event(&by(Actor::Person("Zhang San".into())), NOW_MS).expect("permitted");
+        assert_eq!((got.get().by.name(), got.get().by.kind(), &*got.get().reason), ("", "person", ""));
     }
 
     #[test]

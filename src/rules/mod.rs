@@ -1,8 +1,19 @@
-//! Which readings go on, which of them are believed, which raise an alarm, and what they tell of their device. Pure.
+//! Which readings go on, which of them are believed, which raise an alarm, whom it tells and what it does, and what
+//! readings tell of their device. Pure.
 
 pub mod alarm;
+pub mod cel;
+pub mod command;
 pub mod deadband;
 pub mod dedupe;
+pub mod due;
+pub mod incident;
+pub mod maintenance;
+pub mod notice;
+pub mod pattern;
+pub mod plan;
 pub mod plausible;
 pub mod presence;
 pub mod rate;
+pub mod schedule;
+pub mod trigger;

@@ -26,6 +26,7 @@ pub(super) fn line(id: &str, lane: Lane, consumers: &[&str]) -> ShareLine {
         consumers: consumers.iter().map(|name| name.parse().expect("consumer")).collect(),
         metrics: Vec::new(),
         devices: true,
+        places: true,
         carries: Vec::new(),
         approval: "AP-1".into(),
         until_ms: None,

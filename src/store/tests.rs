@@ -47,6 +47,7 @@ fn sealed(value: i64) -> Sealed {
         consumers: vec![],
         metrics: vec![metric.clone()],
         devices: true,
+        places: true,
         carries: vec![],
         approval: "test".into(),
         until_ms: None,

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::{ALARM, BODY_BYTES_MAX, Gateway, READINGS, Sealed, WINDOW, severity, timestamp, v1};
-use crate::model::{ClosedWindow, DeviceId, Event, Metric, Quality, Reading, Rollup, SeriesKey, Value};
+use crate::model::{ClosedWindow, DeviceId, Event, Metric, Quality, Reading, Rollup, SeriesKey, Step, Value};
 use crate::privacy::Cleared;
 use crate::privacy::release::ShareLine;
 use v1::measure::Value as Number;
@@ -46,7 +46,22 @@ fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
     {
         attributes.insert("device".into(), device.to_string());
     }
-    let state = if event.raised { v1::EventState::Raised } else { v1::EventState::Cleared };
+    if let Some(place) = &event.place {
+        attributes.insert("place".into(), place.to_string());
+    }
+    attributes.insert("incident".into(), event.incident.to_string());
+    attributes.insert("step".into(), event.step.to_string());
+    attributes.insert("life".into(), event.life.to_string());
+    attributes.insert("active".into(), event.active.to_string());
+    attributes.insert("by".into(), event.by.kind().into());
+    if !event.reason.is_empty() {
+        attributes.insert("reason".into(), event.reason.to_string());
+    }
+    let state = match event.step {
+        Step::Raised => v1::EventState::Raised,
+        Step::Cleared => v1::EventState::Cleared,
+        _ => v1::EventState::Updated,
+    };
     let content = Content::Event(v1::Event {
         event_code_system: "smallbrain".into(),
         event_code: event.alarm.to_string(),
@@ -251,7 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Lane, LineId, Severity};
+    use crate::model::{Actor, IncidentId, Lane, Life, LineId, Severity};
     use crate::privacy::intake::restored;
     use crate::wire::body_json;
 
@@ -263,6 +278,7 @@ mod tests {
             consumers: vec!["spiffe://brain.example/city".parse().expect("consumer")],
             metrics: vec!["temperature".parse().expect("metric")],
             devices,
+            places: devices,
             carries: vec!["A-1".parse().expect("id")],
             approval: "AP-7".into(),
             until_ms: None,
@@ -305,12 +321,18 @@ mod tests {
     #[test]
     fn an_event_says_no_more_than_its_line() {
         let change = Event {
+            incident: IncidentId(7),
             alarm: "smoke-high".parse().expect("id"),
+            step: Step::Raised,
+            life: Life::Raised,
+            active: true,
+            place: None,
+            by: Actor::Gateway,
+            reason: "".into(),
             device: Some("smoke-3".parse().expect("device")),
             device_class: "smoke-detector".into(),
             metric: "smoke_density".parse().expect("metric"),
             severity: Severity::Critical,
-            raised: true,
             value: Some(Value::Number(Decimal::new(1250, 2))),
             unit: "%".into(),
             at_ms: 1_700_000_000_123,

@@ -15,12 +15,12 @@ use super::{DAY, Fleet, MINUTE, Places, Shown as _, fleet, mapping};
 use crate::config::fault::Report;
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
-use crate::config::source::fits;
 use crate::config::values::Size;
 use crate::device::mqtt::rights::{Filters, Rights};
 use crate::device::mqtt::{self, Limits, tls, topic};
 use crate::model::DeviceId;
 use crate::rules::dedupe;
+use crate::rules::pattern::fits;
 
 /// KiB that checking one password may take.
 const HASH_KIB_MAX: u32 = 65_536;

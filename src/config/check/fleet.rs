@@ -16,10 +16,10 @@ use crate::config::fault::{Report, Span};
 use crate::config::library;
 use crate::config::raw::{self, Class, Do, Root};
 use crate::config::read::{At, Key};
-use crate::config::source::fits;
 use crate::model::{DeviceId, LineId, Metric, SeriesKey, Value};
 use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
+use crate::rules::pattern::fits;
 use crate::rules::plausible;
 
 /// Devices of one configuration; one more is a fault.

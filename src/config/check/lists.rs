@@ -254,6 +254,7 @@ fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Optio
         consumers: consumers?.value.iter().map(|at| at.value.clone()).collect(),
         metrics: raw.metrics.list().iter().map(|at| at.value.clone()).collect(),
         devices,
+        places: false,
         carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
         approval: approval?.value.clone(),
         until_ms,

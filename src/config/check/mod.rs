@@ -108,6 +108,7 @@ pub(crate) fn config(
         lists_digest: [0; 32],
         points: rules.points(&fleet, &series, names.len()),
         alarms: rules.alarms,
+        rules: Default::default(),
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,

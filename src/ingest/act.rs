@@ -1,0 +1,133 @@
+//! What people, consumers and shells do to alarms, on the one way through: handed in like a delivery, answered after the
+//! commit.
+
+use crate::model::{Consumer, DeviceId};
+use crate::rules::command::{Action, Run};
+use crate::rules::incident::{self, Incident, Order};
+use crate::rules::maintenance::Maintenance;
+
+/// Something done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// A step in the life of an incident.
+    Order(Order),
+    /// Work begins; its number is given by the store.
+    Maintain(Maintenance),
+    /// Work ends early.
+    Resume {
+        /** Which. */
+        maintenance: u64,
+        /** Who says so. */
+        by: Box<str>,
+    },
+    /// Somebody agrees to a run that waits for it.
+    Approve {
+        /** Which. */
+        run: u64,
+        /** Who. */
+        by: Box<str>,
+    },
+    /// What became of sending a run.
+    Ran {
+        /** Which. */
+        run: u64,
+        /** That the device took it, or why not. */
+        end: Result<(), String>,
+    },
+    /// What became of telling notices; all of them in one message.
+    Told {
+        /** Which. */
+        notices: Vec<u64>,
+        /** What. */
+        end: Told,
+    },
+    /// What the city says about a record.
+    Feedback(Feedback),
+}
+
+/// How an attempt to tell notices ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// The other side has them; what proves it.
+    Delivered(String),
+    /// Not this time; why, and not again before, milliseconds since 1970 UTC.
+    Failed {
+        /** Why. */
+        why: String,
+        /** Not before. */
+        again_ms: i64,
+    },
+    /// Never; why.
+    Expired(String),
+}
+
+/// What a consumer says about a record of the alarm lane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feedback {
+    /// Who.
+    pub consumer: Consumer,
+    /// Chosen by the consumer: the same one again changes nothing and is answered the same.
+    pub request: String,
+    /// The record's id, as it was delivered.
+    pub record: String,
+    /// Confirmed, dispatched, handled, closed or noted.
+    pub step: crate::model::Step,
+    /// In words.
+    pub text: Box<str>,
+}
+
+/// What an act came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// The incident as it is now.
+    Incident(Incident),
+    /// The work, with its number.
+    Maintenance(Maintenance),
+    /// The run as it is now.
+    Run(Run),
+    /// The feedback's number, and whether it was known.
+    Feedback {
+        /** Dense, from 1. */
+        id: u64,
+        /** The same request came before. */
+        duplicate: bool,
+    },
+    /// It is noted.
+    Noted,
+}
+
+/// Why an act changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Of an incident.
+    #[error(transparent)]
+    Incident(#[from] incident::Refused),
+    /// There is no such maintenance.
+    #[error("no maintenance {0} is going on")]
+    Maintenance(u64),
+    /// There are as many as there may be.
+    #[error("{0} maintenances are going on: end one first")]
+    Maintenances(usize),
+    /// There is no such run, or it does not wait for anybody.
+    #[error("run {0} does not wait for anybody; `smallbrain commands` lists those that do")]
+    Run(u64),
+    /// Two people are two people.
+    #[error("{1} has agreed to run {0} already: somebody else has to")]
+    Again(u64, Box<str>),
+    /// The record is not one of the alarm lane that this consumer may see.
+    #[error("record {0} is not an alarm of this consumer")]
+    Record(String),
+}
+
+/// A run that is to be sent now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Errand {
+    /// Its number.
+    pub run: u64,
+    /// To whom.
+    pub device: DeviceId,
+    /// What.
+    pub action: Action,
+    /// Not after, milliseconds since 1970 UTC.
+    pub expires_ms: i64,
+}
