@@ -71,6 +71,7 @@ fn plan(bulk: bool) -> Plan {
         lists_digest: [1; 32],
         points: points.collect(),
         alarms: vec![],
+        rules: Default::default(),
         aggregates: vec![Aggregate {
             id: "A-1m".parse().expect("a name"),
             size_ms: 60_000,
