@@ -1,5 +1,5 @@
-//! Where the spine goes on after a start, a reload or a failed commit: alarms stand where they stood, folds resume from
-//! their stored points and replay the end of the log.
+//! Where the spine goes on after a start, a reload or a failed commit: folds, and what is remembered of readings, resume
+//! from their stored points and replay the end of the log.
 //!
 //! Guarantees: replayed or straight through, the sealed bytes are the same; what was open under settings that are no
 //! more is sealed as it stands.
@@ -11,8 +11,7 @@ use super::{Slot, Spine};
 use crate::aggregate::blocks::Block;
 use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
-use crate::model::{SeriesKey, Stamp};
-use crate::rules::alarm::State;
+use crate::model::{Quality, SeriesKey, Stamp};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::{deadband, plausible};
 use crate::store::{FoldRow, SeriesId, Store, StoreError, Stored, Txn};
@@ -26,6 +25,9 @@ const PLAUSIBLE: &str = "plausible";
 /// For each series what of it was shared last: its number and [`deadband::STATE_BYTES`].
 const DEADBAND: &str = "deadband";
 
+/// What conditions remember of readings ([`crate::rules::memory`]).
+const MEMORY: &str = "memory";
+
 /// From where the log's end is replayed.
 struct Resume {
     /// By aggregate: the last reading that its windows have.
@@ -37,37 +39,6 @@ struct Resume {
 }
 
 impl Spine {
-    /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
-    pub(super) fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
-        let keys = keys(&self.slots);
-        let mut gone = Vec::new();
-        for row in store.alarms()? {
-            let place = keys.get(&row.series).and_then(|key| {
-                let point = self.plan.points[key.index()].as_ref()?;
-                let at = point.alarms.iter().position(|at| self.plan.alarms[*at].id.as_str() == row.alarm)?;
-                Some((*key, at, point))
-            });
-            let Some((key, at, point)) = place else {
-                gone.push(row);
-                continue;
-            };
-            let Some(slot) = &mut self.slots[key.index()] else { continue };
-            slot.alarms[at] = if row.raised {
-                State::Raised { since_ms: row.since_ms }
-            } else {
-                let hold_ms = self.plan.alarms[point.alarms[at]].hold_ms;
-                let held_ms = u64::try_from(now.wall_ms - row.since_ms).unwrap_or(0).min(hold_ms);
-                self.pending.push((key, at));
-                State::Pending { since_ms: row.since_ms, due_mono_ms: now.mono_ms + (hold_ms - held_ms) }
-            };
-        }
-        let mut txn = store.begin()?;
-        for row in gone {
-            txn.set_alarm(&row.alarm, row.series, None)?;
-        }
-        txn.commit()
-    }
-
     /// Resumes every fold of the plan; what was open under settings that are no more is closed as it stands.
     pub(super) fn restore_folds(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
         let mut rows: HashMap<String, FoldRow> =
@@ -101,6 +72,10 @@ impl Spine {
         if let Some(row) = rows.remove(DUPLICATES) {
             from.series = row.upto;
             self.restore_series(&row, rows.remove(PLAUSIBLE), rows.remove(DEADBAND));
+            if let Some(memory) = rows.remove(MEMORY) {
+                let keys = keys(&self.slots);
+                self.engine.remember(&memory.snapshot, |series| keys.get(&SeriesId(series)).copied());
+            }
         }
         self.replay(store, &from, now)?;
         let mut txn = store.begin()?;
@@ -174,6 +149,9 @@ impl Spine {
         let takers = if row.id > from.series {
             slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
             slot.plausible.recall(&point.plausible, reading);
+            if reading.quality != Quality::Retained && self.engine.reads(reading.series) {
+                self.engine.recall(reading);
+            }
             self.takers(reading, reading.received_ms).unwrap_or_default()
         } else {
             let was_in = |ids: &Vec<i64>| ids.is_empty() || ids.binary_search(&row.id).is_ok();
@@ -226,10 +204,13 @@ impl Spine {
         let slots = || self.slots.iter().flatten();
         let believed = slots().filter_map(|slot| Some(entry(slot.id, slot.plausible.remembered()?)));
         let shared = slots().filter_map(|slot| Some(entry(slot.id, slot.deadband.remembered()?)));
+        let number = |series: SeriesKey| Some(self.slots.get(series.index())?.as_ref()?.id.0);
+        let memory = self.engine.snapshot(number);
         let rows = [
             (DUPLICATES, snapshot),
             (PLAUSIBLE, believed.flatten().collect()),
             (DEADBAND, shared.flatten().collect()),
+            (MEMORY, memory),
         ];
         for (name, snapshot) in rows {
             txn.set_fold(&FoldRow { name: name.into(), definition: String::new(), upto: head, snapshot })?;
