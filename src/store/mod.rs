@@ -3,7 +3,8 @@
 //! What lies in it
 //! - the **log**: every cleared reading, append-only on a dense integer key;
 //! - the **outbox**: sealed records per lane, with dense positions and a hash chain;
-//! - positions: consumers' cursors, the folds' resume points, watermarks, alarms that are not normal, presence;
+//! - positions: consumers' cursors, the folds' resume points, watermarks, presence;
+//! - **incidents**: what triggers remember, history, the ledger of notices, runs of commands, maintenance, feedback;
 //! - **sessions** of MQTT: subscriptions, what is queued for them, retained messages;
 //! - tallies of everything that is not a row.
 //!
@@ -16,6 +17,7 @@
 //! What it does not do: no thread but the reader's, no clock, no retry. Of what devices measure it takes nothing but
 //! cleared readings and sealed records; messages from one to another lie as they were published until they are delivered.
 
+pub mod alarms;
 mod error;
 mod identity;
 mod outbox;
@@ -370,7 +372,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
-        let mut statement = self.conn.prepare("SELECT alarm, series, raised, since_ms FROM alarm")?;
+        // Beside the rows of [`alarms`]: "#" is in no device's name.
+        let mut statement = self.conn.prepare(
+            "SELECT alarm, CAST(substr(device, 2) AS INTEGER), substr(state, 1, 1) = '+',
+             CAST(substr(state, 2) AS INTEGER) FROM trigger WHERE device LIKE '#%'",
+        )?;
         let rows = statement.query_map([], |row| {
             Ok(AlarmRow {
                 alarm: row.get(0)?,

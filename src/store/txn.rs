@@ -142,15 +142,16 @@ impl Txn<'_> {
         series: SeriesId,
         state: Option<(bool, i64)>,
     ) -> Result<(), StoreError> {
+        let device = format!("#{}", series.0);
         match state {
             Some((raised, since_ms)) => self
                 .conn
-                .prepare_cached("INSERT OR REPLACE INTO alarm VALUES (?, ?, ?, ?)")?
-                .execute((alarm, series.0, raised, since_ms))?,
+                .prepare_cached("INSERT OR REPLACE INTO trigger VALUES (?, ?, ?)")?
+                .execute((alarm, device, format!("{}{since_ms}", if raised { '+' } else { '-' })))?,
             None => self
                 .conn
-                .prepare_cached("DELETE FROM alarm WHERE alarm = ? AND series = ?")?
-                .execute((alarm, series.0))?,
+                .prepare_cached("DELETE FROM trigger WHERE alarm = ? AND device = ?")?
+                .execute((alarm, device))?,
         };
         Ok(())
     }
