@@ -18,8 +18,7 @@ use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
-use crate::rules::alarm::Alarm;
-use crate::rules::plausible;
+use crate::rules::{self, plausible};
 use crate::rules::rate::Rate;
 use crate::store::sessions::Change;
 pub use crate::store::{Ack, AckRefused, Acked};
@@ -194,8 +193,6 @@ pub struct Point {
     pub deadband: Option<Decimal>,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
-    /// Indices into [`Plan::alarms`].
-    pub alarms: Vec<usize>,
     /// Indices into [`Plan::aggregates`].
     pub aggregates: Vec<usize>,
 }
@@ -209,10 +206,8 @@ pub struct Plan {
     pub lists_digest: [u8; 32],
     /// By series; `None` where a reload took a point away.
     pub points: Vec<Option<Point>>,
-    /// Alarms.
-    pub alarms: Vec<Alarm>,
     /// What is watched, who is told, what is done.
-    pub rules: crate::rules::plan::Plan,
+    pub rules: rules::plan::Plan,
     /// Aggregates.
     pub aggregates: Vec<Aggregate>,
     /// The share list.

@@ -1,7 +1,6 @@
 //! Which readings go on, which of them are believed, which raise an alarm, whom it tells and what it does, and what
 //! readings tell of their device. Pure.
 
-pub mod alarm;
 pub mod cel;
 pub mod command;
 pub mod deadband;

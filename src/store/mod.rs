@@ -128,19 +128,6 @@ pub struct FoldRow {
     pub snapshot: Vec<u8>,
 }
 
-/// An alarm that is not normal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmRow {
-    /// Its id.
-    pub alarm: String,
-    /// The series.
-    pub series: SeriesId,
-    /// Raised (true) or pending.
-    pub raised: bool,
-    /// Event time, milliseconds since 1970 UTC.
-    pub since_ms: i64,
-}
-
 thread_local! {
     /// Pages in the write-ahead log after this thread's last commit; SQLite tells it through a plain function.
     static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
@@ -365,27 +352,6 @@ impl Store {
     pub fn watermark(&self, aggregate: &LineId) -> Result<Option<i64>, StoreError> {
         let find = "SELECT closed_ms FROM watermark WHERE aggregate = ?";
         Ok(self.conn.query_row(find, [aggregate.as_str()], |row| row.get(0)).optional()?)
-    }
-
-    /// Alarms that are not normal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
-        // Beside the rows of [`alarms`]: "#" is in no device's name.
-        let mut statement = self.conn.prepare(
-            "SELECT alarm, CAST(substr(device, 2) AS INTEGER), substr(state, 1, 1) = '+',
-             CAST(substr(state, 2) AS INTEGER) FROM trigger WHERE device LIKE '#%'",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(AlarmRow {
-                alarm: row.get(0)?,
-                series: SeriesId(row.get(1)?),
-                raised: row.get(2)?,
-                since_ms: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// What is known of devices being there, by name; none where a later build told what this one does not know.

@@ -11,14 +11,15 @@ use crate::ingest::Plan;
 use crate::ingest::act::{Act, Done, Errand, Feedback, Refused, Told};
 use crate::model::{Actor, Consumer, DeviceId, Event, IncidentId, Lane, LineId, Seq, Stamp, Step};
 use crate::rules::command::{Run, Stage};
-use crate::rules::engine::{Engine, Kept, MAINTENANCES_MAX, Outcome};
+use crate::rules::engine::{Engine, Kept, MAINTENANCES_MAX, Numbers, Outcome};
 use crate::rules::incident::{self, Incident, Order};
 use crate::rules::notice::{Channel, Fate, Notice};
+use crate::store::alarms::Feedback as Said;
 use crate::store::{Store, StoreError, Txn};
 use crate::wire;
 
 /// Notices that may wait for one recipient; one more is dropped, and its ledger says so.
-pub const WAITING_MAX: u32 = 1000;
+pub const WAITING_MAX: u64 = 1000;
 
 /// Something that happened to an incident in a batch; for the log, after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct After {
 #[derive(Default)]
 pub(super) struct Alarms {
     /// Notices that wait, by recipient.
-    waiting: HashMap<LineId, u32>,
+    waiting: HashMap<LineId, u64>,
     /// Where the newest event was sealed, by consumer.
     sealed: Vec<(Consumer, Seq)>,
     after: After,
@@ -59,13 +60,21 @@ impl Spine {
     pub(super) fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
         let longest = self.plan.rules.alarms.iter().map(|alarm| alarm.cooldown_ms).max().unwrap_or(0);
         let since_ms = now.wall_ms.saturating_sub(i64::try_from(longest).unwrap_or(i64::MAX));
+        let triggers = store.triggers()?.into_iter().map(|row| (row.alarm, row.device, row.state));
+        let closed = store.closed_last(since_ms)?.into_iter().map(|last| (last.alarm, last.device, last.changed_ms));
+        let numbers = store.numbers()?;
         let kept = Kept {
-            triggers: store.triggers()?,
+            triggers: triggers.collect(),
             incidents: store.incidents_open()?,
-            closed: store.closed_since(since_ms)?,
+            closed: closed.collect(),
             runs: store.runs_open()?,
             maintenances: store.maintenances()?,
-            numbers: store.numbers()?,
+            numbers: Numbers {
+                incident: numbers.incident,
+                notice: numbers.notice,
+                run: numbers.run,
+                maintenance: numbers.maintenance,
+            },
         };
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
@@ -162,7 +171,7 @@ impl Spine {
         if !run.stage.is_final() {
             return Ok(());
         }
-        for notice in txn.notices_of_run(run.id)? {
+        for notice in txn.waiting_notices_of_run(run.id)? {
             let fate = if run.stage == Stage::Done { Fate::Delivered } else { Fate::Dropped };
             let proof = format!("run {} is {}: {}", run.id, run.stage.as_str(), run.detail);
             self.fate(txn, notice, fate, proof, now)?;
@@ -201,7 +210,7 @@ impl Spine {
             if self.alarms.waiting.get(&recipient).is_none_or(|waiting| *waiting == 0) {
                 continue;
             }
-            for notice in txn.lane_notices(&recipient, upto)? {
+            for notice in txn.waiting_notices_upto(&recipient, upto)? {
                 let proof = format!("acknowledged: lane alarm up to {upto}");
                 self.fate(txn, notice, Fate::Delivered, proof, now)?;
             }
@@ -240,7 +249,7 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Told { notices, end } => {
-                self.told(txn, notices, end, now)?;
+                self.notices_told(txn, notices, end, now)?;
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
@@ -249,7 +258,7 @@ impl Spine {
         Ok(done)
     }
 
-    fn told(&mut self, txn: &mut Txn<'_>, notices: &[u64], told: &Told, now: Stamp) -> Result<(), StoreError> {
+    fn notices_told(&mut self, txn: &mut Txn<'_'>, notices: &[u64], told: &Told, now: Stamp) -> Result<(), StoreError> {
         for id in notices {
             let Some(mut notice) = txn.notice(*id)?.filter(|notice| notice.fate == Fate::Waiting) else { continue };
             notice.tries += 1;
@@ -273,13 +282,13 @@ impl Spine {
         feedback: &Feedback,
         now: Stamp,
     ) -> Result<Result<Done, Refused>, StoreError> {
-        if let Some(id) = txn.feedback(&feedback.consumer, &feedback.request)? {
+        if let Some((id, _)) = txn.feedback(&feedback.consumer, &feedback.request)? {
             return Ok(Ok(Done::Feedback { id, duplicate: true }));
         }
         let unknown = || Ok(Err(Refused::Record(feedback.record.clone())));
-        let Some(seq) = txn.seq_of_record(Lane::Alarm, &feedback.record) else { return unknown() };
+        let Some(seq) = txn.seq_of(Lane::Alarm, &feedback.record) else { return unknown() };
         let Some(incident) = txn.incident_of_record(seq)? else { return unknown() };
-        let Some(alarm) = txn.alarm_of_incident(incident)? else { return unknown() };
+        let Some(Incident { alarm, .. }) = txn.incident(incident)? else { return unknown() };
         if !self.plan.shares.iter().any(|share| share.carries_alarm(&alarm, &feedback.consumer, now.wall_ms)) {
             return unknown();
         }
@@ -295,7 +304,10 @@ impl Spine {
             Err(incident::Refused::Past(..) | incident::Refused::Unknown(_)) => "late".to_owned(),
             Err(refused) => return Ok(Err(refused.into())),
         };
-        let id = txn.add_feedback(feedback, incident, &outcome, now.wall_ms)?;
+        let Feedback { consumer, request, record, step, text } = feedback.clone();
+        let at_ms = now.wall_ms;
+        let kept = Said { consumer, request, record, step, text, at_ms, incident: Some(incident), outcome };
+        let id = txn.add_feedback(&kept)?;
         Ok(Ok(Done::Feedback { id, duplicate: false }))
     }
 

@@ -56,7 +56,7 @@ impl Engine {
         self.plan.commands.iter().position(|command| command.id == run.command)
     }
 
-    fn send(&mut self, id: u64, now: Stamp) {
+    pub(super) fn send(&mut self, id: u64, now: Stamp) {
         let Some(command) = self.command_of(id) else { return };
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
         let interlock = interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
