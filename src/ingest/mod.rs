@@ -9,7 +9,6 @@ pub mod writer;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aggregate::blocks::Bounds;
@@ -18,7 +17,7 @@ use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
-use crate::rules::{self, plausible};
+use crate::rules::{self, plausible, thinning};
 use crate::rules::rate::Rate;
 use crate::store::sessions::Change;
 pub use crate::store::{Ack, AckRefused, Acked};
@@ -189,8 +188,8 @@ pub struct Point {
     pub rule: normalise::Rule,
     /// Which numbers are believed after which.
     pub plausible: plausible::Rule,
-    /// By how much a number has to change to be shared singly once more; above 0.
-    pub deadband: Option<Decimal>,
+    /// Which readings are shared singly.
+    pub thinning: thinning::Rule,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
     /// Indices into [`Plan::aggregates`].

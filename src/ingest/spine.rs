@@ -29,7 +29,7 @@ use crate::normalise;
 use crate::privacy::intake;
 use crate::rules::dedupe::Dedupe;
 use crate::rules::engine::Engine;
-use crate::rules::{deadband, plausible};
+use crate::rules::{plausible, thinning};
 use crate::store::{SeriesId, Store, StoreError, Txn};
 use crate::wire;
 
@@ -46,7 +46,8 @@ struct Slot {
     source: Source,
     dedupe: Dedupe,
     plausible: plausible::State,
-    deadband: deadband::State,
+    /// What of it was shared last.
+    shared: thinning::State,
     /// Indices into `Spine::bulk`.
     bulk: Vec<usize>,
     seen_ms: Option<i64>,
@@ -332,7 +333,7 @@ fn slots(
             },
             dedupe: Dedupe::default(),
             plausible: plausible::State::default(),
-            deadband: deadband::State::default(),
+            shared: thinning::State::default(),
             bulk: Vec::new(),
             seen_ms: None,
             readings: 0,

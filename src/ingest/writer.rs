@@ -349,7 +349,7 @@ impl Writer {
                     if let Ok(acked) = &acked
                         && ack.lane == Lane::Alarm
                     {
-                        self.spine.acknowledged(&mut txn, &ack.consumer, acked.seq, now)?;
+                        self.spine.acknowledged(&mut txn, &ack.consumer, acked.upto, now)?;
                     }
                     acks.push(acked);
                 }

@@ -3,7 +3,7 @@
 
 pub mod cel;
 pub mod command;
-pub mod deadband;
+pub mod thinning;
 pub mod dedupe;
 pub mod due;
 pub mod engine;

@@ -18,6 +18,7 @@ use crate::config::read::{At, Key};
 use crate::config::values::Zone;
 use crate::model::{Metric, SeriesKey};
 use crate::normalise::Kind;
+use crate::rules::thinning;
 use crate::{ingest, store};
 
 /// Alarms and aggregates, each with the points (device, number of the point) it watches.
@@ -69,7 +70,7 @@ impl Rules {
                     unit: point.unit.clone(),
                     rule: point.rule.clone(),
                     plausible: point.plausible,
-                    deadband: point.deadband,
+                    thinning: thinning::Rule { band: point.deadband, ..thinning::Rule::default() },
                     treatment: point.treatment.clone(),
                     aggregates: Vec::new(),
                 });

@@ -10,7 +10,7 @@ use super::Spine;
 use crate::ingest::Plan;
 use crate::ingest::act::{Act, Done, Errand, Feedback, Refused, Told};
 use crate::model::{Actor, Consumer, DeviceId, Event, IncidentId, Lane, LineId, Seq, Stamp, Step};
-use crate::rules::command::{Run, Stage};
+use crate::rules::command::{self, Run, Stage};
 use crate::rules::engine::{Engine, Kept, MAINTENANCES_MAX, Numbers, Outcome};
 use crate::rules::incident::{self, Incident, Order};
 use crate::rules::notice::{Channel, Fate, Notice};
@@ -240,7 +240,8 @@ impl Spine {
             }
             Act::Approve { run, by } => match self.engine.approve(*run, by, now) {
                 None => Err(Refused::Run(*run)),
-                Some(Err(_)) => Err(Refused::Again(*run, by.clone())),
+                Some(Err(command::Refused::NotWaiting)) => Err(Refused::Run(*run)),
+                Some(Err(command::Refused::Again)) => Err(Refused::Again(*run)),
                 Some(Ok(run)) => Ok(Done::Run(run)),
             },
             Act::Ran { run, end } => {
@@ -258,7 +259,7 @@ impl Spine {
         Ok(done)
     }
 
-    fn notices_told(&mut self, txn: &mut Txn<'_'>, notices: &[u64], told: &Told, now: Stamp) -> Result<(), StoreError> {
+    fn notices_told(&mut self, txn: &mut Txn<'_>, notices: &[u64], told: &Told, now: Stamp) -> Result<(), StoreError> {
         for id in notices {
             let Some(mut notice) = txn.notice(*id)?.filter(|notice| notice.fate == Fate::Waiting) else { continue };
             notice.tries += 1;

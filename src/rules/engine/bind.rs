@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Engine, Numbers};
-use crate::model::{DeviceId, IncidentId, Metric, SeriesKey, Stamp};
+use crate::model::{DeviceId, IncidentId, LineId, Metric, SeriesKey, Stamp};
 use crate::rules::cel::{Condition, Input, Verdict, What};
 use crate::rules::due::Due;
 use crate::rules::memory::{CellId, Memory, Reads};
@@ -152,6 +152,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         }
         gates.push((interlock, expect));
     }
+    let lines = lines(&mut binder, &plan);
     watchers.resize_with(binder.devices.len().max(watchers.len()), Vec::new);
     Engine {
         memory: binder.memory,
@@ -163,6 +164,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         groups,
         inhibitions,
         gates,
+        lines,
         expecting,
         maintenances: BTreeMap::new(),
         incidents: BTreeMap::new(),
@@ -172,6 +174,24 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         escalations: BTreeSet::new(),
         out: Vec::new(),
     }
+}
+
+/// The conditions of share lines, of every device.
+fn lines<F>(binder: &mut Binder<F>, plan: &Plan) -> Vec<(LineId, Vec<Option<Bound>>)>
+where
+    F: Fn(&DeviceId, &Metric) -> Option<SeriesKey>,
+{
+    let mut devices: Vec<(u32, DeviceId)> =
+        binder.devices.iter().map(|(device, number)| (*number, device.clone())).collect();
+    devices.sort();
+    let mut lines = Vec::new();
+    for (line, bulk) in plan.bulk.iter().filter(|(_, bulk)| bulk.when.is_some()) {
+        let bounds = devices.iter().map(|(_, device)| binder.bound(Some(device), bulk.when.as_ref()));
+        lines.push((line.clone(), bounds.collect()));
+    }
+    binder.series.clear();
+    binder.watched.clear();
+    lines
 }
 
 fn slot<F>(binder: &mut Binder<F>, alarm: &Alarm, at: u32, device: &DeviceId) -> Slot

@@ -10,7 +10,7 @@ use crate::rules::command::Stage;
 use crate::rules::due::Due;
 use crate::rules::incident::{Incident, Order, Refused};
 use crate::rules::maintenance::Maintenance;
-use crate::rules::notice::{self, Channel, Draft, Fate, Notice};
+use crate::rules::notice::{self, Channel, Draft, Fate, Notice, Past};
 use crate::rules::pattern::fits;
 use crate::rules::trigger::{self, Signal};
 
@@ -84,11 +84,58 @@ impl Engine {
             self.out.push(Outcome::Event(Box::new(event), incident));
             return;
         };
+        let mut incident = incident;
+        let event = self.event_of(&incident, slot, step, by, reason, at_ms, now);
+        let alarm = &self.plan.alarms[self.slots[slot as usize].alarm as usize];
+        let runs = match step {
+            Step::Raised | Step::Returned => alarm.commands.clone(),
+            Step::Cleared => alarm.commands_end.clone(),
+            // What was cleared before has had its commands.
+            Step::Closed if incident.active => alarm.commands_end.clone(),
+            _ => Vec::new(),
+        };
+        let cooldown_ms = i64::try_from(alarm.cooldown_ms).unwrap_or(i64::MAX);
+        let is_told_already = incident.told_ms.is_some_and(|told_ms| now.wall_ms - told_ms < cooldown_ms);
+        let drafts = match step {
+            // One that comes back soon is told once.
+            Step::Returned if is_told_already => Vec::new(),
+            Step::Escalated => self.escalated(&incident, &event, now),
+            _ => {
+                let past = Past { raised_ms: incident.raised_ms, escalated: incident.escalated };
+                notice::told(&self.plan, &event, past, now.wall_ms)
+            }
+        };
+        if matches!(step, Step::Raised | Step::Returned) && !is_told_already {
+            incident.told_ms = Some(now.wall_ms);
+        }
+        if let Some((kept, _)) = self.incidents.get_mut(&id) {
+            *kept = incident.clone();
+        }
+        self.rearm_escalation(&incident, &event, now);
+        self.out.push(Outcome::Event(Box::new(event.clone()), incident.clone()));
+        self.notices(drafts, &event, now);
+        for command in runs {
+            self.order_run(command, Some(id), now);
+        }
+        self.close_if_over(&incident, Some(slot), now);
+    }
+
+    /// What is told of a step.
+    fn event_of(
+        &self,
+        incident: &Incident,
+        slot: u32,
+        step: Step,
+        by: Actor,
+        reason: &str,
+        at_ms: i64,
+        now: Stamp,
+    ) -> Event {
         let Slot { alarm, value, .. } = &self.slots[slot as usize];
-        let (at, alarm) = (*alarm as usize, &self.plan.alarms[*alarm as usize]);
+        let alarm = &self.plan.alarms[*alarm as usize];
         let known = self.plan.devices.get(&incident.device).cloned().unwrap_or_default();
-        let event = Event {
-            incident: id,
+        Event {
+            incident: incident.id,
             alarm: incident.alarm.clone(),
             step,
             life: incident.life,
@@ -103,33 +150,15 @@ impl Engine {
             by,
             reason: reason.into(),
             at_ms,
-        };
-        let cooldown_ms = i64::try_from(alarm.cooldown_ms).unwrap_or(i64::MAX);
-        let runs = match step {
-            Step::Raised | Step::Returned => alarm.commands.clone(),
-            Step::Cleared => alarm.commands_end.clone(),
-            // What was cleared before has had its commands.
-            Step::Closed if incident.active => alarm.commands_end.clone(),
-            _ => Vec::new(),
-        };
-        let was_told = incident.told_ms.is_some_and(|told_ms| now.wall_ms - told_ms < cooldown_ms);
-        let (class, drafts) = (known_draft(step, was_told), notice::told(&self.plan, at, &event, now.wall_ms));
-        let mut incident = incident;
-        if matches!(step, Step::Raised | Step::Returned) && class {
-            incident.told_ms = Some(now.wall_ms);
         }
-        if let Some((kept, _)) = self.incidents.get_mut(&id) {
-            *kept = incident.clone();
-        }
-        self.out.push(Outcome::Event(Box::new(event.clone()), incident.clone()));
-        if class {
-            self.notices(drafts, &event, now);
-        }
-        for command in runs {
-            self.order_run(command, Some(id), now);
-        }
-        self.rearm_escalation(&incident, at, now);
-        self.close_if_over(&incident, Some(slot), now);
+    }
+
+    /// Who is told that nobody has answered.
+    fn escalated(&self, incident: &Incident, event: &Event, now: Stamp) -> Vec<Draft> {
+        let step = incident.raised_ms.and_then(|raised_ms| {
+            notice::escalation(&self.plan, event, raised_ms, incident.escalated.saturating_sub(1))
+        });
+        step.map_or_else(Vec::new, |step| notice::drafts(&self.plan, &step.to, event, now.wall_ms))
     }
 
     fn notices(&mut self, drafts: Vec<Draft>, event: &Event, now: Stamp) {
@@ -177,13 +206,12 @@ impl Engine {
     }
 
     /// When the next step of escalation of an incident that nobody answers is due.
-    fn rearm_escalation(&mut self, incident: &Incident, alarm: usize, now: Stamp) {
+    fn rearm_escalation(&mut self, incident: &Incident, event: &Event, now: Stamp) {
         self.escalations.retain(|(_, id)| *id != incident.id);
         let Some(raised_ms) = incident.raised_ms.filter(|_| incident.life == Life::Raised) else { return };
-        let place = self.plan.devices.get(&incident.device).and_then(|known| known.place.as_ref());
-        let after_ms = notice::escalation_ms(&self.plan, alarm, incident, place);
-        if let Some(after_ms) = after_ms {
-            let due = Due::at(now, raised_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX)));
+        if let Some(next) = notice::escalation(&self.plan, event, raised_ms, incident.escalated) {
+            let after_ms = i64::try_from(next.after_ms).unwrap_or(i64::MAX);
+            let due = Due::at(now, raised_ms.saturating_add(after_ms));
             self.escalations.insert((due.mono_ms, incident.id));
         }
     }
@@ -349,14 +377,9 @@ impl Engine {
             return;
         };
         self.slots[slot as usize].incident = Some(id);
-        let alarm = self.slots[slot as usize].alarm as usize;
-        self.rearm_escalation(&incident, alarm, now);
+        let event = self.event_of(&incident, slot, Step::Raised, Actor::Gateway, "", incident.began_ms, now);
+        self.rearm_escalation(&incident, &event, now);
     }
-}
-
-/// Whether a step is told at all: one that comes back soon after is not.
-fn known_draft(step: Step, was_told: bool) -> bool {
-    !(step == Step::Returned && was_told)
 }
 
 fn owned(seen: Seen<'_>) -> Value {

@@ -95,6 +95,8 @@ pub struct Engine {
     inhibitions: Vec<Inhibition>,
     /// By command: interlock and expected state.
     gates: Vec<(Option<Bound>, Option<Bound>)>,
+    /// The conditions of share lines, by line, and by device number.
+    lines: Vec<(LineId, Vec<Option<Bound>>)>,
     /// Whether an expected state reads a series, by its index.
     expecting: Vec<bool>,
     maintenances: BTreeMap<u64, (Maintenance, Due)>,
@@ -137,6 +139,24 @@ impl Engine {
     #[must_use]
     pub fn reads(&self, series: SeriesKey) -> bool {
         self.memory.reads(series)
+    }
+
+    /// The number of a share line's condition; none when it has none.
+    #[must_use]
+    pub fn gate(&self, line: &LineId) -> Option<usize> {
+        self.lines.iter().position(|(other, _)| other == line)
+    }
+
+    /// Whether the condition of a share line holds of a device; not when it cannot be told.
+    #[must_use]
+    pub fn lets(&self, gate: usize, device: &DeviceId, now_ms: i64) -> bool {
+        let verdict = || {
+            let (line, bounds) = self.lines.get(gate)?;
+            let condition = self.plan.bulk.get(line)?.when.as_ref()?;
+            let bound = bounds.get(*self.devices.get(device)? as usize)?.as_ref()?;
+            Some(bound.verdict(condition, &self.memory, now_ms))
+        };
+        verdict() == Some(Verdict::Holds)
     }
 
     /// Takes a reading of now.

@@ -3,7 +3,7 @@
 use super::{Engine, Outcome};
 use crate::model::{IncidentId, Stamp};
 use crate::rules::cel::Verdict;
-use crate::rules::command::{Run, Stage};
+use crate::rules::command::{Next, Refused, Run, Stage};
 use crate::rules::due::Due;
 
 impl Engine {
@@ -25,11 +25,14 @@ impl Engine {
         id: u64,
         by: &str,
         now: Stamp,
-    ) -> Option<Result<Run, crate::rules::command::NotApproved>> {
+    ) -> Option<Result<Run, Refused>> {
         let (run, _) = self.runs.get_mut(&id)?;
         let command = self.plan.commands.iter().find(|command| command.id == run.command)?;
         match run.approved(command, by, now.wall_ms) {
-            Err(why) => return Some(Err(why)),
+            Err(why) => {
+                self.run_changed(id);
+                return Some(Err(why));
+            }
             Ok(true) => self.send(id, now),
             Ok(false) => self.run_changed(id),
         }
@@ -44,10 +47,11 @@ impl Engine {
     /// What became of sending a run. None when it has ended already.
     pub fn ran(&mut self, id: u64, end: &Result<(), String>, now: Stamp) -> Option<()> {
         let command = self.command_of(id)?;
+        let expected = self.expects(command, now);
         let (run, _) = self.runs.get_mut(&id)?;
-        run.ran(&self.plan.commands[command], end, now.wall_ms);
-        self.run_changed(id);
-        self.expected(now);
+        if run.ran(end, expected, now.wall_ms) {
+            self.run_changed(id);
+        }
         Some(())
     }
 
@@ -61,11 +65,19 @@ impl Engine {
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
         let interlock = interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
         let Some((run, _)) = self.runs.get_mut(&id) else { return };
-        let goes = run.sending(interlock, now.wall_ms);
-        self.run_changed(id);
-        if goes {
+        let next = run.sending(interlock, now.wall_ms);
+        if next != Next::Nothing {
+            self.run_changed(id);
+        }
+        if next == Next::Send {
             self.out.push(Outcome::Send(id));
         }
+    }
+
+    /// What the expected state of a command comes to; none where it has none.
+    fn expects(&self, command: usize, now: Stamp) -> Option<Verdict> {
+        let expect = self.gates[command].1.as_ref().zip(self.plan.commands[command].expect.as_ref());
+        expect.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms))
     }
 
     /// Looks whether what runs are to bring about is there.
@@ -74,11 +86,9 @@ impl Engine {
         let waiting: Vec<u64> = self.runs.values().filter(waits).map(|(run, _)| run.id).collect();
         for id in waiting {
             let Some(command) = self.command_of(id) else { continue };
-            let expect = self.gates[command].1.as_ref().zip(self.plan.commands[command].expect.as_ref());
-            let Some((bound, condition)) = expect else { continue };
-            let verdict = bound.verdict(condition, &self.memory, now.wall_ms);
+            let Some(verdict) = self.expects(command, now) else { continue };
             let Some((run, _)) = self.runs.get_mut(&id) else { continue };
-            if verdict == Verdict::Holds && run.expected(now.wall_ms) {
+            if run.expected(verdict, now.wall_ms) {
                 self.run_changed(id);
             }
         }
@@ -90,8 +100,9 @@ impl Engine {
         let over: Vec<u64> = self.runs.values().filter(over).map(|(run, _)| run.id).collect();
         for id in over {
             let Some((run, _)) = self.runs.get_mut(&id) else { continue };
-            run.expire(now.wall_ms);
-            self.run_changed(id);
+            if run.expire(now.wall_ms) {
+                self.run_changed(id);
+            }
         }
     }
 
