@@ -162,6 +162,12 @@ impl Memory {
         }
     }
 
+    /// Whether anything of a series is read.
+    #[must_use]
+    pub fn reads(&self, series: SeriesKey) -> bool {
+        self.series.get(series.index()).is_some_and(|series| series.first.is_some())
+    }
+
     /// The latest event time of a series that something reads, of readings of any quality, milliseconds since 1970 UTC.
     #[must_use]
     pub fn newest_ms(&self, series: SeriesKey) -> Option<i64> {

@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) cools: Option<Due>,
     /// Index into the engine's groups.
     pub(super) group: u32,
+    /// The series whose silence is an absence.
+    pub(super) listens: Option<SeriesKey>,
     /// The value that its events tell.
     pub(super) value: Option<CellId>,
     pub(super) when: Option<Bound>,
@@ -208,7 +210,8 @@ where
         incident: None,
         cools: None,
         group: 0,
-        // Also what an alarm of absence listens to.
+        listens: (binder.find)(device, &alarm.metric),
+        // Also what an alarm of absence is fed by.
         value: binder.cell(own, &value),
         when: binder.bound(own, alarm.when.as_ref()),
         clear: binder.bound(own, alarm.clear.as_ref()),

@@ -338,7 +338,14 @@ impl Engine {
                 None => self.out.push(Outcome::Trigger(key.0, key.1, None)),
             }
         }
-        (0..self.slots.len()).for_each(|slot| self.rearm(slot as u32, now));
+        for slot in 0..self.slots.len() {
+            let Self { plan, slots, memory, .. } = self;
+            let Slot { alarm, state, listens, .. } = &mut slots[slot];
+            if let Some(newest_ms) = listens.and_then(|series| memory.newest_ms(series)) {
+                plan.alarms[*alarm as usize].trigger.alive(state, newest_ms, now);
+            }
+            self.rearm(slot as u32, now);
+        }
         for (alarm, device, closed_ms) in closed {
             let Some(&slot) = slots.get(&(alarm, device)) else { continue };
             let slot = &mut self.slots[slot as usize];

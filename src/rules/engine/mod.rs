@@ -29,7 +29,7 @@ use super::maintenance::Maintenance;
 use super::memory::Memory;
 use super::notice::Notice;
 use super::plan::Plan;
-use super::trigger::{Reaction, Signal, Truth};
+use super::trigger::{Change, Signal, Truth};
 use crate::model::{DeviceId, Event, IncidentId, LineId, Metric, Reading, SeriesKey, Stamp};
 
 /// Something that follows: to be written in the transaction of what it follows from.
@@ -200,8 +200,8 @@ impl Engine {
             let truth = self.truth(slot, now.wall_ms);
             let Self { plan, slots, .. } = self;
             let Slot { alarm, state, .. } = &mut slots[slot as usize];
-            let reaction = plan.alarms[*alarm as usize].trigger.tick(state, truth, now, plan.zone_ms);
-            self.react(slot, reaction, now);
+            let change = plan.alarms[*alarm as usize].trigger.tick(state, truth, now, plan.zone_ms);
+            self.react(slot, change, now);
         }
         self.inhibitions_pass(now);
         self.maintenances_pass(now);
@@ -252,26 +252,21 @@ impl Engine {
         let Self { plan, slots, .. } = self;
         let Slot { alarm, state, .. } = &mut slots[slot as usize];
         let rule = &plan.alarms[*alarm as usize].trigger;
-        let reaction = rule.feed(state, truth, heard, at_ms, now, plan.zone_ms);
-        self.react(slot, reaction, now);
+        let change = rule.feed(state, truth, heard, at_ms, now, plan.zone_ms);
+        self.react(slot, change, now);
     }
 
     /// Keeps what a trigger came to, and passes on what it signals.
-    fn react(&mut self, slot: u32, reaction: Reaction, now: Stamp) {
-        let signal = match reaction {
-            Reaction::Nothing => {
-                self.rearm(slot, now);
-                return;
-            }
-            Reaction::Quiet => None,
-            Reaction::Signal(signal) => Some(signal),
-        };
-        self.keep(slot);
-        self.rearm(slot, now);
-        if let Some(signal) = signal {
-            self.signal(slot, signal, now);
+    fn react(&mut self, slot: u32, change: Option<Change>, now: Stamp) {
+        if change.is_some() {
+            self.keep(slot);
         }
-        self.vouch(slot, now);
+        // Also when there is nothing to keep: a sign of life puts off an absence.
+        self.rearm(slot, now);
+        if let Some(Change::Told(signal)) = change {
+            self.signal(slot, signal, now);
+            self.vouch(slot, now);
+        }
     }
 
     fn keep(&mut self, slot: u32) {
@@ -299,10 +294,10 @@ impl Engine {
     fn vouch(&mut self, slot: u32, now: Stamp) {
         let Slot { alarm, group, state, .. } = &self.slots[slot as usize];
         let Some((count, within_ms)) = self.plan.alarms[*alarm as usize].trigger.confirm else { return };
-        let Some(at_ms) = state.alone_ms() else { return };
+        let Some(at_ms) = state.said_ms().filter(|_| state.is_alone() || state.is_on()) else { return };
         let speaks = |peer: &&u32| {
-            let since = self.slots[**peer as usize].state.speaks_ms();
-            since.is_some_and(|since_ms| since_ms.abs_diff(at_ms) <= within_ms)
+            let said = self.slots[**peer as usize].state.said_ms();
+            said.is_some_and(|said_ms| said_ms.abs_diff(at_ms) <= within_ms)
         };
         let peers: Vec<u32> = self.groups[*group as usize].iter().filter(speaks).copied().collect();
         if peers.len() < count as usize {
@@ -311,8 +306,7 @@ impl Engine {
         for peer in peers {
             let Self { plan, slots, .. } = self;
             let Slot { alarm, state, .. } = &mut slots[peer as usize];
-            let reaction = plan.alarms[*alarm as usize].trigger.vouched(state, at_ms, now);
-            if let Reaction::Signal(signal) = reaction {
+            if let Some(signal) = plan.alarms[*alarm as usize].trigger.vouched(state, at_ms) {
                 self.keep(peer);
                 self.rearm(peer, now);
                 self.signal(peer, signal, now);
