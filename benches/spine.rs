@@ -49,6 +49,8 @@ fn plan(bulk: bool) -> Plan {
             rule: rule(),
             plausible: plausible::Rule::default(),
             deadband: None,
+            change_only: false,
+            sample_ms: None,
             treatment: Some(Treatment::Keep),
             alarms: vec![],
             aggregates: vec![0],

@@ -556,7 +556,7 @@ impl Daemon {
 }
 
 fn severities(config: &Config) -> HashMap<String, Severity> {
-    config.plan.alarms.iter().map(|alarm| (alarm.id.to_string(), alarm.severity)).collect()
+    config.plan.rules.alarms.iter().map(|alarm| (alarm.id.to_string(), alarm.severity)).collect()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {

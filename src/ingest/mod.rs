@@ -192,6 +192,10 @@ pub struct Point {
     pub plausible: plausible::Rule,
     /// By how much a number has to change to be shared singly once more; above 0.
     pub deadband: Option<Decimal>,
+    /// Whether only what differs from the last that was shared singly is shared singly, and one an hour.
+    pub change_only: bool,
+    /// At most one is shared singly in so many milliseconds.
+    pub sample_ms: Option<u64>,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
     /// Indices into [`Plan::alarms`].

@@ -48,6 +48,8 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             },
             plausible: plausible::Rule::default(),
             deadband: None,
+            change_only: false,
+            sample_ms: None,
             treatment: Some(Treatment::Keep),
             alarms: vec![0],
             aggregates: vec![],

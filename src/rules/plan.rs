@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rust_decimal::Decimal;
+
 use super::cel::Condition;
 use super::command::Command;
 use super::notice::{Recipient, Route};
@@ -76,6 +78,19 @@ pub struct Where {
     pub place: Option<Place>,
 }
 
+/// Which single readings a share line of lane bulk takes, besides what their points let pass.
+#[derive(Clone, Debug, Default)]
+pub struct Bulk {
+    /// Only those while this holds of their device; an error or what is unknown is not shared.
+    pub when: Option<Condition>,
+    /// By how much a number has to change, above 0.
+    pub deadband: Option<Decimal>,
+    /// Only what differs from the last that was shared, and one an hour.
+    pub change_only: bool,
+    /// At most one in so many milliseconds.
+    pub sample_ms: Option<u64>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -91,6 +106,8 @@ pub struct Plan {
     pub commands: Vec<Command>,
     /// The devices.
     pub devices: HashMap<DeviceId, Where>,
+    /// The share lines of lane bulk that do not take everything.
+    pub bulk: HashMap<LineId, Bulk>,
     /// The gateway's zone, milliseconds east of UTC.
     pub zone_ms: i64,
 }
