@@ -12,6 +12,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
 use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
@@ -190,6 +191,8 @@ pub struct Point {
     pub rule: normalise::Rule,
     /// Which numbers are believed after which.
     pub plausible: plausible::Rule,
+    /// How its windows are to take it: by time or by reading, and when it is expected to tell something.
+    pub pace: Pace,
     /// By how much a number has to change to be shared singly once more; above 0.
     pub deadband: Option<Decimal>,
     /// What the collection list says; `None` is unlisted.

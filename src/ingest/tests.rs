@@ -47,6 +47,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
                 outside: Outside::Drop,
             },
             plausible: plausible::Rule::default(),
+            pace: crate::aggregate::Pace::default(),
             deadband: None,
             treatment: Some(Treatment::Keep),
             alarms: vec![0],
@@ -445,6 +446,8 @@ fn what_is_told_of_the_past_stays_in_the_past() {
         lateness_ms: 30_000,
         zone_ms: 0,
         by_device: true,
+        statistics: crate::aggregate::statistic::Statistics::default(),
+        edges: vec![],
     });
     let point = judged.points[0].as_mut().expect("a point");
     point.aggregates.push(0);

@@ -3,6 +3,7 @@
 //! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
 
 mod access;
+mod aggregates;
 mod fleet;
 mod http;
 mod listen;
@@ -103,16 +104,17 @@ pub(crate) fn config(
     let (gateway, store) = (gateway?, store?);
     let socket = socket(raw_gateway?, &store, report);
 
+    let silence = fleet.silences(report);
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
-        points: rules.points(&fleet, &series, names.len()),
+        points: rules.points(&fleet, &series, names.len(), &silence),
         alarms: rules.alarms,
         rules: Default::default(),
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
-        silence: fleet.silences(report),
+        silence,
         block,
     };
     Some(Config {
