@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
+use smallbrain::aggregate::statistic::Statistics;
 use smallbrain::aggregate::windows::Aggregate;
 use smallbrain::ingest::spine::{Ledger, Spine};
 use smallbrain::ingest::{Ack, Delivery, Plan, Point};
@@ -93,6 +95,7 @@ fn plan(lists_version: u8) -> Plan {
                 "energy" => plausible::Rule { monotonic: true, slope_max: Some(Decimal::TWO) },
                 _ => plausible::Rule::default(),
             },
+            pace: Pace::default(),
             deadband: (metric == "energy").then(|| Decimal::from(5)),
             change_only: false,
             sample_ms: None,
@@ -141,6 +144,8 @@ fn plan(lists_version: u8) -> Plan {
             lateness_ms: 5_000,
             zone_ms: 8 * 3_600_000,
             by_device: true,
+            statistics: Statistics::default(),
+            edges: vec![],
         }],
         shares: vec![
             share("S-alarm", Lane::Alarm, &["hot"]),

@@ -3,6 +3,7 @@
 //! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
 
 mod access;
+mod aggregates;
 mod alarms;
 mod commands;
 mod condition;
@@ -115,6 +116,7 @@ pub(crate) fn config(
     let (gateway, store) = (gateway?, store?);
     let socket = socket(raw_gateway?, &store, report);
 
+    let silence = fleet.silences(report);
     let watched = crate::rules::plan::Plan {
         alarms: alarms.all,
         inhibits,
@@ -128,12 +130,12 @@ pub(crate) fn config(
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
-        points: rules.points(&fleet, &series, names.len()),
+        points: rules.points(&fleet, &series, names.len(), &silence),
         rules: watched,
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
-        silence: fleet.silences(report),
+        silence,
         block,
     };
     Some(Config {
