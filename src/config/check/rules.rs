@@ -34,7 +34,6 @@ pub(super) fn rules(
     report: &mut Report,
 ) -> Rules {
     let mut rules = Rules::default();
-    let mut seen = HashMap::new();
     (rules.aggregates, rules.aggregated) = aggregates::aggregates(root, fleet, zone, store, report);
     rules
 }
