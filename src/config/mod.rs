@@ -15,8 +15,8 @@ pub mod watch;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use crate::spelling::duration;
 pub use fault::{Fault, Faults};
-pub(crate) use values::duration;
 
 use crate::device::{http, mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
