@@ -39,6 +39,9 @@ pub mod share;
 // Buses, commands and unknown devices, for the people in front of the gateway.
 pub mod local;
 
+// What rules have devices do.
+pub mod actuate;
+
 // What the operator wrote.
 pub mod config;
 

@@ -11,15 +11,15 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["ingest"],
     &["device", "share"],
-    &["local"],
+    &["local", "actuate"],
     &["config"],
     &["simulate"],
     &["daemon"],
     &["cli"],
 ];
 
-/// Within the second row, who may use whom besides himself.
-const NEIGHBOURS: &[(&str, &str)] = &[("aggregate", "privacy")];
+/// Within a row, who may use whom besides himself.
+const NEIGHBOURS: &[(&str, &str)] = &[("aggregate", "privacy"), ("actuate", "local")];
 
 /// A text, the files in which it may stand, and why.
 const DOORS: &[(&str, &[&str], &str)] = &[
