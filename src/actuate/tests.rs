@@ -17,12 +17,15 @@ async fn soon<F: Future>(future: F) -> F::Output {
     timeout(SOON, future).await.expect("in time")
 }
 
-/// Devices whose names begin with "bus" are on a port of that name; a device answers when it is told to.
+/// What a device answers.
+type Answer = oneshot::Receiver<Result<(), String>>;
+
+/// A device "bus.valve-1" is on port "bus", one without a dot on none; a device answers when it is told to.
 #[derive(Clone, Default)]
 struct Fake {
     begun: Arc<Mutex<Vec<u64>>>,
     news: Arc<Notify>,
-    ends: Arc<Mutex<HashMap<u64, oneshot::Receiver<Result<(), String>>>>>,
+    ends: Arc<Mutex<HashMap<u64, Answer>>>,
 }
 
 impl Doors for Fake {

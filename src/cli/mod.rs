@@ -11,6 +11,7 @@ pub mod demo;
 pub mod device;
 pub mod devices;
 pub mod events;
+pub mod feedback;
 pub mod map;
 pub mod onboard;
 pub mod pull;
@@ -96,6 +97,9 @@ enum Verb {
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
+    /// Say what has become of an alarm, as the city does
+    #[command(after_help = feedback::HELP)]
+    Feedback(feedback::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -152,6 +156,7 @@ pub fn main() -> ExitCode {
         Verb::Write(args) => within(write::run(&args, &mut out)),
         Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
+        Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

@@ -343,7 +343,7 @@ impl BusService for Buses {
         let port = found.bus.settings.name.clone();
         tracing::info!(uid, port, device, metric, value = shown, "somebody asks to write a point");
         let told = found.write(value.as_ref()).await;
-        let outcome = told.as_ref().map_or_else(|status| status.message(), |told| told);
+        let outcome = told.as_ref().copied().unwrap_or_else(|status| status.message());
         tracing::info!(uid, port, device, metric, outcome, "the write has ended");
         told.map(|told| Response::new(wire::WriteResponse { port, told: told.to_owned() }))
     }

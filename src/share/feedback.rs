@@ -13,8 +13,8 @@ use super::Pages;
 use super::batch::Wanted;
 use super::calls::Shell;
 use super::refused::Refused;
-use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::ingest::Stopped;
+use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::model::{Consumer, Lane, Step};
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::{Bucket, Rate};
@@ -46,10 +46,12 @@ impl Said {
 /// What a call says.
 fn parse(consumer: Consumer, asked: v1::PushFeedbackRequest) -> Result<Feedback, Refused> {
     let step = match Step::named(&asked.kind) {
-        Some(
-            step @ (Step::Confirmed | Step::Dispatched | Step::Handled | Step::Closed | Step::Noted),
-        ) => step,
-        _ => return Err(Refused::Malformed("kind has to be confirmed, dispatched, handled, closed or noted")),
+        Some(step @ (Step::Confirmed | Step::Dispatched | Step::Handled | Step::Closed | Step::Noted)) => {
+            step
+        }
+        _ => {
+            return Err(Refused::Malformed("kind has to be confirmed, dispatched, handled, closed or noted"));
+        }
     };
     let fits = |id: &str| (1..=ID_MAX).contains(&id.len());
     let wrong = [

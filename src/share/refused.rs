@@ -47,7 +47,9 @@ pub enum Refused {
     #[error(transparent)]
     Ack(#[from] AckRefused),
     /// A record that is no alarm of this consumer.
-    #[error("record {0} is not an alarm of this consumer: give a record_id of the alarm lane as it was delivered")]
+    #[error(
+        "record {0} is not an alarm of this consumer: give a record_id of the alarm lane as it was delivered"
+    )]
     Record(String),
     /// An alarm with which that cannot be done.
     #[error(transparent)]

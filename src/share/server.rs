@@ -95,8 +95,14 @@ async fn serve_patiently<P: Pages>(
     patience: Patience,
 ) -> Result<(), ServeError> {
     let start_ms = city.clock.now().mono_ms;
-    let shell =
-        Shell { city: Arc::new(city), streams: Arc::default(), said: Arc::default(), who: Who::Certificate, stop, start_ms };
+    let shell = Shell {
+        city: Arc::new(city),
+        streams: Arc::default(),
+        said: Arc::default(),
+        who: Who::Certificate,
+        stop,
+        start_ms,
+    };
     let mut running: Vec<_> =
         bound.into_iter().map(|bound| Box::pin(listener(bound, shell.clone(), patience))).collect();
     poll_fn(|context| {

@@ -220,10 +220,12 @@ proptest! {
             let changed = happen(&mut run, &command, &what, now_ms);
             prop_assert!(!(changed && before.stage.is_final()), "{before:?} {what:?} {run:?}");
             match what {
-                Approved(by) if before.stage == Stage::Waiting && now_ms < run.expires_ms => {
-                    if !agreed.contains(&by.trim()) {
-                        agreed.push(by.trim());
-                    }
+                Approved(by)
+                    if before.stage == Stage::Waiting
+                        && now_ms < run.expires_ms
+                        && !agreed.contains(&by.trim()) =>
+                {
+                    agreed.push(by.trim());
                 }
                 Sending(interlock) if before.stage != Stage::Sent && run.stage == Stage::Sent => {
                     sent += 1;
