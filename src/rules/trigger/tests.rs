@@ -659,7 +659,8 @@ proptest! {
             let expected = if is_on {
                 ends.then_some(Off(at(mono_ms).wall_ms))
             } else {
-                begins(&seen, true).filter(|_| level > 0 || rule.absent_ms.is_some())
+                // What is unknown holds nothing; but what is missed and what follows are told by others.
+                begins(&seen, true).filter(|_| level > 0 || rule.absent_ms.is_some() || rule.then_ms.is_some())
             };
             match expected {
                 Some(Off(_)) => (is_on, seen.since) = (false, seen.fed.len()),
