@@ -55,7 +55,7 @@ fn what_came_back_and_what_is_cleared_is_said_and_no_text_moves_the_cursor() {
         escalated: 1,
         ..Default::default()
     };
-    let chinese = text(|out| shown(Lang::Zh).incidents(out, &[incident.clone()], &[]));
+    let chinese = text(|out| shown(Lang::Zh).incidents(out, std::slice::from_ref(&incident), &[]));
     let line = "#12  [紧急] 已派人  1970-01-01 08:00:00  门长开?[2J  door-1  已恢复  复发 2  升级 1\n";
     assert_eq!(chinese, line);
     let closed = wire::Incident { life: "closed".into(), ..incident };
