@@ -13,7 +13,6 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
-use smallbrain::aggregate::statistic::Statistics;
 use smallbrain::aggregate::windows::Aggregate;
 use smallbrain::ingest::spine::{Ledger, Spine};
 use smallbrain::ingest::{Ack, Delivery, Plan, Point};
@@ -33,6 +32,8 @@ use smallbrain::store::{SeriesId, Settings, Store, Stored, Upkeep};
 use smallbrain::wire::v1::record_body::Content;
 use smallbrain::wire::{Gateway, record_hash, record_id, v1};
 
+/// Of each kind one, and all that ask which reading came after which: what is told has to be the same after a kill.
+const STATISTICS: &str = "count,sum,min,max,mean,last,delta,p95,coverage,online";
 const DEVICES: usize = 5;
 const CITY: &str = "spiffe://city.example/sim";
 /// Of a client that never comes.
@@ -144,7 +145,7 @@ fn plan(lists_version: u8) -> Plan {
             lateness_ms: 5_000,
             zone_ms: 8 * 3_600_000,
             by_device: true,
-            statistics: Statistics::default(),
+            statistics: STATISTICS.parse().expect("statistics"),
             edges: vec![],
         }],
         shares: vec![

@@ -228,7 +228,7 @@ impl Cell {
             sketch.add_with_count(f64::from(*sign) * config.value(*key), *count);
         }
         let estimate = sketch.quantile(f64::from(tenths) / 1000.0).ok()??;
-        Some(estimate.clamp(numbers.min.to_f64()?, numbers.max.to_f64()?))
+        Some(estimate.max(numbers.min.to_f64()?).min(numbers.max.to_f64()?))
     }
 }
 

@@ -371,8 +371,9 @@ impl<'a> Input<'a> {
         usize::try_from(u32::from_le_bytes(self.array()?)).ok()
     }
 
+    /// A count of readings; no gateway lives to see more, and sums of them have room.
     fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.array()?))
+        Some(u64::from_le_bytes(self.array()?)).filter(|count| *count < 1 << 48)
     }
 
     fn i64(&mut self) -> Option<i64> {
