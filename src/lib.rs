@@ -16,6 +16,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod model;
+pub mod spelling;
 
 // Pure cores: bytes and numbers in, values out.
 pub mod aggregate;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may use those of its own row and of rows above it in this list.
 const LAYERS: &[&[&str]] = &[
-    &["model", "clock", "backoff"],
+    &["model", "clock", "backoff", "spelling"],
     &["codec", "normalise", "rules", "privacy", "aggregate", "telemetry"],
     &["wire"],
     &["store"],

@@ -321,7 +321,7 @@ impl Report {
     /// Says that a name is nobody's.
     fn unknown<'w>(&mut self, span: Span, what: &str, name: &str, known: impl IntoIterator<Item = &'w str>) {
         let known: Vec<&str> = known.into_iter().collect();
-        let help = match super::fault::nearest(name, known.iter().copied()) {
+        let help = match crate::spelling::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
             None if known.is_empty() => format!("there is no {what} yet"),
             None => {
