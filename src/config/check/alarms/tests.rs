@@ -127,9 +127,9 @@ fn who_closes_is_said_or_follows_from_the_severity() {
 #[test]
 fn one_wrong_passage_is_one_fault() {
     for (more, line, column, message) in [
-        (alarm("when = 'door_opn'"), 4, 9, "unknown metric \"door_opn\""),
-        (alarm("when = 'tilt > 5 || lvel > 2'"), 4, 21, "unknown metric \"lvel\""),
-        (alarm("when = 'devices[\"door-9\"].door_open'\ndevices = ['door-1']"), 4, 17, "unknown device"),
+        (alarm("when = 'door_opn'"), 4, 9, "no metric `door_opn`"),
+        (alarm("when = 'tilt > 5 || lvel > 2'"), 4, 21, "no metric `lvel`"),
+        (alarm("when = 'devices[\"door-9\"].door_open'\ndevices = ['door-1']"), 4, 17, "no device"),
         (alarm(""), 1, 1, "alarm without a condition"),
         (alarm("when = 'door_open'\nabsent = '2h'\nmetric = 'tilt'"), 5, 10, "both when and absent"),
         (alarm("when = 'door_open'\nmetric = 'tilt'"), 5, 10, "metric without absent"),
@@ -339,8 +339,8 @@ fn a_line_of_lane_bulk_may_take_less() {
     assert_eq!((thinned.sample_ms, thinned.change_only, thinned.deadband), (Some(60_000), true, None));
     assert_eq!(thinned.when.as_ref().map(Condition::text), Some("tilt > 5"));
     for (text, message) in [
-        (line("bulk", "when = 'level > 5'"), "unknown metric \"level\""),
-        (line("bulk", "when = 'devices[\"door-1\"].tilt > 5'"), "unknown device"),
+        (line("bulk", "when = 'level > 5'"), "no metric `level`"),
+        (line("bulk", "when = 'devices[\"door-1\"].tilt > 5'"), "no device"),
         (line("bulk", "deadband = 0"), "deadband = 0"),
         (line("bulk", "places = true"), "places on another lane than alarm"),
         (line("alarm", "carries = ['door']\nsample = '1m'"), "sample on another lane than bulk"),
