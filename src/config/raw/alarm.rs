@@ -5,10 +5,11 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use crate::config::fault::Report;
-use crate::config::read::{At, Node, Read, section, words};
+use crate::config::read::{At, Node, Read, parsed, section, words};
 use crate::config::values::Until;
 use crate::model::{Consumer, LineId, Metric, Severity, Step};
 use crate::rules::notice::{self, Role};
+use crate::rules::schedule::time_of_day;
 use crate::rules::trigger::OnError;
 
 section! {
@@ -216,19 +217,11 @@ pub(crate) struct Clock(pub(crate) u16);
 impl Read for Clock {
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
         let help = "a time of the day: \"10:00\"";
-        let text = node.text(help, report)?;
-        let digits = |part: &str| {
-            let two = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-            part.parse::<u16>().ok().filter(|_| two)
-        };
-        let parsed = text.split_once(':').and_then(|(hours, minutes)| {
-            let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-            (hours < 24 && minutes < 60).then_some(Clock(hours * 60 + minutes))
-        });
-        if parsed.is_none() {
-            report.fault(node.span, format!("{text:?} is no time of the day"), help);
+        let minute = parsed(node, help, report, time_of_day)?;
+        if minute == 24 * 60 {
+            report.fault(node.span, "the end of a day is no time of it", "\"00:00\"");
         }
-        parsed
+        Some(Clock(minute))
     }
 }
 
