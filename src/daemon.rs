@@ -37,7 +37,6 @@ use crate::model::Severity;
 use crate::privacy::release::ShareLine;
 use crate::share::listen::BindError;
 use crate::share::{self, local};
-use crate::{actuate, notify};
 use crate::store::reader::Reader;
 use crate::store::sessions::Saved;
 use crate::store::{Heads, Store, StoreError};
@@ -46,6 +45,7 @@ use crate::wire::bus::alarm_service_server::AlarmServiceServer;
 use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
+use crate::{actuate, notify};
 
 /// Waits of a source that keeps ending.
 const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -174,7 +174,7 @@ impl Inside {
         metrics.extend(self.http.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.share.iter());
         metrics.extend(self.notify.iter().map(|(name, value)| (name.to_owned(), value)));
-        metrics.extend(self.actuate.iter().map(|(name, value)| (name.to_owned(), value)));
+        metrics.extend(self.actuate.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -346,12 +346,8 @@ impl Daemon {
 
     /// What carries out what alarms bring about: webhooks are told, devices get their commands.
     fn start_alarms(&self, reader: Reader, news: watch::Receiver<u64>, errands: mpsc::Receiver<Errand>) {
-        let (settings, intake, clock, counted) = (
-            self.notify.subscribe(),
-            self.intake.clone(),
-            self.clock.clone(),
-            self.inside.notify.clone(),
-        );
+        let (settings, intake, clock, counted) =
+            (self.notify.subscribe(), self.intake.clone(), self.clock.clone(), self.inside.notify.clone());
         let stop = self.stop.clone();
         self.core("notify", async move {
             notify::serve(settings, reader, intake, clock, counted, news, stop).await;

@@ -349,7 +349,7 @@ fn every_planted_fault_is_told_at_its_place() {
         (481, 1, "a recipient that cannot be reached"),
         (483, 8, "unknown word \"polices\""),
         (485, 1, "a recipient with several channels"),
-        (488, 19, "a url of ftp"),
+        (488, 19, "a url of another scheme than https or http"),
         (488, 41, "secret file"),
         (490, 20, "a field that stands twice"),
         (490, 29, "a field that is not for residents"),

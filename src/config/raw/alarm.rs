@@ -8,6 +8,7 @@ use crate::config::fault::Report;
 use crate::config::read::{At, Node, Read, parsed, section, words};
 use crate::config::values::Until;
 use crate::model::{Consumer, LineId, Metric, Severity, Step};
+use crate::notify::Form;
 use crate::rules::notice::{self, Role};
 use crate::rules::schedule::time_of_day;
 use crate::rules::trigger::OnError;
@@ -163,17 +164,6 @@ pub(crate) enum Language {
 }
 
 words!(Language, "zh" => Language::Chinese, "en" => Language::English);
-
-/// What is posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A text message of a WeCom robot (企业微信群机器人).
-    Wecom,
-    /// A text message of a DingTalk robot (钉钉群机器人).
-    Dingtalk,
-    /// JSON with the notices one by one.
-    Json,
-}
 
 words!(Form, "wecom" => Form::Wecom, "dingtalk" => Form::Dingtalk, "json" => Form::Json);
 words!(

@@ -272,8 +272,8 @@ fn a_whole_plan() {
     let day_ms = 86_400_000;
     let (from, to) = plan.inhibits[0].between_ms.expect("a time");
     assert_eq!((to - from, (from + plan.zone_ms) % day_ms), (7 * day_ms, 0), "whole days of the zone");
-    let webhook = &config.webhooks[0];
-    assert_eq!(webhook.secret.as_ref().map(|secret| secret.text()), Some("hush"));
+    let webhook = &config.notify.webhooks[0];
+    assert_eq!(webhook.secret, crate::notify::Secret::new(b"hush"));
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush") && !shown.contains("t0ken"), "neither secrets nor addresses are shown");
 }
@@ -336,7 +336,8 @@ fn a_line_of_lane_bulk_may_take_less() {
     let bulk = |more: &str| plan(&line("bulk", more)).bulk.remove("S");
     assert!(bulk("").is_none());
     let thinned = bulk("when = 'tilt > 5'\nsample = '1m'\nchange_only = true").expect("a line that thins");
-    assert_eq!((thinned.sample_ms, thinned.change_only, thinned.deadband), (Some(60_000), true, None));
+    let crate::rules::thinning::Rule { band, change_only, sample_ms } = thinned.thinning;
+    assert_eq!((sample_ms, change_only, band), (Some(60_000), true, None));
     assert_eq!(thinned.when.as_ref().map(Condition::text), Some("tilt > 5"));
     for (text, message) in [
         (line("bulk", "when = 'level > 5'"), "no metric `level`"),
