@@ -12,6 +12,7 @@ pub mod map;
 pub mod onboard;
 pub mod pull;
 pub mod read;
+pub mod rules;
 pub mod scan;
 pub mod send;
 pub mod simulate;
@@ -81,6 +82,8 @@ enum Verb {
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
+    /// The cases of rules
+    Rules(rules::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Verb::Write(args) => within(write::run(&args, &mut out)),
         Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
+        Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

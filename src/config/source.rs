@@ -34,6 +34,8 @@ pub(crate) struct Sources {
     /// Where a change would be one of this configuration: the files' own directories, those that their links lead to,
     /// and those that `include` looks into.
     pub(crate) dirs: BTreeSet<PathBuf>,
+    /// Keys at the top of a file that are not read.
+    pub(crate) besides: Vec<String>,
 }
 
 impl Sources {
