@@ -48,7 +48,7 @@ fn plan(bulk: bool) -> Plan {
             unit: "1".into(),
             rule: rule(),
             plausible: plausible::Rule::default(),
-            deadband: None,
+            thinning: Default::default(),
             treatment: Some(Treatment::Keep),
             alarms: vec![],
             aggregates: vec![0],

@@ -29,6 +29,7 @@ use crate::device::{http, mqtt, serial};
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::command::Sending;
+use crate::local::alarms::Alarms;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
@@ -39,6 +40,7 @@ use crate::store::reader::Reader;
 use crate::store::sessions::Saved;
 use crate::store::{Heads, Store, StoreError};
 use crate::telemetry::metrics;
+use crate::wire::bus::alarm_service_server::AlarmServiceServer;
 use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
@@ -234,6 +236,8 @@ pub struct Daemon {
     /// Unknown MQTT devices.
     onboard: Onboard,
     onboarding: Onboarding,
+    /// Incidents, for the local socket.
+    alarms: Alarms,
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
@@ -277,8 +281,11 @@ impl Daemon {
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let onboard = Onboard::default();
+        let alarms = Alarms::new(reader.clone(), intake.clone(), clock.clone());
+        alarms.set(&config.plan.rules);
         let mut daemon = Self {
             addresses: Addresses::default(),
+            alarms,
             clock,
             intake,
             inside,
@@ -355,7 +362,8 @@ impl Daemon {
         };
         let services = Routes::new(BusServiceServer::new(self.buses.clone()))
             .add_service(OnboardServiceServer::new(self.onboarding.clone()))
-            .add_service(CommandServiceServer::new(self.sending.clone()));
+            .add_service(CommandServiceServer::new(self.sending.clone()))
+            .add_service(AlarmServiceServer::new(self.alarms.clone()));
         self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
@@ -479,6 +487,7 @@ impl Daemon {
         let restart = self.config.restart_needed(&config);
         // The spine first: no series may arrive before it is known.
         self.intake.apply(config.plan.clone()).await?;
+        self.alarms.set(&config.plan.rules);
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
             let known =
@@ -556,7 +565,7 @@ impl Daemon {
 }
 
 fn severities(config: &Config) -> HashMap<String, Severity> {
-    config.plan.alarms.iter().map(|alarm| (alarm.id.to_string(), alarm.severity)).collect()
+    config.plan.rules.alarms.iter().map(|alarm| (alarm.id.to_string(), alarm.severity)).collect()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {

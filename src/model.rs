@@ -522,6 +522,28 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// All of them, the least first.
+    pub const ALL: [Severity; 4] = [Severity::Info, Severity::Minor, Severity::Major, Severity::Critical];
+
+    /// The name in the configuration, in the store and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Minor => "minor",
+            Severity::Major => "major",
+            Severity::Critical => "critical",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Severity::ALL.into_iter().find(|severity| severity.as_str() == name)
+    }
+}
+
 /// Where an incident is in its life. The name is the same in the store and on the wire, for good.
 ///
 /// ```text

@@ -20,7 +20,7 @@ pub mod v1 {
     tonic::include_proto!("smallbrain.v1");
 }
 
-/// The local socket's own services, generated from proto/: buses, commands and on-boarding.
+/// The local socket's own services, generated from proto/: alarms, buses, commands and on-boarding.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod bus {
     tonic::include_proto!("smallbrain.local.v1");

@@ -125,7 +125,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             "port        {port}: {meters}, {points}, a round of {round} in {sweep:.1} s, {busy:.1} % of the line"
         )?;
     }
-    let (alarms, aggregates) = (config.plan.alarms.len(), config.plan.aggregates.len());
+    let (alarms, aggregates) = (config.plan.rules.alarms.len(), config.plan.aggregates.len());
     writeln!(out, "rules       {}, {}", count(alarms, "alarm"), count(aggregates, "aggregate"))?;
     let (collect, share) = (config.collect.len(), config.share.lines.len());
     writeln!(out, "lists       {} in, {} out", count(collect, "line"), count(share, "line"))?;

@@ -2,12 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 could not, 2 usage, 70 the daemon ended early, 77 no permission, 78 the configuration is wrong.
 
+pub mod alarms;
 pub mod bus;
 pub mod check;
+pub mod commands;
 pub mod decode;
 pub mod demo;
 pub mod device;
 pub mod devices;
+pub mod events;
 pub mod map;
 pub mod onboard;
 pub mod pull;
@@ -67,6 +70,18 @@ enum Verb {
     /// The devices of the configuration, or those that speak and are in none
     #[command(after_help = devices::HELP)]
     Devices(devices::Args),
+    /// What is the matter, who was told, and the steps that people take
+    #[command(after_help = alarms::HELP)]
+    Alarms(alarms::Args),
+    /// What happened to alarms, one line each
+    #[command(after_help = events::HELP)]
+    Events(events::Args),
+    /// Who was told what, and what proves it
+    #[command(after_help = events::NOTICES_HELP)]
+    Notices(events::NoticesArgs),
+    /// What rules made devices do, and what waits for people to agree
+    #[command(after_help = commands::HELP)]
+    Commands(commands::Args),
     /// Find the meters on a bus, and the lines of the configuration that would read them
     #[command(after_help = scan::HELP)]
     Scan(scan::Args),
@@ -131,6 +146,10 @@ pub fn main() -> ExitCode {
         Verb::Check { config, json } => ExitCode::from(check::run(&config, json, &mut out)),
         Verb::Status(args) => within(status::run(&args, &mut out)),
         Verb::Devices(args) => within(devices::run(&args, &mut out)),
+        Verb::Alarms(args) => within(alarms::run(&args, &mut out)),
+        Verb::Events(args) => within(events::run(&args, &mut out)),
+        Verb::Notices(args) => within(events::notices(&args, &mut out)),
+        Verb::Commands(args) => within(commands::run(&args, &mut out)),
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),

@@ -256,7 +256,7 @@ fn write_fields(out: &mut dyn Write, device: &PendingDevice, lang: Lang) -> io::
 }
 
 /// A name that a terminal shows as it is: what would move its cursor is a question mark.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 

@@ -112,8 +112,8 @@ pub enum Refused {
     #[error("run {0} does not wait for anybody; `smallbrain commands` lists those that do")]
     Run(u64),
     /// Two people are two people.
-    #[error("{1} has agreed to run {0} already: somebody else has to")]
-    Again(u64, Box<str>),
+    #[error("this person has agreed to run {0} already: somebody else has to")]
+    Again(u64),
     /// The record is not one of the alarm lane that this consumer may see.
     #[error("record {0} is not an alarm of this consumer")]
     Record(String),

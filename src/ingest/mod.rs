@@ -9,7 +9,6 @@ pub mod writer;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aggregate::blocks::Bounds;
@@ -18,8 +17,7 @@ use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
-use crate::rules::alarm::Alarm;
-use crate::rules::plausible;
+use crate::rules::{self, plausible, thinning};
 use crate::rules::rate::Rate;
 use crate::store::sessions::Change;
 pub use crate::store::{Ack, AckRefused, Acked};
@@ -190,12 +188,10 @@ pub struct Point {
     pub rule: normalise::Rule,
     /// Which numbers are believed after which.
     pub plausible: plausible::Rule,
-    /// By how much a number has to change to be shared singly once more; above 0.
-    pub deadband: Option<Decimal>,
+    /// Which readings are shared singly.
+    pub thinning: thinning::Rule,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
-    /// Indices into [`Plan::alarms`].
-    pub alarms: Vec<usize>,
     /// Indices into [`Plan::aggregates`].
     pub aggregates: Vec<usize>,
 }
@@ -209,10 +205,8 @@ pub struct Plan {
     pub lists_digest: [u8; 32],
     /// By series; `None` where a reload took a point away.
     pub points: Vec<Option<Point>>,
-    /// Alarms.
-    pub alarms: Vec<Alarm>,
     /// What is watched, who is told, what is done.
-    pub rules: crate::rules::plan::Plan,
+    pub rules: rules::plan::Plan,
     /// Aggregates.
     pub aggregates: Vec<Aggregate>,
     /// The share list.

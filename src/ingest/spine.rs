@@ -7,6 +7,7 @@
 //! Privacy stands before the rules on purpose: what a rule remembers (the last values, an alarm's state) must be the
 //! same after a restart, and after a restart only cleared values are left.
 
+mod alarms;
 mod bulk;
 mod ledger;
 mod presence;
@@ -15,18 +16,20 @@ mod resume;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use self::alarms::Alarms;
+pub use self::alarms::{After, AlarmChange, WAITING_MAX};
 use self::bulk::Bulk;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
-use crate::model::{DeviceId, Event, Lane, LineId, Loss, Quality, Reading, Sample, Seq, SeriesKey, Stamp};
+use crate::model::{DeviceId, Lane, Loss, Quality, Sample, Seq, Stamp};
 use crate::normalise;
 use crate::privacy::intake;
-use crate::rules::alarm::{Change, State};
 use crate::rules::dedupe::Dedupe;
-use crate::rules::{deadband, plausible};
+use crate::rules::engine::Engine;
+use crate::rules::{plausible, thinning};
 use crate::store::{SeriesId, Store, StoreError, Txn};
 use crate::wire;
 
@@ -34,17 +37,6 @@ use crate::wire;
 const SNAPSHOT_READINGS: i64 = 200_000;
 /// The longest rest between two ticks.
 const REST_MAX: Duration = Duration::from_secs(1);
-
-/// An alarm that changed in a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmChange {
-    /// Its id.
-    pub alarm: LineId,
-    /// The device.
-    pub device: DeviceId,
-    /// Raised (true) or cleared.
-    pub raised: bool,
-}
 
 /// What the spine keeps of one series.
 struct Slot {
@@ -54,9 +46,8 @@ struct Slot {
     source: Source,
     dedupe: Dedupe,
     plausible: plausible::State,
-    deadband: deadband::State,
-    /// Parallel to the point's alarms.
-    alarms: Vec<State>,
+    /// What of it was shared last.
+    shared: thinning::State,
     /// Indices into `Spine::bulk`.
     bulk: Vec<usize>,
     seen_ms: Option<i64>,
@@ -72,12 +63,11 @@ pub struct Spine {
     by_id: HashMap<DeviceId, usize>,
     windows: Vec<Windows>,
     bulk: Vec<Bulk>,
-    /// Alarms that wait for their hold time: series, index into its alarms.
-    pending: Vec<(SeriesKey, usize)>,
+    engine: Engine,
+    alarms: Alarms,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
-    changes: Vec<AlarmChange>,
     presence: Vec<PresenceChange>,
 }
 
@@ -97,10 +87,10 @@ impl Spine {
                 .map(|aggregate| Windows::new(aggregate.clone(), i64::MIN))
                 .collect(),
             bulk: Vec::new(),
-            pending: Vec::new(),
+            engine: alarms::engine(&plan),
+            alarms: Alarms::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
-            changes: Vec::new(),
             presence: Vec::new(),
             plan,
             policy_version,
@@ -109,8 +99,8 @@ impl Spine {
             by_id,
         };
         spine.restore_presence(store, now)?;
-        spine.restore_alarms(store, now)?;
         spine.restore_folds(store, now)?;
+        spine.restore_alarms(store, now)?;
         Ok(spine)
     }
 
@@ -194,83 +184,12 @@ impl Spine {
             }
         }
         // Of what was, no quality may speak: a slope of last month is no fire.
-        if !point.alarms.is_empty() && !sample.is_past() && reading.quality.may_alarm() {
-            self.alarms(txn, reading, now)?;
+        if !sample.is_past() && self.engine.reads(reading.series) {
+            self.engine.reading(reading, now);
+            self.follow(txn, now)?;
         }
         self.share_reading(txn, &cleared, id, now)?;
         Ok(Ok(device))
-    }
-
-    fn alarms(&mut self, txn: &mut Txn<'_>, reading: &Reading, now: Stamp) -> Result<(), StoreError> {
-        let index = reading.series.index();
-        let count = self.slots[index].as_ref().map_or(0, |slot| slot.alarms.len());
-        for at in 0..count {
-            let (Some(point), Some(slot)) = (&self.plan.points[index], &mut self.slots[index]) else { break };
-            let alarm = &self.plan.alarms[point.alarms[at]];
-            if let Some(change) = alarm.reading(&mut slot.alarms[at], &reading.value, reading.time_ms, now) {
-                let value = Some(reading.value.clone());
-                self.alarm_changed(txn, reading.series, at, change, value, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn alarm_changed(
-        &mut self,
-        txn: &mut Txn<'_>,
-        series: SeriesKey,
-        at: usize,
-        change: Change,
-        value: Option<crate::model::Value>,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        let (Some(point), Some(slot)) = (&self.plan.points[series.index()], &self.slots[series.index()])
-        else {
-            return Ok(());
-        };
-        let alarm = &self.plan.alarms[point.alarms[at]];
-        self.pending.retain(|waiting| *waiting != (series, at));
-        let row = match slot.alarms[at] {
-            State::Normal => None,
-            State::Pending { since_ms, .. } => {
-                self.pending.push((series, at));
-                Some((false, since_ms))
-            }
-            State::Raised { since_ms } => Some((true, since_ms)),
-        };
-        txn.set_alarm(alarm.id.as_str(), slot.id, row)?;
-        let (raised, at_ms) = match change {
-            Change::Quiet => return Ok(()),
-            Change::Raised { at_ms } => (true, at_ms),
-            Change::Cleared { at_ms } => (false, at_ms),
-        };
-        let (id, device) = (alarm.id.clone(), point.device.clone());
-        self.changes.push(AlarmChange { alarm: id, device, raised });
-        let event = Event {
-            incident: crate::model::IncidentId(0),
-            alarm: alarm.id.clone(),
-            step: if raised { crate::model::Step::Raised } else { crate::model::Step::Cleared },
-            life: if raised { crate::model::Life::Raised } else { crate::model::Life::Closed },
-            active: raised,
-            severity: alarm.severity,
-            device: Some(point.device.clone()),
-            place: None,
-            device_class: point.class.clone(),
-            metric: point.metric.clone(),
-            value,
-            unit: point.unit.clone(),
-            by: crate::model::Actor::Gateway,
-            reason: "".into(),
-            at_ms,
-        };
-        for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Alarm) {
-            if let Some(cleared) = share.event(&event, now.wall_ms) {
-                let sealed =
-                    wire::event(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms);
-                txn.seal(Lane::Alarm, &sealed, now.wall_ms)?;
-            }
-        }
-        Ok(())
     }
 
     fn seal_window(
@@ -295,16 +214,8 @@ impl Spine {
     /// # Errors
     /// [`StoreError`]; the spine must be opened anew then.
     pub fn tick(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
-        for (series, at) in self.pending.clone() {
-            let (Some(point), Some(slot)) =
-                (&self.plan.points[series.index()], &mut self.slots[series.index()])
-            else {
-                continue;
-            };
-            if let Some(change) = self.plan.alarms[point.alarms[at]].tick(&mut slot.alarms[at], now) {
-                self.alarm_changed(txn, series, at, change, None, now)?;
-            }
-        }
+        self.engine.tick(now);
+        self.follow(txn, now)?;
         self.listen(txn, now)?;
         for at in 0..self.windows.len() {
             let closed = self.windows[at].close(now.wall_ms);
@@ -343,20 +254,12 @@ impl Spine {
         Ok(batch)
     }
 
-    /// The alarms that changed since the last call; for the log, after the commit.
-    pub fn take_changes(&mut self) -> Vec<AlarmChange> {
-        std::mem::take(&mut self.changes)
-    }
-
     /// How long the spine may rest when nothing comes in.
     #[must_use]
     pub fn rest(&self, now: Stamp) -> Duration {
         let windows =
             self.windows.iter().filter_map(|windows| Some(windows.wakeup_ms()?.saturating_sub(now.wall_ms)));
-        let alarms = self.pending.iter().filter_map(|(series, at)| {
-            let due = self.slots[series.index()].as_ref()?.alarms[*at].due_mono_ms()?;
-            Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
-        });
+        let alarms = self.engine.rest(now).map(|rest| i64::try_from(rest.as_millis()).unwrap_or(i64::MAX));
         let blocks = self.bulk.iter().filter_map(|bulk| {
             let due = bulk.block.due_mono_ms(self.plan.block)?;
             Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
@@ -430,8 +333,7 @@ fn slots(
             },
             dedupe: Dedupe::default(),
             plausible: plausible::State::default(),
-            deadband: deadband::State::default(),
-            alarms: vec![State::Normal; point.alarms.len()],
+            shared: thinning::State::default(),
             bulk: Vec::new(),
             seen_ms: None,
             readings: 0,

@@ -47,7 +47,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
                 outside: Outside::Drop,
             },
             plausible: plausible::Rule::default(),
-            deadband: None,
+            thinning: Default::default(),
             treatment: Some(Treatment::Keep),
             alarms: vec![0],
             aggregates: vec![],
@@ -418,7 +418,7 @@ fn what_tells_nothing_new_is_not_shared_singly_also_after_a_restart() {
     let rig = Rig::new();
     let thinning = || {
         let mut plan = plan(&["tank-1", "tank-2"], 1_000);
-        plan.points.iter_mut().flatten().for_each(|point| point.deadband = Some(Decimal::from(5)));
+        plan.points.iter_mut().flatten().for_each(|point| point.thinning.band = Some(Decimal::from(5)));
         plan.shares[0].lane = Lane::Bulk;
         plan.block.rows_max = 1;
         plan

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
-use super::spine::{AlarmChange, Ledger, PresenceChange, Spine};
+use super::act::{Done, Errand, Refused};
+use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
 use crate::clock::Clock;
-use crate::model::{Loss, Stamp};
+use crate::model::{Lane, Loss, Stamp};
 use crate::rules::presence::Standing;
 use crate::store::sessions::Change;
 use crate::store::{Heads, Store, StoreError, Upkeep};
@@ -122,6 +123,9 @@ pub struct Writer {
     spine: Spine,
     requests: mpsc::Receiver<Request>,
     heads: watch::Sender<Heads>,
+    /// Goes up when the ledger of notices has changed.
+    news: watch::Sender<u64>,
+    errands: mpsc::Sender<Errand>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
     batch: Vec<Request>,
@@ -166,12 +170,16 @@ impl Writer {
         counters.bytes_max.store(max, Ordering::Relaxed);
         *counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = spine.devices();
         let heads = watch::Sender::new(store.heads());
+        // Nobody takes what is sent until the shell does ([`Writer::errands`]).
+        let (errands, _) = mpsc::channel(1);
         let now = Instant::now();
         Ok(Self {
             store,
             spine,
             requests,
             heads,
+            news: watch::Sender::new(0),
+            errands,
             clock,
             counters,
             batch: Vec::new(),
@@ -185,6 +193,21 @@ impl Writer {
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Heads> {
         self.heads.subscribe()
+    }
+
+    /// Goes up with every commit that changed the ledger of notices.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// The runs of commands that are to be sent, once they are committed; at most `capacity` wait. One receiver: the last
+    /// one asked for.
+    #[must_use]
+    pub fn errands(&mut self, capacity: usize) -> mpsc::Receiver<Errand> {
+        let (errands, receiver) = mpsc::channel(capacity);
+        self.errands = errands;
+        receiver
     }
 
     /// Starts the thread. It ends with an error, or when the last [`super::Intake`] is gone and everything is stored.
@@ -249,7 +272,7 @@ impl Writer {
 
     /// Commits the batch, however long it takes to find room, then answers.
     fn commit(&mut self) -> Result<(), StoreError> {
-        let Attempt { ledger, acks, kept } = loop {
+        let Attempt { ledger, acks, kept, done } = loop {
             let began = Instant::now();
             match self.attempt() {
                 Ok(done) => {
@@ -264,24 +287,21 @@ impl Writer {
             }
         };
         self.counters.add(&ledger);
-        for change in self.spine.take_changes() {
-            let AlarmChange { alarm, device, raised } = change;
-            tracing::warn!(%alarm, %device, raised, "alarm changed");
-        }
+        self.follow_up();
         for PresenceChange { device, standing: Standing { online, cause, .. } } in self.spine.take_presence()
         {
             tracing::info!(%device, online, %cause, "presence changed");
         }
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
-        let (mut acks, mut kept) = (acks.into_iter(), kept.into_iter());
+        let (mut acks, mut kept, mut done) = (acks.into_iter(), kept.into_iter(), done.into_iter());
         for request in std::mem::take(&mut self.batch) {
             // Whoever asked may be gone; what was stored stays stored.
             match request {
                 Request::Deliver(_, reply) => drop(reply.send(())),
                 Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
-                Request::Act(..) => {}
+                Request::Act(_, reply) => drop(done.next().map(|done| reply.send(done))),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
                     let _ = reply.send(());
@@ -291,9 +311,26 @@ impl Writer {
         Ok(())
     }
 
+    /// After the commit: tells of alarms, and hands out what is to be sent.
+    fn follow_up(&mut self) {
+        let After { changes, errands, notices } = self.spine.take_after();
+        for AlarmChange { incident, alarm, device, step } in changes {
+            tracing::warn!(%incident, %alarm, %device, %step, "alarm changed");
+        }
+        for errand in errands {
+            // Full or gone: the run stays sent until its time is over, and says so then.
+            if let Err(error) = self.errands.try_send(errand) {
+                tracing::error!(%error, "a run of a command is not handed out");
+            }
+        }
+        if notices {
+            self.news.send_modify(|news| *news += 1);
+        }
+    }
+
     fn attempt(&mut self) -> Result<Attempt, StoreError> {
         let now = self.clock.now();
-        let (mut acks, mut kept) = (Vec::new(), Vec::new());
+        let (mut acks, mut kept, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut txn = self.store.begin()?;
         // First, so that a hold time that is over counts before a reading that would break it.
         self.spine.tick(&mut txn, now)?;
@@ -307,13 +344,22 @@ impl Writer {
                     kept.push(self.spine.take(&mut txn, delivery, now)?);
                     txn.sessions(&delivery.changes)?;
                 }
-                Request::Ack(ack, _) => acks.push(txn.ack(ack)?),
-                Request::Apply(..) | Request::Act(..) => {}
+                Request::Ack(ack, _) => {
+                    let acked = txn.ack(ack)?;
+                    if let Ok(acked) = &acked
+                        && ack.lane == Lane::Alarm
+                    {
+                        self.spine.acknowledged(&mut txn, &ack.consumer, acked.upto, now)?;
+                    }
+                    acks.push(acked);
+                }
+                Request::Act(act, _) => done.push(self.spine.act(&mut txn, act, now)?),
+                Request::Apply(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
         txn.commit()?;
-        Ok(Attempt { ledger, acks, kept })
+        Ok(Attempt { ledger, acks, kept, done })
     }
 
     /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
@@ -430,6 +476,8 @@ struct Attempt {
     acks: Vec<Result<Acked, AckRefused>>,
     /// Of each post, in order.
     kept: Vec<Kept>,
+    /// Of each act, in order.
+    done: Vec<Result<Done, Refused>>,
 }
 
 fn rows_of(request: &Request) -> usize {

@@ -6,6 +6,7 @@
 //! such call is logged with the caller's user id and counted; one scan a port at a time. Who may open the socket may do all
 //! of this. Values are for the person who asks: they reach neither log nor store.
 
+pub mod alarms;
 pub mod command;
 pub mod onboard;
 pub mod search;

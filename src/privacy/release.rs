@@ -76,6 +76,12 @@ impl ShareLine {
         self.devices && self.is_open(Lane::Bulk, now_ms) && self.metrics.contains(metric)
     }
 
+    /// Whether a consumer is told of this alarm by the line.
+    #[must_use]
+    pub fn carries_alarm(&self, alarm: &LineId, consumer: &Consumer, now_ms: i64) -> bool {
+        self.is_open(Lane::Alarm, now_ms) && self.carries.contains(alarm) && self.consumers.contains(consumer)
+    }
+
     fn is_open(&self, lane: Lane, now_ms: i64) -> bool {
         self.lane == lane && self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
     }

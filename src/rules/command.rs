@@ -66,6 +66,37 @@ pub enum Stage {
     Expired,
 }
 
+impl Stage {
+    /// All of them.
+    pub const ALL: [Stage; 6] =
+        [Stage::Waiting, Stage::Accepted, Stage::Sent, Stage::Done, Stage::Failed, Stage::Expired];
+
+    /// The name in the store and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting",
+            Stage::Accepted => "accepted",
+            Stage::Sent => "sent",
+            Stage::Done => "done",
+            Stage::Failed => "failed",
+            Stage::Expired => "expired",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Stage::ALL.into_iter().find(|stage| stage.as_str() == name)
+    }
+
+    /// Whether nothing can follow.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Stage::Done | Stage::Failed | Stage::Expired)
+    }
+}
+
 /// One run of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {

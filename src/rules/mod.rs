@@ -1,14 +1,15 @@
 //! Which readings go on, which of them are believed, which raise an alarm, whom it tells and what it does, and what
 //! readings tell of their device. Pure.
 
-pub mod alarm;
 pub mod cel;
 pub mod command;
-pub mod deadband;
+pub mod thinning;
 pub mod dedupe;
 pub mod due;
+pub mod engine;
 pub mod incident;
 pub mod maintenance;
+pub mod memory;
 pub mod notice;
 pub mod pattern;
 pub mod plan;

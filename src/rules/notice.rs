@@ -103,6 +103,28 @@ pub enum Fate {
     Dropped,
 }
 
+impl Fate {
+    /// All of them.
+    pub const ALL: [Fate; 4] = [Fate::Waiting, Fate::Delivered, Fate::Expired, Fate::Dropped];
+
+    /// The name in the store and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fate::Waiting => "waiting",
+            Fate::Delivered => "delivered",
+            Fate::Expired => "expired",
+            Fate::Dropped => "dropped",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Fate::ALL.into_iter().find(|fate| fate.as_str() == name)
+    }
+}
+
 /// One thing that somebody is to be told, in the ledger from its making to its fate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {

@@ -6,7 +6,7 @@ use super::cel::Condition;
 use super::command::Command;
 use super::notice::{Recipient, Route};
 use super::schedule::Schedule;
-use super::trigger;
+use super::{thinning, trigger};
 use crate::model::{DeviceId, LineId, Metric, Place, Severity};
 
 /// An alarm of the configuration.
@@ -76,6 +76,15 @@ pub struct Where {
     pub place: Option<Place>,
 }
 
+/// Which single readings a share line of lane bulk takes, besides what their points let pass.
+#[derive(Clone, Debug, Default)]
+pub struct Bulk {
+    /// Only those while this holds of their device; an error, or what is unknown, is not shared.
+    pub when: Option<Condition>,
+    /// Only those that this line was not told yet.
+    pub thinning: thinning::Rule,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -91,6 +100,8 @@ pub struct Plan {
     pub commands: Vec<Command>,
     /// The devices.
     pub devices: HashMap<DeviceId, Where>,
+    /// The share lines of lane bulk that do not take everything.
+    pub bulk: HashMap<LineId, Bulk>,
     /// The gateway's zone, milliseconds east of UTC.
     pub zone_ms: i64,
 }

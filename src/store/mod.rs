@@ -3,7 +3,8 @@
 //! What lies in it
 //! - the **log**: every cleared reading, append-only on a dense integer key;
 //! - the **outbox**: sealed records per lane, with dense positions and a hash chain;
-//! - positions: consumers' cursors, the folds' resume points, watermarks, alarms that are not normal, presence;
+//! - positions: consumers' cursors, the folds' resume points, watermarks, presence;
+//! - **incidents**: what triggers remember, history, the ledger of notices, runs of commands, maintenance, feedback;
 //! - **sessions** of MQTT: subscriptions, what is queued for them, retained messages;
 //! - tallies of everything that is not a row.
 //!
@@ -16,6 +17,7 @@
 //! What it does not do: no thread but the reader's, no clock, no retry. Of what devices measure it takes nothing but
 //! cleared readings and sealed records; messages from one to another lie as they were published until they are delivered.
 
+pub mod alarms;
 mod error;
 mod identity;
 mod outbox;
@@ -124,19 +126,6 @@ pub struct FoldRow {
     pub upto: i64,
     /// Its state.
     pub snapshot: Vec<u8>,
-}
-
-/// An alarm that is not normal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmRow {
-    /// Its id.
-    pub alarm: String,
-    /// The series.
-    pub series: SeriesId,
-    /// Raised (true) or pending.
-    pub raised: bool,
-    /// Event time, milliseconds since 1970 UTC.
-    pub since_ms: i64,
 }
 
 thread_local! {
@@ -363,23 +352,6 @@ impl Store {
     pub fn watermark(&self, aggregate: &LineId) -> Result<Option<i64>, StoreError> {
         let find = "SELECT closed_ms FROM watermark WHERE aggregate = ?";
         Ok(self.conn.query_row(find, [aggregate.as_str()], |row| row.get(0)).optional()?)
-    }
-
-    /// Alarms that are not normal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
-        let mut statement = self.conn.prepare("SELECT alarm, series, raised, since_ms FROM alarm")?;
-        let rows = statement.query_map([], |row| {
-            Ok(AlarmRow {
-                alarm: row.get(0)?,
-                series: SeriesId(row.get(1)?),
-                raised: row.get(2)?,
-                since_ms: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// What is known of devices being there, by name; none where a later build told what this one does not know.

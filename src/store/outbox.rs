@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
-use super::{GapRow, Page, StoredRecord};
+use super::{GapRow, Page, StoredRecord, alarms};
 use crate::model::{Consumer, Epoch, Lane, LineId, Loss, Seq};
 use crate::wire::{self, Sealed};
 
@@ -274,6 +274,7 @@ pub(super) fn fork(conn: &Connection, epoch: Epoch) -> Result<(), StoreError> {
     conn.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", [epoch.0.as_slice()])?;
     conn.execute("DELETE FROM cursor", [])?;
     conn.execute("DELETE FROM gap", [])?;
+    alarms::trim::fork(conn)?;
     for lane in Lane::ALL {
         let mut head = Head { seq: Seq(0), hash: [0; 32] };
         let table = format!("outbox_{lane}");
@@ -288,6 +289,7 @@ pub(super) fn fork(conn: &Connection, epoch: Epoch) -> Result<(), StoreError> {
             let new = head.seq.next();
             let hash = wire::record_hash(&head.hash, &wire::record_id(epoch, lane, new), &body);
             update.execute((new.0 as i64, hash.as_slice(), seq))?;
+            alarms::trim::moved(conn, lane, seq, new.0 as i64)?;
             head = Head { seq: new, hash };
             old = seq;
         }

@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// Asks one question in one read transaction.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ReadError> {
@@ -166,14 +166,14 @@ impl Reader {
         .await
     }
 
-    /// Alarms that stand raised, oldest first, at most 1000.
+    /// Incidents that are an alarm and not closed, by the event time they began, oldest first, at most 1000.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         self.ask(|conn| {
-            let find = "SELECT a.alarm, s.device, a.since_ms FROM alarm a JOIN series s ON s.id = a.series
-                WHERE a.raised ORDER BY a.since_ms LIMIT ?";
+            let find = "SELECT alarm, device, began_ms FROM incident
+                WHERE life <> 'closed' AND life NOT IN ('pre_alarm', 'suppressed') ORDER BY began_ms LIMIT ?";
             let mut statement = conn.prepare_cached(find)?;
             let rows = statement.query_map([RAISED_MAX], |row| {
                 Ok(Raised { alarm: row.get(0)?, device: row.get(1)?, since_ms: row.get(2)? })

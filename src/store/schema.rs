@@ -16,10 +16,13 @@ const APPLICATION_ID: i64 = 0x736d_6272;
 /// From here on two connections can no longer lose committed rows when one of them resets the log.
 const SQLITE_NEEDED: (i32, &str) = (3_051_003, "3.51.3");
 
-const STEPS: &[M<'static>] =
-    &[M::up(include_str!("migrations/0001-store.sql")), M::up(include_str!("migrations/0002-sessions.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001-store.sql")),
+    M::up(include_str!("migrations/0002-sessions.sql")),
+    M::up(include_str!("migrations/0003-alarms.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;

@@ -11,7 +11,7 @@ use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
 use crate::model::{DeviceId, Epoch, Lane, LineId, Reading, Seq, Tally};
 use crate::privacy::Cleared;
 use crate::rules::presence::Standing;
-use crate::wire::Sealed;
+use crate::wire::{self, Sealed};
 
 /// A transaction: everything in it becomes durable with [`Txn::commit`], or nothing does.
 pub struct Txn<'s> {
@@ -132,27 +132,13 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Stores where an alarm stands; `None` is normal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set_alarm(
-        &mut self,
-        alarm: &str,
-        series: SeriesId,
-        state: Option<(bool, i64)>,
-    ) -> Result<(), StoreError> {
-        match state {
-            Some((raised, since_ms)) => self
-                .conn
-                .prepare_cached("INSERT OR REPLACE INTO alarm VALUES (?, ?, ?, ?)")?
-                .execute((alarm, series.0, raised, since_ms))?,
-            None => self
-                .conn
-                .prepare_cached("DELETE FROM alarm WHERE alarm = ? AND series = ?")?
-                .execute((alarm, series.0))?,
-        };
-        Ok(())
+    /// The position that a record's id names, where it is of this epoch and lane.
+    #[must_use]
+    pub fn seq_of(&self, lane: Lane, record: &str) -> Option<Seq> {
+        let (_, seq) = record.rsplit_once('-')?;
+        let seq = Seq(seq.parse().ok()?);
+        let is_here = seq <= self.next.heads[lane.index()].seq;
+        (is_here && wire::record_id(self.epoch, lane, seq) == record).then_some(seq)
     }
 
     /// Stores what is known of a device's being there.

@@ -9,7 +9,7 @@ use rustix::fs::FallocateFlags;
 use super::error::StoreError;
 use super::identity::own_file;
 use super::schema::PAGE_BYTES;
-use super::{Page, Settings, Store, WAL_PAGES, outbox};
+use super::{Page, Settings, Store, WAL_PAGES, alarms, outbox};
 use crate::model::{Lane, Loss, Seq};
 
 /// Pages in the write-ahead log at which it is given back: 8 MiB.
@@ -30,7 +30,7 @@ const IDENTITY_ROUNDS: u32 = 60;
 pub struct Upkeep {
     /// What every consumer of a lane has acknowledged; `None` for a lane without consumers.
     pub acked: [Option<Seq>; Lane::ALL.len()],
-    /// Readings received before this are old, milliseconds since 1970 UTC.
+    /// Readings received before this are old, milliseconds since 1970 UTC: so long ago as [`Settings::retention`] says.
     pub expire_before_ms: i64,
 }
 
@@ -115,6 +115,9 @@ impl Store {
 
     fn tidy_step(&self, upkeep: &Upkeep) -> Result<bool, StoreError> {
         let mut gone = self.expire(upkeep.expire_before_ms)?;
+        let retention_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = upkeep.expire_before_ms.saturating_add(retention_ms);
+        gone += alarms::trim::step(&self.conn, now_ms, alarms::trim::Bounds::default())?;
         for lane in Lane::ALL {
             if let Some(acked) = upkeep.acked[lane.index()] {
                 gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;

@@ -107,7 +107,6 @@ pub(crate) fn config(
         gateway: gateway.clone(),
         lists_digest: [0; 32],
         points: rules.points(&fleet, &series, names.len()),
-        alarms: rules.alarms,
         rules: Default::default(),
         aggregates: rules.aggregates,
         shares: shares.clone(),

@@ -1,14 +1,18 @@
 //! Single readings on their way into the bulk lane: which lines' blocks take one, and the sealing of a block.
 //!
 //! Guarantees: a reading is in a block of every open line that lists its metric, unless it tells nothing new
-//! ([`deadband`](crate::rules::deadband)): then it is in none and counted as thinned. What decides that is kept like the
+//! ([`thinning`](crate::rules::thinning)): then it is in none and counted as thinned. What decides that is kept like the
 //! duplicate filter; what it decided for the rows of a block that is not full yet is kept with the block.
+
+use std::collections::BTreeMap;
 
 use super::{Slot, Spine, resume};
 use crate::aggregate::blocks::{Block, Bounds};
 use crate::ingest::Plan;
 use crate::model::{Lane, Reading, SeriesKey, Stamp};
 use crate::privacy::Cleared;
+use crate::rules::engine::Engine;
+use crate::rules::thinning;
 use crate::store::{StoreError, Txn};
 use crate::wire;
 
@@ -20,9 +24,35 @@ pub(super) struct Bulk {
     pub(super) ids: Vec<i64>,
     /// The last reading that is in a sealed record, or not for this line.
     pub(super) upto: i64,
+    /// What the line holds back besides what its points do.
+    thinning: thinning::Rule,
+    /// What the line was told last; of a line that holds nothing back, nothing. At most one a series.
+    pub(super) shared: BTreeMap<SeriesKey, thinning::State>,
+    /// Its condition, as a number of the engine's.
+    gate: Option<usize>,
 }
 
 impl Bulk {
+    /// A line that has shared nothing yet.
+    pub(super) fn new(plan: &Plan, engine: &Engine, share: usize, upto: i64) -> Self {
+        let id = &plan.shares[share].id;
+        Self {
+            share,
+            block: Block::default(),
+            ids: Vec::new(),
+            upto,
+            thinning: plan.rules.bulk.get(id).map_or_else(Default::default, |bulk| bulk.thinning),
+            shared: BTreeMap::new(),
+            gate: engine.gate(id),
+        }
+    }
+
+    /// Whether the line takes a reading that it lists.
+    fn takes(&mut self, reading: &Reading) -> bool {
+        let Self { thinning, shared, .. } = self;
+        !thinning.thins() || shared.entry(reading.series).or_default().passes(thinning, reading)
+    }
+
     /// True when the block is full.
     pub(super) fn push(&mut self, id: i64, reading: Cleared<Reading>, bounds: Bounds, mono_ms: u64) -> bool {
         self.ids.push(id);
@@ -62,11 +92,19 @@ impl Spine {
             return Some(Vec::new());
         };
         let is_open = |at: &usize| self.plan.shares[self.bulk[*at].share].reading(&point.metric, now_ms);
-        let takers: Vec<usize> = slot.bulk.iter().copied().filter(is_open).collect();
-        match point.deadband {
-            Some(band) if !takers.is_empty() => slot.deadband.passes(band, reading).then_some(takers),
-            _ => Some(takers),
+        let open: Vec<usize> = slot.bulk.iter().copied().filter(is_open).collect();
+        if open.is_empty() {
+            return Some(open);
         }
+        if point.thinning.thins() && !slot.shared.passes(&point.thinning, reading) {
+            return None;
+        }
+        let is_let = |at: &usize| {
+            self.bulk[*at].gate.is_none_or(|gate| self.engine.lets(gate, &point.device, reading.received_ms))
+        };
+        let mut takers: Vec<usize> = open.into_iter().filter(is_let).collect();
+        takers.retain(|at| self.bulk[*at].takes(reading));
+        (!takers.is_empty()).then_some(takers)
     }
 
     pub(super) fn seal_block(&mut self, txn: &mut Txn<'_>, at: usize, now: Stamp) -> Result<(), StoreError> {

@@ -51,6 +51,9 @@ impl Spine {
                 gone.push(id);
                 continue;
             };
+            if let Some(standing) = standing {
+                self.engine.online(&self.devices[*at].id, standing.online, false, now);
+            }
             let silence = self.plan.silence.get(id.as_str()).copied();
             self.devices[*at].watch = Watch::new(silence, standing, now);
         }
@@ -75,7 +78,7 @@ impl Spine {
                 gone.push(at);
             }
             if self.devices[at].watch.told(*online, *cause, received) {
-                self.presence_changed(txn, at)?;
+                self.presence_changed(txn, at, received)?;
             }
         }
         Ok(gone)
@@ -84,7 +87,7 @@ impl Spine {
     /// A reading of now came from a device.
     pub(super) fn heard(&mut self, txn: &mut Txn<'_>, at: usize, received: Stamp) -> Result<(), StoreError> {
         if self.devices[at].watch.heard(received) {
-            self.presence_changed(txn, at)?;
+            self.presence_changed(txn, at, received)?;
         }
         Ok(())
     }
@@ -93,18 +96,20 @@ impl Spine {
     pub(super) fn listen(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
         for at in 0..self.devices.len() {
             if self.devices[at].watch.tick(now) {
-                self.presence_changed(txn, at)?;
+                self.presence_changed(txn, at, now)?;
             }
         }
         Ok(())
     }
 
-    fn presence_changed(&mut self, txn: &mut Txn<'_>, at: usize) -> Result<(), StoreError> {
+    fn presence_changed(&mut self, txn: &mut Txn<'_>, at: usize, now: Stamp) -> Result<(), StoreError> {
         let Device { id, watch, .. } = &self.devices[at];
         let Some(standing) = watch.standing() else { return Ok(()) };
         txn.set_presence(id, standing)?;
-        self.presence.push(PresenceChange { device: id.clone(), standing });
-        Ok(())
+        let device = id.clone();
+        self.engine.online(&device, standing.online, true, now);
+        self.presence.push(PresenceChange { device, standing });
+        self.follow(txn, now)
     }
 
     /// The devices that came or went since the last call; for the log, after the commit.

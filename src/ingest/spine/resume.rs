@@ -1,5 +1,5 @@
-//! Where the spine goes on after a start, a reload or a failed commit: alarms stand where they stood, folds resume from
-//! their stored points and replay the end of the log.
+//! Where the spine goes on after a start, a reload or a failed commit: folds, and what is remembered of readings, resume
+//! from their stored points and replay the end of the log.
 //!
 //! Guarantees: replayed or straight through, the sealed bytes are the same; what was open under settings that are no
 //! more is sealed as it stands.
@@ -8,13 +8,11 @@ use std::collections::HashMap;
 
 use super::bulk::{Bulk, bulk};
 use super::{Slot, Spine};
-use crate::aggregate::blocks::Block;
 use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
-use crate::model::{SeriesKey, Stamp};
-use crate::rules::alarm::State;
+use crate::model::{Quality, SeriesKey, Stamp};
 use crate::rules::dedupe::Dedupe;
-use crate::rules::{deadband, plausible};
+use crate::rules::{plausible, thinning};
 use crate::store::{FoldRow, SeriesId, Store, StoreError, Stored, Txn};
 
 /// The duplicate filters' resume point: for each series its number (i64), a count (u8) and so many hashes (u64), all
@@ -23,8 +21,11 @@ use crate::store::{FoldRow, SeriesId, Store, StoreError, Stored, Txn};
 const DUPLICATES: &str = "duplicates";
 /// For each series what is believed of it: its number (i64, little endian) and [`plausible::STATE_BYTES`].
 const PLAUSIBLE: &str = "plausible";
-/// For each series what of it was shared last: its number and [`deadband::STATE_BYTES`].
-const DEADBAND: &str = "deadband";
+/// For each series what of it was shared last: its number and [`thinning::STATE_BYTES`].
+const SHARED: &str = "deadband";
+
+/// What conditions remember of readings ([`crate::rules::memory`]).
+const MEMORY: &str = "memory";
 
 /// From where the log's end is replayed.
 struct Resume {
@@ -37,37 +38,6 @@ struct Resume {
 }
 
 impl Spine {
-    /// Puts every alarm where it stood; one that the plan no longer has is forgotten.
-    pub(super) fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
-        let keys = keys(&self.slots);
-        let mut gone = Vec::new();
-        for row in store.alarms()? {
-            let place = keys.get(&row.series).and_then(|key| {
-                let point = self.plan.points[key.index()].as_ref()?;
-                let at = point.alarms.iter().position(|at| self.plan.alarms[*at].id.as_str() == row.alarm)?;
-                Some((*key, at, point))
-            });
-            let Some((key, at, point)) = place else {
-                gone.push(row);
-                continue;
-            };
-            let Some(slot) = &mut self.slots[key.index()] else { continue };
-            slot.alarms[at] = if row.raised {
-                State::Raised { since_ms: row.since_ms }
-            } else {
-                let hold_ms = self.plan.alarms[point.alarms[at]].hold_ms;
-                let held_ms = u64::try_from(now.wall_ms - row.since_ms).unwrap_or(0).min(hold_ms);
-                self.pending.push((key, at));
-                State::Pending { since_ms: row.since_ms, due_mono_ms: now.mono_ms + (hold_ms - held_ms) }
-            };
-        }
-        let mut txn = store.begin()?;
-        for row in gone {
-            txn.set_alarm(&row.alarm, row.series, None)?;
-        }
-        txn.commit()
-    }
-
     /// Resumes every fold of the plan; what was open under settings that are no more is closed as it stands.
     pub(super) fn restore_folds(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
         let mut rows: HashMap<String, FoldRow> =
@@ -94,13 +64,24 @@ impl Spine {
         for share in bulk(&self.plan, &mut self.slots) {
             let row = rows.remove(&block_name(&self.plan, share));
             let upto = row.as_ref().map_or(head, |row| row.upto);
-            self.bulk.push(Bulk { share, block: Block::default(), ids: Vec::new(), upto });
+            let mut bulk = Bulk::new(&self.plan, &self.engine, share, upto);
+            let keys = keys(&self.slots);
+            for (series, state) in entries(rows.remove(&thinned_name(&self.plan, share)).as_ref()) {
+                if let Some(key) = keys.get(&series) {
+                    bulk.shared.insert(*key, thinning::State::restored(state));
+                }
+            }
+            self.bulk.push(bulk);
             let (ids, _) = row.as_ref().map_or(&[][..], |row| &row.snapshot).as_chunks();
             from.blocks.push(ids.iter().map(|id| i64::from_le_bytes(*id)).collect());
         }
         if let Some(row) = rows.remove(DUPLICATES) {
             from.series = row.upto;
-            self.restore_series(&row, rows.remove(PLAUSIBLE), rows.remove(DEADBAND));
+            self.restore_series(&row, rows.remove(PLAUSIBLE), rows.remove(SHARED));
+            if let Some(memory) = rows.remove(MEMORY) {
+                let keys = keys(&self.slots);
+                self.engine.remember(&memory.snapshot, |series| keys.get(&SeriesId(series)).copied());
+            }
         }
         self.replay(store, &from, now)?;
         let mut txn = store.begin()?;
@@ -131,9 +112,9 @@ impl Spine {
             }
         }
         for (series, state) in entries(shared.as_ref()) {
-            let thinned = index(series).filter(|at| point(*at).is_some_and(|point| point.deadband.is_some()));
+            let thinned = index(series).filter(|at| point(*at).is_some_and(|point| point.thinning.thins()));
             if let Some(slot) = thinned.and_then(|index| self.slots[index].as_mut()) {
-                slot.deadband = deadband::State::restored(state);
+                slot.shared = thinning::State::restored(state);
             }
         }
     }
@@ -174,6 +155,9 @@ impl Spine {
         let takers = if row.id > from.series {
             slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
             slot.plausible.recall(&point.plausible, reading);
+            if reading.quality != Quality::Retained && self.engine.reads(reading.series) {
+                self.engine.recall(reading);
+            }
             self.takers(reading, reading.received_ms).unwrap_or_default()
         } else {
             let was_in = |ids: &Vec<i64>| ids.is_empty() || ids.binary_search(&row.id).is_ok();
@@ -215,6 +199,12 @@ impl Spine {
         }
         for bulk in &self.bulk {
             txn.set_fold(&block_fold(&self.plan, bulk, head))?;
+            let name = thinned_name(&self.plan, bulk.share);
+            let states = bulk.shared.iter().filter_map(|(key, state)| {
+                Some(entry(self.slots[key.index()].as_ref()?.id, state.remembered()?))
+            });
+            let snapshot = states.flatten().collect();
+            txn.set_fold(&FoldRow { name, definition: String::new(), upto: head, snapshot })?;
         }
         let mut snapshot = Vec::new();
         for slot in self.slots.iter().flatten() {
@@ -225,11 +215,14 @@ impl Spine {
         }
         let slots = || self.slots.iter().flatten();
         let believed = slots().filter_map(|slot| Some(entry(slot.id, slot.plausible.remembered()?)));
-        let shared = slots().filter_map(|slot| Some(entry(slot.id, slot.deadband.remembered()?)));
+        let shared = slots().filter_map(|slot| Some(entry(slot.id, slot.shared.remembered()?)));
+        let number = |series: SeriesKey| Some(self.slots.get(series.index())?.as_ref()?.id.0);
+        let memory = self.engine.snapshot(number);
         let rows = [
             (DUPLICATES, snapshot),
             (PLAUSIBLE, believed.flatten().collect()),
-            (DEADBAND, shared.flatten().collect()),
+            (SHARED, shared.flatten().collect()),
+            (MEMORY, memory),
         ];
         for (name, snapshot) in rows {
             txn.set_fold(&FoldRow { name: name.into(), definition: String::new(), upto: head, snapshot })?;
@@ -274,6 +267,11 @@ fn window_name(aggregate: &Aggregate) -> String {
 
 fn block_name(plan: &Plan, share: usize) -> String {
     format!("block:{}", plan.shares[share].id)
+}
+
+/// What a share line was told last of each series: its number and [`thinning::STATE_BYTES`].
+fn thinned_name(plan: &Plan, share: usize) -> String {
+    format!("thinned:{}", plan.shares[share].id)
 }
 
 pub(super) fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
