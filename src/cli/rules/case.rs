@@ -147,6 +147,15 @@ pub enum What {
         /** Of what. */
         metric: Metric,
     },
+    /// What somebody wanted done was refused.
+    Refused {
+        /** To which alarm. */
+        alarm: LineId,
+        /** Of which device. */
+        device: DeviceId,
+        /** What. */
+        step: Step,
+    },
     /// Somebody is told.
     Notice {
         /** Who. */
@@ -171,6 +180,7 @@ impl fmt::Display for Happening {
         match &self.what {
             What::Step { alarm, device, step } => write!(f, "{alarm}  {device}  {step}"),
             What::Lost { loss, device, metric } => write!(f, "lost {loss}  {device}  {metric}"),
+            What::Refused { alarm, device, step } => write!(f, "refused  {alarm}  {device}  {step}"),
             What::Notice { recipient, alarm, step } => write!(f, "notice  {recipient}  {alarm}  {step}"),
             What::Run { command, stage } => write!(f, "run  {command}  {}", stage_name(*stage)),
         }
@@ -375,14 +385,16 @@ fn doing(node: &Spanned<DeValue<'_>>, begin: Begin, reader: &mut Reader<'_>) -> 
 }
 
 fn order(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<Deed> {
-    let step = fields.needed("order", reader, |text| {
-        let found = ORDERS.iter().find(|(verb, _)| *verb == text).map(|(_, step)| *step);
-        found.ok_or("order is confirm, dispatch, handle, close or note")
-    });
+    let step = fields.needed("order", reader, ordered);
     let alarm = fields.needed("alarm", reader, |text| text.parse::<LineId>());
     let device = fields.needed("device", reader, |text| text.parse::<DeviceId>());
     let reason = fields.optional("reason", reader, |text| Ok::<_, String>(text.to_owned()));
     Some(Deed::Order { step: step?, alarm: alarm?, device: device?, reason: reason.unwrap_or_default() })
+}
+
+fn ordered(verb: &str) -> Result<Step, &'static str> {
+    let found = ORDERS.iter().find(|(known, _)| *known == verb).map(|(_, step)| *step);
+    found.ok_or("an order is confirm, dispatch, handle, close or note")
 }
 
 /// The keys that are left are metrics.
@@ -451,6 +463,10 @@ fn change(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<What> {
         return Some(What::Lost { loss: loss?, device: device?, metric: metric? });
     }
     let alarm = fields.needed("alarm", reader, |text| text.parse::<LineId>());
+    if fields.has("refused") {
+        let step = fields.needed("refused", reader, ordered);
+        return Some(What::Refused { alarm: alarm?, device: device?, step: step? });
+    }
     let step = fields.needed("step", reader, step);
     Some(What::Step { alarm: alarm?, device: device?, step: step? })
 }
