@@ -49,7 +49,8 @@ fn every_shipped_rule_has_cases_a_purpose_a_seed_and_needs() {
             if *line != "[[alarm]]" && *line != "[[inhibit]]" {
                 continue;
             }
-            let head: Vec<&&str> = lines[..at].iter().rev().take_while(|line| line.starts_with('#')).collect();
+            let head: Vec<&&str> =
+                lines[..at].iter().rev().take_while(|line| line.starts_with('#')).collect();
             for word in ["# Seed: ", "# Needs: "] {
                 assert!(head.iter().any(|line| line.starts_with(word)), "{name}:{}: no {word}", at + 1);
             }
@@ -116,7 +117,9 @@ fn mutants(text: &str) -> Vec<Mutant> {
             let value = value.trim_end();
             match key {
                 "when" | "clear" | "early" | "then" | "interlock" => condition(value, at, &mut all),
-                "hold" | "within" | "absent" | "cooldown" | "lasts" | "expires" => durations(value, at, &mut all),
+                "hold" | "within" | "absent" | "cooldown" | "lasts" | "expires" => {
+                    durations(value, at, &mut all)
+                }
                 "at" | "schedule" => clocks(value, at, &mut all),
                 "times" => counts(value, at, &mut all),
                 "confirm" => {
@@ -232,8 +235,10 @@ fn condition(value: &str, at: usize, all: &mut Vec<Mutant>) {
 #[test]
 fn mutants_are_neighbours() {
     let text = "hold = \"30s\"\nat = \"10:00\"\ntimes = 4\nwhen = 'rate(pump_1, \"10m\") >= 0.8 && !x'\n";
-    let moved: Vec<String> =
-        mutants(text).iter().map(|mutant| format!("{}→{}", &text[mutant.at.clone()], mutant.becomes)).collect();
+    let moved: Vec<String> = mutants(text)
+        .iter()
+        .map(|mutant| format!("{}→{}", &text[mutant.at.clone()], mutant.becomes))
+        .collect();
     let expected = [
         "30s→27000ms",
         "30s→33000ms",
