@@ -32,8 +32,9 @@ pub mod wire;
 // The spine.
 pub mod ingest;
 
-// Shells around sans-IO cores: towards devices, towards the city.
+// Shells around sans-IO cores: towards devices, people and the city.
 pub mod device;
+pub mod notify;
 pub mod share;
 
 // Buses, commands and unknown devices, for the people in front of the gateway.

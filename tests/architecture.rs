@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire"],
     &["store"],
     &["ingest"],
-    &["device", "share"],
+    &["device", "share", "notify"],
     &["local"],
     &["config"],
     &["simulate"],

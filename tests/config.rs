@@ -9,6 +9,7 @@ use smallbrain::config::{Config, Fault, Faults};
 use smallbrain::device::serial::{Address, Meter, Parity, Source};
 use smallbrain::model::{Lane, SeriesKey};
 use smallbrain::normalise::Outside;
+use smallbrain::rules::plan::Plan;
 use smallbrain::share::Listener;
 
 /// 2026-11-21 00:00 in +08:00.
@@ -34,7 +35,9 @@ fn uncommented() -> String {
 /// A directory with a configuration and the secrets that the example names.
 fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
-    for name in ["pseudonym.key", "gateway.pem", "gateway.key", "city-ca.pem", "devices-ca.pem"] {
+    for name in
+        ["pseudonym.key", "gateway.pem", "gateway.key", "city-ca.pem", "devices-ca.pem", "property.secret"]
+    {
         let file = dir.path().join(name);
         std::fs::write(&file, "5f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d486")
             .expect("a file");
@@ -48,6 +51,12 @@ fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn load(text: &str) -> Result<Config, Faults> {
     let (_dir, path) = site(text);
     Config::load(&path, NOW_MS, None)
+}
+
+/// Everything but what has no order.
+fn watched(rules: &Plan) -> String {
+    let Plan { alarms, inhibits, recipients, routes, commands, .. } = rules;
+    format!("{alarms:?} {inhibits:?} {recipients:?} {routes:?} {commands:?}")
 }
 
 fn places(faults: &[Fault]) -> Vec<(usize, usize, &str)> {
@@ -84,8 +93,8 @@ fn the_example_runs_as_it_is() {
         ("door-2", "door_open", "door")
     );
     assert_eq!(point.aggregates, [1], "A-15m");
-    let frost = config.names.get("thermometer-3", "temperature").expect("a thermometer");
-    assert_eq!(config.plan.points[frost.index()].as_ref().map(|point| &point.alarms[..]), Some(&[1, 2][..]));
+    let watched = |alarm: usize| config.plan.rules.alarms[alarm].devices.len();
+    assert_eq!([watched(0), watched(1), watched(2)], [1, 3, 3], "smoke, hot, frost");
 }
 
 #[test]
@@ -159,9 +168,13 @@ fn the_defaults_of_the_example_are_those_of_the_code() {
         let mqtt = config.mqtt.as_ref().map(|mqtt| (mqtt.listen, &mqtt.tls, mqtt.limits));
         let mqtt = (mqtt, &config.http);
         let (plan, lines) = (&config.plan, &config.share.lines);
-        let spine = (&plan.rate, &plan.block, &plan.points, &plan.alarms, &plan.aggregates);
-        format!("{:?} {:?} {mqtt:?} {spine:?} {lines:?} {:?}", config.store, config.queue, config.ports)
-            + &format!("{:?} {:?}", config.socket, config.telemetry)
+        let spine = (&plan.rate, &plan.block, &plan.points, watched(&plan.rules), &plan.aggregates);
+        let mut bulk: Vec<_> = plan.rules.bulk.iter().map(|line| format!("{line:?}")).collect();
+        bulk.sort_unstable();
+        format!(
+            "{bulk:?} {:?} {:?} {mqtt:?} {spine:?} {lines:?} {:?}",
+            config.store, config.queue, config.ports
+        ) + &format!("{:?} {:?}", config.socket, config.telemetry)
     };
     let written = shown();
     std::fs::write(&path, without).expect("a file");
@@ -363,8 +376,7 @@ fn one_wrong_passage_is_one_fault() {
         ("[[aggregate]]\nid = \"A-15m\"", "[[aggregate]]\nid = \"A-1m\"", "aggregate A-1m stands twice"),
         ("unit = \"Cel\" ", "unit = \"K\" ", "metric temperature with another kind or unit"),
         ("scale = \"0.1\"", "scale = \"0,1\"", "is no exact decimal"),
-        ("is = true", "above = 1", "a condition for another kind of metric"),
-        ("is = true", "", "alarm without a condition"),
+        ("when = \"smoke_alarm\" ", "", "alarm without a condition"),
         ("max = 85 ", "outside = \"drop\"\nslope_max = 0\nmax = 85 ", "slope_max = 0"),
         ("device_burst = 400", "device_burst = 4", "a message may carry 5 points"),
         ("thermometer-{1..3}", "thermometer-{1..30000}", "device id"),
@@ -611,10 +623,13 @@ fn every_template_of_the_library_is_whole() {
         rest += &format!(
             "[[collect]]\nid = 'L-{number}'\ntemplates = ['{name}']\npurpose = 'test'\n[collect.fields]\n{fields}"
         );
-        let condition = if points[0].get("kind").is_some() { "is = true" } else { "above = 1000000" };
+        let condition = if points[0].get("kind").is_some() { "" } else { " > 1000000" };
         let metric = metrics().next().expect("a first point");
+        // Whose lives they tell of is asked nowhere else.
+        let consent =
+            if points[0].get("class").is_some() { format!("consent = 'L-{number}'") } else { String::new() };
         rest += &format!(
-            "[[alarm]]\nid = 'A-{number}'\nmetric = '{metric}'\ndevices = ['d-{number}']\nseverity = 'info'\n{condition}\n"
+            "[[alarm]]\nid = 'A-{number}'\ndevices = ['d-{number}']\nseverity = 'info'\nwhen = '{metric}{condition}'\n{consent}\n"
         );
     }
     assert!(files.len() >= 11);
@@ -693,7 +708,7 @@ fn points_keep_their_keys_over_reloads() {
 fn a_reload_says_what_it_does_not_reach() {
     let old = load(&example()).expect("the example");
     for (from, to, sections) in [
-        ("above = \"60\"", "above = \"61\"", &[][..]),
+        ("temperature > 60", "temperature > 61", &[][..]),
         ("queue = 256", "queue = 257", &["ingest.queue"]),
         ("size_max = \"2 GiB\"", "size_max = \"3 GiB\"", &["store"]),
         ("inflight_max = 64", "inflight_max = 63", &["mqtt limits"]),

@@ -94,6 +94,8 @@ fn plan(lists_version: u8) -> Plan {
                 _ => plausible::Rule::default(),
             },
             deadband: (metric == "energy").then(|| Decimal::from(5)),
+            change_only: false,
+            sample_ms: None,
             // Humidity is not in the collection list: it must be dropped and counted.
             treatment: match metric {
                 "temperature" | "energy" => Some(Treatment::Keep),

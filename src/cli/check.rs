@@ -125,8 +125,23 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             "port        {port}: {meters}, {points}, a round of {round} in {sweep:.1} s, {busy:.1} % of the line"
         )?;
     }
-    let (alarms, aggregates) = (config.plan.rules.alarms.len(), config.plan.aggregates.len());
-    writeln!(out, "rules       {}, {}", count(alarms, "alarm"), count(aggregates, "aggregate"))?;
+    let (rules, aggregates) = (&config.plan.rules, config.plan.aggregates.len());
+    let watched = rules.alarms.iter().map(|alarm| alarm.devices.len()).sum();
+    writeln!(
+        out,
+        "rules       {} on {}, {}, {}",
+        count(rules.alarms.len(), "alarm"),
+        count(watched, "device"),
+        count(rules.inhibits.len(), "inhibit"),
+        count(aggregates, "aggregate")
+    )?;
+    writeln!(
+        out,
+        "notices     {}, {}, {}",
+        count(rules.recipients.len(), "recipient"),
+        count(rules.routes.len(), "route"),
+        count(rules.commands.len(), "command")
+    )?;
     let (collect, share) = (config.collect.len(), config.share.lines.len());
     writeln!(out, "lists       {} in, {} out", count(collect, "line"), count(share, "line"))?;
     for listener in listeners(config) {

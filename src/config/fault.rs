@@ -130,6 +130,8 @@ impl std::error::Error for Faults {}
 pub(crate) struct Mark {
     span: Span,
     first: Option<Span>,
+    /// A part of the text that stands there, as bytes of its value.
+    part: Option<(Box<str>, Range<usize>)>,
     message: String,
     help: String,
 }
@@ -148,7 +150,20 @@ pub(crate) struct Report {
 impl Report {
     /// Notes a fault.
     pub(crate) fn fault(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Mark { span, first: None, message: message.into(), help: help.into() });
+        self.push(Mark::new(span, message, help));
+    }
+
+    /// Notes a fault in a part of a text, given as bytes of its value. Where the text is written with escapes, all of it is
+    /// meant.
+    pub(crate) fn within_text(
+        &mut self,
+        text: &At<String>,
+        part: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let part = Some((text.value.as_str().into(), part));
+        self.push(Mark { part, ..Mark::new(text.span, message, help) });
     }
 
     /// Notes a text that cannot be understood. What would be told as missing may then only stand there, and is not told.
@@ -165,7 +180,7 @@ impl Report {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.push(Mark { span, first: Some(first), message: message.into(), help: help.into() });
+        self.push(Mark { first: Some(first), ..Mark::new(span, message, help) });
     }
 
     /// Notes that something else is needed which is not there.
@@ -177,7 +192,7 @@ impl Report {
 
     /// Notes something that may not be meant.
     pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.warnings.push(Mark { span, first: None, message: message.into(), help: help.into() });
+        self.warnings.push(Mark::new(span, message, help));
     }
 
     /// The moment from which on [`Report::about`] names a subject.
@@ -218,6 +233,7 @@ impl Report {
     pub(crate) fn finish(mut self, sources: &Sources) -> Faults {
         let line = |span: &Span| (span.file, locate(sources, *span).1);
         let broken: HashSet<_> = self.unreadable.iter().map(line).collect();
+        self.faults.iter_mut().for_each(|mark| mark.narrow(sources));
         // What the reader of TOML puts in the place of a broken text is not what was written.
         self.faults.retain(|mark| {
             let whole = mark.span.start < mark.span.end && !broken.contains(&line(&mark.span));
@@ -234,6 +250,28 @@ impl Report {
 }
 
 impl Mark {
+    fn new(span: Span, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { span, first: None, part: None, message: message.into(), help: help.into() }
+    }
+
+    /// Points at the part of a text that is meant, if the value stands in the file as it is.
+    fn narrow(&mut self, sources: &Sources) {
+        let Some((value, part)) = &self.part else { return };
+        let Some(source) = sources.files.get(self.span.file) else { return };
+        let Some(written) = source.text.get(self.span.start..self.span.end) else { return };
+        // A text of several lines begins behind the line of its quotes.
+        let quotes = ["\"\"\"\n", "'''\n", "\"\"\"", "'''", "\"", "'"];
+        let Some(before) = quotes.iter().find(|quote| written.starts_with(**quote)).map(|quote| quote.len())
+        else {
+            return;
+        };
+        let Some(rest) = written.get(before..) else { return };
+        if rest.starts_with(&**value) && rest.len() <= value.len() + 3 {
+            let start = self.span.start + before;
+            self.span = Span { file: self.span.file, start: start + part.start, end: start + part.end };
+        }
+    }
+
     fn place(self, sources: &Sources) -> Fault {
         let (file, line, column, text, width) = locate(sources, self.span);
         let message = match self.first {
@@ -257,7 +295,9 @@ fn locate(sources: &Sources, span: Span) -> (PathBuf, usize, usize, String, usiz
     let column = text[begin..start].chars().count() + 1;
     let meant = &text[start..text.floor_char_boundary(span.end.clamp(start, end))];
     let shown = text[begin..end].trim_end_matches('\r');
-    let (shown, width) = match shown.find("passw") {
+    // In an address there may be a token.
+    let private = shown.find("passw").or_else(|| shown.find("url =").or_else(|| shown.find("url=")));
+    let (shown, width) = match private {
         Some(at) => {
             let value = shown[at..].find('=').map_or(at, |equals| at + equals + 1);
             (format!("{} …", &shown[..value]), 1)
@@ -333,6 +373,25 @@ mod tests {
             shown,
             "error: stray x\n --> a.toml:2:14\n  |\n2 | title = \"门禁\" x\n  |                ^\n  = no x\n\n"
         );
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_pointed_at() {
+        for (text, value, part, line, column, width) in [
+            ("a = \"x > 1\"", "x > 1", 4..5, 1, 10, 1),
+            ("a = 'x > y'", "x > y", 0..1, 1, 6, 1),
+            ("a = \"门 > yz\"", "门 > yz", 6..8, 1, 10, 2),
+            ("a = \"\"\"\nx >\n  yz\"\"\"", "x >\n  yz", 6..8, 3, 3, 2),
+            ("a = '''x > y'''", "x > y", 4..5, 1, 12, 1),
+            // The value is not what stands there.
+            ("a = \"x\\u0020> y\"", "x > y", 4..5, 1, 5, 12),
+        ] {
+            let mut report = Report::default();
+            let span = Span::of(0, 4..text.len());
+            report.within_text(&At { value: value.to_owned(), span }, part, "here", "not");
+            let faults = report.finish(&sources(text)).faults;
+            assert_eq!((faults[0].line, faults[0].column, faults[0].width), (line, column, width), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
+mod alarm;
 mod message;
 mod serial;
 
@@ -19,10 +20,12 @@ use super::values::{Size, Until, Zone};
 use crate::codec::cjt188::IdentifierOrder;
 use crate::codec::json::TimeForm;
 use crate::device::serial::Parity;
-use crate::model::{Consumer, Lane, LineId, Metric, Severity};
+use crate::model::{Consumer, Lane, LineId, Metric, Place, Severity};
 use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
+pub use alarm::Form;
+pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -40,6 +43,10 @@ section! {
         template: Vec<Template>,
         device: Vec<Device>,
         alarm: Vec<Alarm>,
+        inhibit: Vec<Inhibit>,
+        recipient: Vec<Recipient>,
+        route: Vec<Route>,
+        command: Vec<Command>,
         aggregate: Vec<Aggregate>,
         collect: Vec<Collect>,
         share: Vec<Share>,
@@ -261,6 +268,8 @@ section! {
         monotonic: bool,
         slope_max: Decimal,
         deadband: Decimal,
+        change_only: bool,
+        sample: Duration,
         json: Pointer,
         field: String,
         map: Words,
@@ -313,6 +322,7 @@ section! {
         name: String,
         names: Vec<At<String>>,
         template: LineId,
+        place: Place,
         port: LineId,
         unit: u64,
         address: String,
@@ -321,22 +331,6 @@ section! {
         stop_bits: u64,
         response_timeout: Duration,
         silence_max: Duration,
-    }
-}
-
-section! {
-    /// A threshold.
-    Alarm, "[[alarm]]", {
-        id: LineId,
-        title: String,
-        metric: Metric,
-        devices: Vec<At<String>>,
-        above: Decimal,
-        below: Decimal,
-        is: bool,
-        clear: Decimal,
-        hold: Duration,
-        severity: Severity,
     }
 }
 
@@ -465,7 +459,12 @@ section! {
         consumers: Vec<At<Consumer>>,
         metrics: Vec<At<Metric>>,
         devices: bool,
+        places: bool,
         carries: Vec<At<LineId>>,
+        when: String,
+        deadband: Decimal,
+        change_only: bool,
+        sample: Duration,
         approval: String,
         until: Until,
     }

@@ -14,7 +14,7 @@ use super::fault::Report;
 use super::read::{Node, Read, parsed};
 use crate::codec::modbus::{Order, RegisterKind};
 use crate::codec::{cjt188, dlt645};
-use crate::model::{Consumer, DeviceId, LineId, Metric};
+use crate::model::{Consumer, DeviceId, LineId, Metric, Place};
 
 /// Reads types that have a parser of their own from a text.
 macro_rules! from_text {
@@ -30,6 +30,7 @@ from_text! {
     DeviceId, "a device's id: \"door-1\"";
     Metric, "a metric: \"temperature\"";
     LineId, "an id: \"C-001\"";
+    Place, "a place, from the large to the small: \"B3/lobby\"";
     Consumer, "a consumer: \"spiffe://brain.example/city/310115/brain/traffic\"";
     SocketAddr, "an address and a port: \"127.0.0.1:1883\"";
     Size, "a size: \"512 KiB\", \"64 MiB\", \"2 GiB\"";

@@ -124,8 +124,10 @@ impl MasterKey {
     }
 }
 
-/// systemd shows its access list for the unit's user as the group's right to read; the directory is the unit's alone.
-fn is_exposed(path: &Path, mode: u32) -> bool {
+/// Whether others than its owner may use a file of secrets. systemd shows its access list for the unit's user as the group's
+/// right to read; the directory is the unit's alone.
+#[must_use]
+pub fn is_exposed(path: &Path, mode: u32) -> bool {
     let allowed = if path.starts_with(CREDENTIALS) { 0o740 } else { 0o700 };
     mode & !allowed != 0
 }

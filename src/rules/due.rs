@@ -35,3 +35,27 @@ impl Due {
         now.mono_ms >= self.mono_ms
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(wall_ms: i64, mono_ms: u64) -> Stamp {
+        Stamp { wall_ms, mono_ms }
+    }
+
+    #[test]
+    fn a_moment_by_both_clocks() {
+        for (name, due, wall_ms, mono_ms) in [
+            ("so long from now", Due::after(at(100, 7), 50), 150, 57),
+            ("at a time", Due::at(at(100, 7), 150), 150, 57),
+            ("what is past is due now, and stays what it was", Due::at(at(100, 7), 20), 20, 7),
+            ("what is kept goes on", Due::at(at(120, 1), Due::after(at(100, 7), 50).wall_ms), 150, 31),
+            ("never", Due::after(at(100, 7), u64::MAX), i64::MAX, u64::MAX),
+        ] {
+            assert_eq!(due, Due { wall_ms, mono_ms }, "{name}");
+            assert!(due.is_over(at(i64::MIN, mono_ms)), "{name}: whatever the wall clock shows");
+            assert!(!due.is_over(at(i64::MAX, mono_ms - 1)), "{name}: whatever the wall clock shows");
+        }
+    }
+}

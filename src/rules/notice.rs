@@ -1,7 +1,22 @@
 //! Who is told what, and when: recipients, routes, escalation, quiet hours. Pure.
+//!
+//! Guarantees: of one event everybody is told once, however many routes lead to them; who was told that an incident is raised
+//! is told its other steps too, whatever the hour, as far as the route tells them; a text holds only what its recipient may
+//! see, in one line of at most [`TEXT_BYTES_MAX`] bytes, and never the name or the words of a person, nor a value that is text.
+//! It sends nothing and keeps nothing: what it gives out becomes rows of the ledger.
 
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pattern;
+use super::plan::Plan;
 use super::schedule::Schedule;
-use crate::model::{Consumer, IncidentId, LineId, Place, Seq, Severity, Step};
+use crate::model::{Actor, Consumer, Event, IncidentId, LineId, Place, Seq, Severity, Step};
+pub use text::{TEXT_BYTES_MAX, text};
 
 /// Whose view of an alarm somebody gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +31,41 @@ pub enum Role {
     Police,
     /// 居民: that it is there and how it ends.
     Resident,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 5] = [Role::Property, Role::Committee, Role::Street, Role::Police, Role::Resident];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Property => "property",
+            Role::Committee => "committee",
+            Role::Street => "street",
+            Role::Police => "police",
+            Role::Resident => "resident",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Role::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// What a message says where the configuration names no fields. Only the police are told a value: it may be a household's.
+    #[must_use]
+    pub fn fields(self) -> &'static [Field] {
+        use Field::{Advice, Alarm, Device, Place, Severity, State, Time};
+        match self {
+            Role::Property => &[Alarm, Severity, State, Time, Place, Device, Advice],
+            Role::Committee | Role::Street => &[Alarm, Severity, State, Time, Place],
+            Role::Police => &Field::ALL,
+            Role::Resident => &[Alarm, State],
+        }
+    }
 }
 
 /// What a message says.
@@ -37,6 +87,41 @@ pub enum Field {
     Value,
     /// What to do.
     Advice,
+}
+
+impl Field {
+    /// All of them.
+    pub const ALL: [Field; 8] = [
+        Field::Alarm,
+        Field::Severity,
+        Field::State,
+        Field::Time,
+        Field::Place,
+        Field::Device,
+        Field::Value,
+        Field::Advice,
+    ];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Field::Alarm => "alarm",
+            Field::Severity => "severity",
+            Field::State => "state",
+            Field::Time => "time",
+            Field::Place => "place",
+            Field::Device => "device",
+            Field::Value => "value",
+            Field::Advice => "advice",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Field::ALL.into_iter().find(|field| field.as_str() == name)
+    }
 }
 
 /// How a recipient is reached.
@@ -88,6 +173,28 @@ pub struct Route {
     pub to: Vec<usize>,
     /// When nobody has answered: after so many milliseconds since it was raised, to whom besides.
     pub escalate: Vec<(u64, Vec<usize>)>,
+}
+
+impl Route {
+    /// Whether it tells that step of an incident: `alarm` is an index into the plan's alarms, `wall_ms` the moment that the
+    /// schedule is asked for, milliseconds since 1970 UTC. What has no place fits only a route that names none, or `*`.
+    #[must_use]
+    pub fn takes(
+        &self,
+        alarm: usize,
+        severity: Severity,
+        place: Option<&Place>,
+        step: Step,
+        wall_ms: i64,
+        zone_ms: i64,
+    ) -> bool {
+        let place = place.map_or("", Place::as_str);
+        self.steps.contains(&step)
+            && self.alarms.as_ref().is_none_or(|alarms| alarms.contains(&alarm))
+            && self.severities.as_ref().is_none_or(|severities| severities.contains(&severity))
+            && self.places.as_ref().is_none_or(|places| places.iter().any(|of| pattern::fits(of, place)))
+            && self.schedule.at(wall_ms, zone_ms)
+    }
 }
 
 /// What has become of a notice. The name is the same in the store for good.
@@ -160,4 +267,111 @@ pub struct Notice {
     pub done_ms: Option<i64>,
     /// What proves its fate, or the last error.
     pub proof: String,
+}
+
+/// A notice that has no number yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// To whom, as an index into the plan's recipients.
+    pub recipient: usize,
+    /// Not before, milliseconds since 1970 UTC.
+    pub due_ms: i64,
+    /// What it says; see [`Notice::text`].
+    pub text: String,
+}
+
+/// What happened to an incident before: who was told of it follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Past {
+    /// When it was raised, the gateway's wall clock; none before, and in the event that raises it.
+    pub raised_ms: Option<i64>,
+    /// How many steps of escalation were taken.
+    pub escalated: u32,
+}
+
+/// A step of escalation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// When it is due, milliseconds since the incident was raised.
+    pub after_ms: u64,
+    /// Who is told then, as indices into the plan's recipients; rising, each once.
+    pub to: Vec<usize>,
+}
+
+/// The routes that take a step of an incident, by the hour at which it was raised.
+fn routes<'p>(plan: &'p Plan, event: &Event, step: Step, raised_ms: i64) -> impl Iterator<Item = &'p Route> {
+    // An alarm that is no longer configured has no index: only a route of all alarms takes it.
+    let alarm = plan.alarms.iter().position(|alarm| alarm.id == event.alarm).unwrap_or(usize::MAX);
+    let (severity, place, zone_ms) = (event.severity, event.place.clone(), plan.zone_ms);
+    plan.routes
+        .iter()
+        .filter(move |route| route.takes(alarm, severity, place.as_ref(), step, raised_ms, zone_ms))
+}
+
+/// All steps of escalation of an incident that was raised then, the earliest first.
+fn escalations(plan: &Plan, event: &Event, raised_ms: i64) -> BTreeMap<u64, BTreeSet<usize>> {
+    let mut steps = BTreeMap::<u64, BTreeSet<usize>>::new();
+    for (after_ms, to) in routes(plan, event, Step::Raised, raised_ms).flat_map(|route| &route.escalate) {
+        steps.entry(*after_ms).or_default().extend(to);
+    }
+    steps
+}
+
+/// The step of escalation that comes after the first `level` ones, over all routes that told that the incident was raised;
+/// none after the last. Of the event only alarm, severity and place count. Two routes that escalate after the same time are
+/// one step.
+#[must_use]
+pub fn escalation(plan: &Plan, event: &Event, raised_ms: i64, level: u32) -> Option<Escalation> {
+    let mut steps = escalations(plan, event, raised_ms).into_iter();
+    let (after_ms, to) = steps.nth(usize::try_from(level).unwrap_or(usize::MAX))?;
+    Some(Escalation { after_ms, to: to.into_iter().collect() })
+}
+
+/// What is to be told of an event, at `wall_ms` by the gateway's clock: a draft for everybody whom a route or an escalation
+/// that was taken leads to, in the order of the recipients. Of [`Step::Escalated`] it tells nobody: that is [`drafts`] with
+/// [`escalation`]'s recipients.
+#[must_use]
+pub fn told(plan: &Plan, event: &Event, past: Past, wall_ms: i64) -> Vec<Draft> {
+    let raised_ms = past.raised_ms.unwrap_or(wall_ms);
+    let mut to = BTreeSet::<usize>::new();
+    // The last moment of escalation that has come; none of the later ones were told anything.
+    let taken = usize::try_from(past.escalated).unwrap_or(usize::MAX);
+    let last_ms = escalations(plan, event, raised_ms).into_keys().take(taken).last();
+    for route in routes(plan, event, event.step, raised_ms) {
+        to.extend(&route.to);
+        if route.steps.contains(&Step::Raised) {
+            let taken = route.escalate.iter().filter(|(after_ms, _)| Some(*after_ms) <= last_ms);
+            to.extend(taken.flat_map(|(_, to)| to));
+        }
+    }
+    drafts(plan, &to.into_iter().collect::<Vec<_>>(), event, wall_ms)
+}
+
+/// Drafts of an event for these recipients, indices into the plan's; one of none is left out, and so is the consumer who did
+/// it.
+#[must_use]
+pub fn drafts(plan: &Plan, to: &[usize], event: &Event, wall_ms: i64) -> Vec<Draft> {
+    let mut drafts = Vec::with_capacity(to.len());
+    for &index in to {
+        let Some(recipient) = plan.recipients.get(index) else { continue };
+        let is_actor = match (&recipient.channel, &event.by) {
+            (Channel::Lane(consumer), Actor::Consumer(by)) => consumer == by,
+            _ => false,
+        };
+        if is_actor {
+            continue;
+        }
+        let due_ms = due_ms(recipient, event.severity, wall_ms, plan.zone_ms);
+        let alarm = plan.alarms.iter().find(|alarm| alarm.id == event.alarm);
+        drafts.push(Draft { recipient: index, due_ms, text: text(recipient, alarm, event, plan.zone_ms) });
+    }
+    drafts
+}
+
+/// Now, or the end of the quiet hours. Whoever pulls the lane is disturbed by nothing; quiet hours without an end put nothing
+/// off.
+fn due_ms(recipient: &Recipient, severity: Severity, wall_ms: i64, zone_ms: i64) -> i64 {
+    let disturbs = severity != Severity::Critical && !matches!(recipient.channel, Channel::Lane(_));
+    let quiet = recipient.quiet.as_ref().filter(|quiet| disturbs && quiet.at(wall_ms, zone_ms));
+    quiet.and_then(|quiet| quiet.next_change_ms(wall_ms, zone_ms)).unwrap_or(wall_ms)
 }

@@ -229,8 +229,7 @@ fn rules(config: &mut Table) {
         r#"
         [[alarm]]
         id = "humid"
-        metric = "humidity"
-        above = "{}"
+        when = "humidity > {}"
         severity = "minor"
 
         [[aggregate]]

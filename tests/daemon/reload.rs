@@ -16,8 +16,7 @@ template = "thermometer"
 
 [[alarm]]
 id = "steam"
-metric = "humidity"
-above = "90"
+when = "humidity > 90"
 severity = "minor"
 
 [[share]]

@@ -20,6 +20,7 @@ use crate::model::{DeviceId, LineId, Metric, SeriesKey, Value};
 use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
 use crate::rules::pattern::fits;
+use crate::rules::plan::Where;
 use crate::rules::plausible;
 
 /// Devices of one configuration; one more is a fault.
@@ -29,6 +30,9 @@ const POINTS_MAX: usize = 256;
 /// How long a device may be silent before it counts as gone, where that is said.
 const SILENCE_MIN: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// How seldom readings may be shared singly, where that is said.
+pub(super) const SAMPLE_MIN: Duration = Duration::from_millis(100);
+pub(super) const SAMPLE_MAX: Duration = Duration::from_secs(86_400);
 /// Points there may have been since the start of the process; one more is a fault.
 const SERIES_MAX: usize = 100_000;
 
@@ -49,6 +53,8 @@ pub(super) struct Point {
     pub(super) rule: Rule,
     pub(super) plausible: plausible::Rule,
     pub(super) deadband: Option<Decimal>,
+    pub(super) change_only: bool,
+    pub(super) sample: Option<Duration>,
     pub(super) json: Option<String>,
     /// How conventions call it.
     pub(super) field: Box<str>,
@@ -167,6 +173,8 @@ impl<'r> Fleet<'r> {
                 slope_max: above_zero("slope_max", &raw.slope_max, report),
             },
             deadband: above_zero("deadband", &raw.deadband, report),
+            change_only: raw.change_only.or(false),
+            sample: report.within(&raw.sample, SAMPLE_MIN..=SAMPLE_MAX, "sample"),
             json: raw.json.value().map(|pointer| pointer.0.clone()),
             field: raw.field.value().map_or(metric.value.as_str(), String::as_str).into(),
             words: words(raw, kind, report),
@@ -273,6 +281,15 @@ impl<'r> Fleet<'r> {
             series.push(points.iter().map(|point| names.intern(&device.id, &point.metric)).collect());
         }
         series
+    }
+
+    /// What is known of the devices besides what they measure.
+    pub(super) fn known(&self) -> HashMap<DeviceId, Where> {
+        let known = |device: &Device<'_>| {
+            let class = self.template_of(device).name.to_string();
+            (device.id.clone(), Where { class, place: device.raw.place.value().cloned() })
+        };
+        self.devices.iter().map(known).collect()
     }
 
     /// How long devices may be silent that say so, or whose template does.
@@ -387,7 +404,7 @@ fn rule(raw: &raw::Point, kind: Kind, report: &mut Report) -> Rule {
     }
 }
 
-fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Decimal> {
+pub(super) fn above_zero(name: &str, key: &Key<Decimal>, report: &mut Report) -> Option<Decimal> {
     let number = key.get()?;
     if number.value <= Decimal::ZERO {
         report.fault(number.span, format!("{name} = {}", number.value), "a number above 0, after scaling");

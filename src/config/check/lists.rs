@@ -2,13 +2,15 @@
 //!
 //! Guarantees: a field is named once; nothing is shared that is not collected, or that was collected to be taken out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 use toml::de::{DeTable, DeValue};
 
-use super::Places;
-use super::fleet::{Fleet, Point};
+use super::alarms::{Alarms, ONLINE};
+use super::condition::{Ground, Own};
+use super::fleet::{Fleet, Point, SAMPLE_MAX, SAMPLE_MIN, above_zero};
+use super::{Places, millis};
 use crate::config::Month;
 use crate::config::fault::Report;
 use crate::config::raw::{self, By, Class, Do, Field, Root};
@@ -21,6 +23,8 @@ use crate::privacy::generalise::Bands;
 use crate::privacy::intake::Treatment;
 use crate::privacy::pseudonym::{MasterKey, Pseudonymiser};
 use crate::privacy::release::ShareLine;
+use crate::rules::plan::Bulk;
+use crate::rules::thinning;
 use crate::wire::Gateway;
 
 /// Biometrics: refused at the door, whatever a line says (GOVERNANCE: never masked later, never stored).
@@ -203,23 +207,57 @@ fn treatment(
 /// Checks `[[share]]`.
 pub(super) fn share(
     root: &Root,
-    fleet: &Fleet<'_>,
+    ground: &Ground<'_>,
+    alarms: &Alarms,
     zone: Zone,
     now_ms: i64,
     report: &mut Report,
-) -> Vec<ShareLine> {
-    let offers = offers(root);
+) -> (Vec<ShareLine>, HashMap<LineId, Bulk>) {
+    let offers = offers(root, alarms);
+    let mut thinned = HashMap::new();
     let mut seen = HashMap::new();
     let mut lines = Vec::new();
     for raw in root.share.list() {
         if let Some(id) = raw.id.get() {
             report.once(&mut seen, id.value.clone(), id.span, "share line");
         }
-        shared(raw, fleet, report);
+        shared(raw, ground.fleet, report);
         carried(raw, &offers, report);
+        let bulk = bulk(raw, ground, report);
+        thinned.extend(raw.id.value().cloned().zip(bulk));
         lines.extend(line(raw, zone, now_ms, report));
     }
-    lines
+    (lines, thinned)
+}
+
+/// Which single readings a line takes, where it does not take all of them.
+fn bulk(raw: &raw::Share, ground: &Ground<'_>, report: &mut Report) -> Option<Bulk> {
+    let keys = [
+        ("when", raw.when.get().map(|at| at.span)),
+        ("deadband", raw.deadband.get().map(|at| at.span)),
+        ("change_only", raw.change_only.get().map(|at| at.span)),
+        ("sample", raw.sample.get().map(|at| at.span)),
+    ];
+    let given: Vec<_> = keys.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
+    if raw.lane.value().is_some_and(|lane| *lane != Lane::Bulk) {
+        for (name, span) in &given {
+            report.fault(*span, format!("{name} on another lane than bulk"), "single readings have it");
+        }
+    }
+    let own = Own::Listed(raw.metrics.list().iter().map(|at| at.value.clone()).collect());
+    let when = ground.condition("when", &raw.when, &own, report);
+    if let (Some(text), Some(when)) = (raw.when.get(), &when) {
+        ground.kept(text, when, &own, report);
+    }
+    let bulk = Bulk {
+        when,
+        thinning: thinning::Rule {
+            band: above_zero("deadband", &raw.deadband, report),
+            change_only: raw.change_only.or(false),
+            sample_ms: report.within(&raw.sample, SAMPLE_MIN..=SAMPLE_MAX, "sample").map(millis),
+        },
+    };
+    (!given.is_empty()).then_some(bulk)
 }
 
 fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Option<ShareLine> {
@@ -241,6 +279,9 @@ fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Optio
         let help = "devices = true if that is approved, or lane = \"aggregate\"";
         report.fault(raw.devices.span_or(raw.at), "single readings without their devices", help);
     }
+    if let Some(places) = raw.places.get().filter(|_| lane.is_some_and(|lane| lane.value != Lane::Alarm)) {
+        report.fault(places.span, "places on another lane than alarm", "only alarms go with a place");
+    }
     let until_ms = raw.until.value().map(|until| until_ms(*until, zone));
     if until_ms.is_some_and(|until| until <= now_ms) {
         // Not a fault: a gateway has to start on the day after, and with a clock that is wrong.
@@ -254,7 +295,7 @@ fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Optio
         consumers: consumers?.value.iter().map(|at| at.value.clone()).collect(),
         metrics: raw.metrics.list().iter().map(|at| at.value.clone()).collect(),
         devices,
-        places: false,
+        places: raw.places.or(false),
         carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
         approval: approval?.value.clone(),
         until_ms,
@@ -280,6 +321,9 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
     let mut seen = HashMap::new();
     for metric in raw.metrics.list() {
         report.once(&mut seen, metric.value.clone(), metric.span, "metric");
+        if metric.value.as_str() == ONLINE && raw.lane.value() == Some(&Lane::Alarm) {
+            continue;
+        }
         if !fleet.metrics.contains_key(&metric.value) {
             let known = fleet.metrics.keys().map(Metric::as_str);
             report.unknown(metric.span, "metric", metric.value.as_str(), known);
@@ -326,10 +370,12 @@ struct Offer<'r> {
     by_device: bool,
 }
 
-fn offers(root: &Root) -> Vec<Offer<'_>> {
-    let alarms = root.alarm.list().iter().filter_map(|raw| {
-        let about = raw.metric.value().into_iter().collect();
-        Some(Offer { id: raw.id.value()?, lane: Lane::Alarm, about, by_device: false })
+fn offers<'r>(root: &'r Root, alarms: &'r Alarms) -> Vec<Offer<'r>> {
+    let about: HashMap<&LineId, &Metric> =
+        alarms.all.iter().map(|alarm| (&alarm.id, &alarm.metric)).collect();
+    let alarms = alarms.ids.iter().flatten().map(|id| {
+        let about = about.get(id).copied().into_iter().collect();
+        Offer { id, lane: Lane::Alarm, about, by_device: false }
     });
     let aggregates = root.aggregate.list().iter().filter_map(|raw| {
         let about = raw.metrics.list().iter().map(|metric| &metric.value).collect();
@@ -382,10 +428,9 @@ fn carried(raw: &raw::Share, offers: &[Offer<'_>], report: &mut Report) {
 }
 
 /// Lines that come to nothing.
-pub(super) fn warn(root: &Root, report: &mut Report) {
+pub(super) fn warn(root: &Root, alarms: &Alarms, report: &mut Report) {
     let shared = root.share.list().iter().flat_map(|raw| raw.metrics.list()).map(|at| &at.value);
-    let used: Vec<&Metric> =
-        shared.chain(root.alarm.list().iter().filter_map(|raw| raw.metric.value())).collect();
+    let used: BTreeSet<&Metric> = shared.chain(&alarms.read).collect();
     for raw in root.collect.list() {
         let Some(fields) = raw.fields.value() else { continue };
         let taken = |field: &At<Option<Field>>| {
@@ -393,7 +438,7 @@ pub(super) fn warn(root: &Root, report: &mut Report) {
             what.is_some_and(|what| !matches!(what, Do::Drop | Do::Refuse))
         };
         let mut taken = fields.iter().filter(|(_, field)| taken(field)).peekable();
-        if taken.peek().is_some() && !taken.any(|(metric, _)| used.contains(&metric)) {
+        if taken.peek().is_some() && !taken.any(|(metric, _)| used.contains(metric)) {
             let id = raw.id.value().map_or("", LineId::as_str);
             let help = "data is taken for a use: a [[share]] or [[alarm]] with one of its fields, or no line";
             report.warn(

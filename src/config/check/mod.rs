@@ -3,11 +3,16 @@
 //! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
 
 mod access;
+mod alarms;
+mod commands;
+mod condition;
 mod fleet;
 mod http;
+mod inhibits;
 mod listen;
 pub(super) mod lists;
 mod mapping;
+mod notices;
 mod ports;
 mod protocol;
 mod rules;
@@ -29,6 +34,7 @@ use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;
 use crate::{ingest, share, store, wire};
+use condition::Ground;
 use fleet::Fleet;
 
 /// Where nothing else is said.
@@ -82,13 +88,18 @@ pub(crate) fn config(
     let mut fleet = Fleet::of(root, report);
     let ports = ports::ports(root, &fleet, places, zone, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
+    let ground = Ground::of(&fleet);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
-    let shares = lists::share(root, &fleet, zone, now_ms, report);
+    let mut alarms = alarms::alarms(root, &ground, report);
+    let inhibits = inhibits::inhibits(root, &ground, &mut alarms, zone, now_ms, report);
+    let commands = commands::commands(root, &ground, &mut alarms, report);
+    let notices = notices::notices(root, &alarms, &commands, places, report);
+    let (shares, bulk) = lists::share(root, &ground, &alarms, zone, now_ms, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
     fleet.warn(root, report);
-    lists::warn(root, report);
+    lists::warn(root, &alarms, report);
     listen::warn(root, report);
 
     let series = fleet.intern(&mut names, report);
@@ -96,6 +107,7 @@ pub(crate) fn config(
     ports::warn(root, &ports, report);
     let mappings = mapping::mappings(root, &fleet, &series, zone, report);
     let mqtt = listen::mqtt(root, mappings, &fleet, places, store.as_ref(), report);
+    commands::warn(root, &commands, mqtt.as_ref(), report);
     let http = http::http(root, mqtt.as_ref(), places, report);
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
@@ -103,11 +115,21 @@ pub(crate) fn config(
     let (gateway, store) = (gateway?, store?);
     let socket = socket(raw_gateway?, &store, report);
 
+    let watched = crate::rules::plan::Plan {
+        alarms: alarms.all,
+        inhibits,
+        recipients: notices.recipients,
+        routes: notices.routes,
+        commands,
+        devices: fleet.known(),
+        bulk,
+        zone_ms: zone.0,
+    };
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
         points: rules.points(&fleet, &series, names.len()),
-        rules: Default::default(),
+        rules: watched,
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
@@ -124,6 +146,7 @@ pub(crate) fn config(
         ports,
         collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
         plan,
+        webhooks: notices.webhooks,
         telemetry,
         socket,
         files: Vec::new(),

@@ -1,34 +1,31 @@
-//! Alarms and aggregates, and the points they watch.
+//! Aggregates, and the points they watch.
 //!
-//! Guarantees: what they watch exists, is of a kind that can be compared or summed, and may be kept: a value that the
-//! collection list takes out never raises an alarm that carries it.
+//! Guarantees: what they watch exists, is of a kind that can be summed, and may be kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use rust_decimal::Decimal;
 
 use super::fleet::{Fleet, Point};
 use super::{DAY, Shown, millis};
 use crate::aggregate::windows::Aggregate;
 use crate::config::fault::Report;
 use crate::config::raw::{self, By, Do, Root};
-use crate::config::read::{At, Key};
+use crate::config::read::At;
 use crate::config::values::Zone;
 use crate::model::{Metric, SeriesKey};
 use crate::normalise::Kind;
 use crate::rules::thinning;
 use crate::{ingest, store};
 
-/// Alarms and aggregates, each with the points (device, number of the point) it watches.
+/// Aggregates, each with the points (device, number of the point) it watches.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) aggregates: Vec<Aggregate>,
     aggregated: Vec<Vec<(usize, usize)>>,
 }
 
-/// Checks `[[alarm]]` and `[[aggregate]]`.
+/// Checks `[[aggregate]]`.
 pub(super) fn rules(
     root: &Root,
     fleet: &Fleet<'_>,
@@ -52,7 +49,7 @@ pub(super) fn rules(
 }
 
 impl Rules {
-    /// Every point by its series, with the alarms and aggregates that watch it.
+    /// Every point by its series, with the aggregates that watch it.
     pub(super) fn points(
         &self,
         fleet: &Fleet<'_>,
@@ -70,20 +67,23 @@ impl Rules {
                     unit: point.unit.clone(),
                     rule: point.rule.clone(),
                     plausible: point.plausible,
-                    thinning: thinning::Rule { band: point.deadband, ..thinning::Rule::default() },
+                    thinning: thinning::Rule {
+                        band: point.deadband,
+                        change_only: point.change_only,
+                        sample_ms: point.sample.map(millis),
+                    },
                     treatment: point.treatment.clone(),
                     aggregates: Vec::new(),
                 });
             }
         }
-        let mut watched = |rule: usize, covered: &[(usize, usize)]| {
+        for (rule, covered) in self.aggregated.iter().enumerate() {
             for (device, point) in covered {
                 let Some(key) = series.get(*device).map(|numbers| numbers[*point]) else { continue };
                 let Some(point) = &mut points[key.index()] else { continue };
                 point.aggregates.push(rule);
             }
-        };
-        self.aggregated.iter().enumerate().for_each(|(rule, covered)| watched(rule, covered));
+        }
         points
     }
 }

@@ -11,7 +11,6 @@ use crate::rules::due::Due;
 use crate::rules::incident::{Incident, Order, Refused};
 use crate::rules::maintenance::Maintenance;
 use crate::rules::notice::{self, Channel, Draft, Fate, Notice, Past};
-use crate::rules::pattern::fits;
 use crate::rules::trigger::{self, Signal};
 
 /// Maintenances that may go on at once.
@@ -24,30 +23,35 @@ impl Engine {
         let Slot { alarm, device, incident, .. } = &self.slots[slot as usize];
         let alarm = &self.plan.alarms[*alarm as usize];
         let at_ms = signalled_ms(signal);
+        let why = suppressed.as_deref().unwrap_or("");
         let Some(id) = *incident else {
             // Early signs of what is suppressed tell nobody anything.
-            let Some(life) = (match (signal, &suppressed) {
-                (Signal::On(_), None) => Some(Life::Raised),
-                (Signal::On(_), Some(_)) => Some(Life::Suppressed),
-                (Signal::Early(_), None) => Some(Life::PreAlarm),
-                (Signal::Early(_), Some(_)) | (Signal::Off(_), _) => None,
-            }) else {
+            if matches!((signal, &suppressed), (Signal::Off(_), _) | (Signal::Early(_), Some(_))) {
                 return;
-            };
+            }
             self.numbers.incident += 1;
             let id = IncidentId(self.numbers.incident);
-            let (incident, step) =
-                Incident::begins(id, alarm.id.clone(), device.clone(), alarm.severity, life, at_ms, now.wall_ms);
+            let (alarm, device, severity) = (alarm.id.clone(), device.clone(), alarm.severity);
+            let is_suppressed = suppressed.is_some();
+            let (incident, step) = Incident::begins(id, alarm, device, severity, signal, is_suppressed, now);
             self.slots[slot as usize].incident = Some(id);
             self.incidents.insert(id, (incident, Some(slot)));
-            self.event(id, step, Actor::Gateway, &suppressed.unwrap_or_default(), at_ms, now);
+            self.event(id, step, Actor::Gateway, why, at_ms, now);
             return;
         };
         let closes_itself = alarm.closes_itself;
         let Some((incident, _)) = self.incidents.get_mut(&id) else { return };
-        let steps = incident.signal(signal, suppressed.is_some(), closes_itself, now.wall_ms);
-        for step in steps.into_iter().flatten() {
-            self.event(id, step, Actor::Gateway, suppressed.as_deref().unwrap_or(""), at_ms, now);
+        let before = incident.life;
+        let steps = incident.signal(signal, suppressed.is_some(), closes_itself, now);
+        if let [first, Step::Closed] = steps[..] {
+            // It is cleared, and then closed: one after the other.
+            incident.life = before;
+            self.event(id, first, Actor::Gateway, why, at_ms, now);
+            let Some((incident, _)) = self.incidents.get_mut(&id) else { return };
+            incident.life = Life::Closed;
+        }
+        if let Some(last) = steps.last() {
+            self.event(id, *last, Actor::Gateway, why, at_ms, now);
         }
     }
 
@@ -63,10 +67,8 @@ impl Engine {
             return Some(format!("inhibit {}", inhibit.id));
         }
         let place = self.plan.devices.get(device).and_then(|known| known.place.as_ref());
-        let maintained = self.maintenances.values().find(|(work, _)| {
-            let is_there = work.places == "*" || place.is_some_and(|place| fits(&work.places, place.as_str()));
-            is_there && fits(&work.devices, device.as_str())
-        });
+        let works = self.maintenances.values();
+        let maintained = works.filter(|(work, _)| work.covers(device, place, now.wall_ms)).min_by_key(|(work, _)| work.id);
         if let Some((work, _)) = maintained {
             return Some(format!("maintenance {}", work.id));
         }
@@ -223,9 +225,9 @@ impl Engine {
         {
             self.escalations.pop_first();
             let Some((incident, Some(_))) = self.incidents.get_mut(&id) else { continue };
-            incident.escalated += 1;
-            incident.changed_ms = now.wall_ms;
-            self.event(id, Step::Escalated, Actor::Gateway, "nobody has answered", now.wall_ms, now);
+            if let Some(step) = incident.escalates(now) {
+                self.event(id, step, Actor::Gateway, "nobody has answered", now.wall_ms, now);
+            }
         }
     }
 
@@ -268,7 +270,7 @@ impl Engine {
                 continue;
             }
             let Some((incident, _)) = self.incidents.get_mut(&id) else { continue };
-            if let Some(step) = incident.released(now.wall_ms) {
+            if let Some(step) = incident.lifted(now) {
                 self.event(id, step, Actor::Gateway, "", now.wall_ms, now);
             }
         }
@@ -281,7 +283,7 @@ impl Engine {
     pub fn order(&mut self, order: &Order, now: Stamp) -> Result<Incident, Refused> {
         let id = order.incident;
         let (incident, _) = self.incidents.get_mut(&id).ok_or(Refused::Unknown(id))?;
-        let step = incident.order(order, now.wall_ms)?;
+        let step = incident.order(order, now)?;
         let told = incident.clone();
         self.event(id, step, order.by.clone(), &order.reason, now.wall_ms, now);
         Ok(told)

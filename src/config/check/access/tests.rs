@@ -54,8 +54,7 @@ purpose = 'x'
 fields = { door_open = 'keep', on = 'keep', energy = 'keep' }
 [[alarm]]
 id = 'A'
-metric = 'on'
-is = true
+when = 'on'
 severity = 'info'
 ";
 

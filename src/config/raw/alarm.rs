@@ -1,0 +1,248 @@
+//! Alarms, what keeps them from being raised, whom they tell and what they do, as written.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::config::fault::Report;
+use crate::config::read::{At, Node, Read, section, words};
+use crate::config::values::Until;
+use crate::model::{Consumer, LineId, Metric, Severity, Step};
+use crate::rules::notice::{self, Role};
+use crate::rules::trigger::OnError;
+
+section! {
+    /// When something is the matter.
+    Alarm, "[[alarm]]", {
+        id: LineId,
+        title: String,
+        advice: String,
+        devices: Vec<At<String>>,
+        when: String,
+        clear: String,
+        early: String,
+        hold: Duration,
+        times: u64,
+        then: String,
+        within: Duration,
+        absent: Duration,
+        metric: Metric,
+        daily as "at": Clock,
+        confirm: Confirm,
+        schedule: Vec<At<String>>,
+        severity: Severity,
+        close: Close,
+        cooldown: Duration,
+        on_error: OnError,
+        commands: Vec<At<LineId>>,
+        commands_end: Vec<At<LineId>>,
+        consent: LineId,
+    }
+}
+
+section! {
+    /// How many devices of a place have to say so.
+    Confirm, "alarm.confirm", {
+        devices: u64,
+        within: Duration,
+    }
+}
+
+section! {
+    /// What keeps alarms from being raised.
+    Inhibit, "[[inhibit]]", {
+        id: LineId,
+        title: String,
+        alarms: Vec<At<String>>,
+        devices: Vec<At<String>>,
+        when: String,
+        lasts: Duration,
+        between: Vec<At<Until>>,
+        schedule: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// Somebody who is told.
+    Recipient, "[[recipient]]", {
+        id: LineId,
+        title: String,
+        role: Role,
+        webhook: Webhook,
+        consumer: Consumer,
+        command: LineId,
+        fields: Vec<At<notice::Field>>,
+        quiet: Vec<At<String>>,
+        digest: Duration,
+        language: Language,
+    }
+}
+
+section! {
+    /// Where messages are posted.
+    Webhook, "recipient.webhook", {
+        url: String,
+        form: Form,
+        secret: String,
+        ca: String,
+    }
+}
+
+section! {
+    /// Who is told what.
+    Route, "[[route]]", {
+        alarms: Vec<At<String>>,
+        severities: Vec<At<Severity>>,
+        places: Vec<At<String>>,
+        schedule: Vec<At<String>>,
+        steps: Vec<At<Step>>,
+        to: Vec<At<LineId>>,
+        escalate: Vec<Escalate>,
+    }
+}
+
+section! {
+    /// Who is told when nobody has answered.
+    Escalate, "route.escalate", {
+        after: Duration,
+        to: Vec<At<LineId>>,
+    }
+}
+
+section! {
+    /// Something that devices can be told to do.
+    Command, "[[command]]", {
+        id: LineId,
+        title: String,
+        device: String,
+        publish: Publish,
+        write: Write,
+        interlock: String,
+        expect: String,
+        expires: Duration,
+        level: u64,
+    }
+}
+
+section! {
+    /// An MQTT message.
+    Publish, "command.publish", {
+        topic: String,
+        payload: String,
+    }
+}
+
+section! {
+    /// A writable point and what it is to be.
+    Write, "command.write", {
+        metric: Metric,
+        value: Plain,
+    }
+}
+
+/// Who closes an incident that is cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// Somebody, with a reason.
+    Person,
+    /// It closes itself.
+    Itself,
+}
+
+words!(Close, "person" => Close::Person, "self" => Close::Itself);
+words!(OnError, "raise" => OnError::Raise, "stay" => OnError::Stay);
+
+/// In which language somebody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// Chinese.
+    Chinese,
+    /// English.
+    English,
+}
+
+words!(Language, "zh" => Language::Chinese, "en" => Language::English);
+
+/// What is posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A text message of a WeCom robot (企业微信群机器人).
+    Wecom,
+    /// A text message of a DingTalk robot (钉钉群机器人).
+    Dingtalk,
+    /// JSON with the notices one by one.
+    Json,
+}
+
+words!(Form, "wecom" => Form::Wecom, "dingtalk" => Form::Dingtalk, "json" => Form::Json);
+words!(
+    Role,
+    "property" => Role::Property,
+    "committee" => Role::Committee,
+    "street" => Role::Street,
+    "police" => Role::Police,
+    "resident" => Role::Resident,
+);
+words!(
+    notice::Field,
+    "alarm" => notice::Field::Alarm,
+    "severity" => notice::Field::Severity,
+    "state" => notice::Field::State,
+    "time" => notice::Field::Time,
+    "place" => notice::Field::Place,
+    "device" => notice::Field::Device,
+    "value" => notice::Field::Value,
+    "advice" => notice::Field::Advice,
+);
+// Whom an escalation tells is said by the escalation itself.
+words!(
+    Step,
+    "pre_alarm" => Step::PreAlarm,
+    "raised" => Step::Raised,
+    "suppressed" => Step::Suppressed,
+    "cleared" => Step::Cleared,
+    "returned" => Step::Returned,
+    "confirmed" => Step::Confirmed,
+    "dispatched" => Step::Dispatched,
+    "handled" => Step::Handled,
+    "closed" => Step::Closed,
+    "noted" => Step::Noted,
+);
+
+/// A time of the day, as minutes since midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clock(pub(crate) u16);
+
+impl Read for Clock {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        let help = "a time of the day: \"10:00\"";
+        let text = node.text(help, report)?;
+        let digits = |part: &str| {
+            let two = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<u16>().ok().filter(|_| two)
+        };
+        let parsed = text.split_once(':').and_then(|(hours, minutes)| {
+            let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+            (hours < 24 && minutes < 60).then_some(Clock(hours * 60 + minutes))
+        });
+        if parsed.is_none() {
+            report.fault(node.span, format!("{text:?} is no time of the day"), help);
+        }
+        parsed
+    }
+}
+
+/// A number, flag or text, with or without quotes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain(pub(crate) String);
+
+impl Read for Plain {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        Some(Plain(match node.value {
+            DeValue::Boolean(flag) => flag.to_string(),
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            _ => node.text("a value: true, 21.5, \"true\"", report)?.to_owned(),
+        }))
+    }
+}
