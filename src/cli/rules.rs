@@ -214,6 +214,10 @@ fn configured(file: &File, rules: Vec<(PathBuf, String)>) -> Result<Config, Faul
     if !has("[store]") {
         base += "[store]\ndir = \"data\"\n";
     }
+    // Points without a place of their own come from somewhere.
+    if !has("[mqtt]") && !has("[[mapping]]") {
+        base += "[mqtt]\nanonymous = true\n[[mapping]]\nprofile = \"zigbee2mqtt\"\n";
+    }
     let mut texts = vec![(file.path.with_file_name("smallbrain.toml"), base)];
     texts.extend(rules);
     texts.push((file.path.clone(), file.text.clone()));

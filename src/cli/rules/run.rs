@@ -301,7 +301,10 @@ impl<'c> Bench<'c> {
             Outcome::Run(run) => {
                 self.rows.numbers.run = self.rows.numbers.run.max(run.id);
                 let (command, stage) = (run.command.clone(), run.stage);
-                self.runs.push(Happening { at_ms: self.since(run.changed_ms), what: What::Run { command, stage } });
+                if self.rows.runs.get(&run.id).is_none_or(|known| known.stage != stage) {
+                    let at_ms = self.since(run.changed_ms);
+                    self.runs.push(Happening { at_ms, what: What::Run { command, stage } });
+                }
                 match stage.is_final() {
                     true => self.rows.runs.remove(&run.id),
                     false => self.rows.runs.insert(run.id, run),
