@@ -8,7 +8,9 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use rust_decimal::Decimal;
+use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
+use smallbrain::aggregate::statistic::Statistics;
 use smallbrain::aggregate::windows::Aggregate;
 use smallbrain::codec::json::{Plan as JsonPlan, TimeForm};
 use smallbrain::ingest::spine::Spine;
@@ -49,6 +51,7 @@ fn plan(bulk: bool) -> Plan {
             rule: rule(),
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
+            pace: Pace::default(),
             treatment: Some(Treatment::Keep),
             alarms: vec![],
             aggregates: vec![0],
@@ -78,6 +81,8 @@ fn plan(bulk: bool) -> Plan {
             lateness_ms: 5_000,
             zone_ms: 0,
             by_device: true,
+            statistics: Statistics::default(),
+            edges: vec![],
         }],
         shares: if bulk { vec![line] } else { vec![] },
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },

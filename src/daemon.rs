@@ -28,8 +28,8 @@ use crate::device::mqtt::onboard::Onboard;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
-use crate::local::command::Sending;
 use crate::local::alarms::Alarms;
+use crate::local::command::Sending;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
@@ -547,7 +547,7 @@ impl Daemon {
         self.tasks.close();
         let stored = async {
             self.tasks.wait().await;
-            drop(self.intake);
+            drop((self.intake, self.alarms));
             self.writer.await
         };
         match tokio::time::timeout(STOP_MAX, stored).await {

@@ -16,6 +16,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod model;
+pub mod spelling;
 
 // Pure cores: bytes and numbers in, values out.
 pub mod aggregate;
@@ -39,6 +40,9 @@ pub mod share;
 
 // Buses, commands and unknown devices, for the people in front of the gateway.
 pub mod local;
+
+// What rules have devices do.
+pub mod actuate;
 
 // What the operator wrote.
 pub mod config;

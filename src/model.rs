@@ -786,18 +786,35 @@ pub struct Rollup {
     pub unit: String,
     /// The device; none when the cell covers all of them.
     pub device: Option<DeviceId>,
-    /// Readings that the numbers below are of.
-    pub count: u64,
-    /// Readings that cannot be believed and are not in these numbers.
-    pub left_out: u64,
-    /// Exact sum; none of no reading, or when it left the range of a decimal.
-    pub sum: Option<Decimal>,
-    /// Smallest; none of no reading.
-    pub min: Option<Decimal>,
-    /// Largest; none of no reading.
-    pub max: Option<Decimal>,
-    /// The one with the latest event time; none of no reading.
-    pub last: Option<Decimal>,
+    /// Whether readings that cannot be believed, or came too far out of order, are not in its figures, or one of them
+    /// only says "at least".
+    pub partial: bool,
+    /// What its aggregate tells, in the order of its statistics; what is not known is not there.
+    pub figures: Vec<Figure>,
+}
+
+/// One number of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// What it is: `mean`, `p95`; of readings that cannot be believed and are in no other figure, `left_out`.
+    pub statistic: Box<str>,
+    /// Of a histogram: it counts readings up to this, inclusive; `+Inf` for all of them.
+    pub le: Option<Box<str>>,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// How much, and of what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// Readings or values.
+    Count(u64),
+    /// In the metric's unit, exact.
+    Exact(Decimal),
+    /// In the metric's unit, never exact.
+    Near(f64),
+    /// Of a hundred, to two places.
+    Percent(Decimal),
 }
 
 /// All cells of one closed window of one aggregate.

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first; a module may use those of its own row and of rows above it in this list.
 const LAYERS: &[&[&str]] = &[
-    &["model", "clock", "backoff"],
+    &["model", "clock", "backoff", "spelling"],
     &["codec", "normalise", "rules", "privacy", "aggregate", "telemetry"],
     &["wire"],
     &["store"],
     &["ingest"],
     &["device", "share", "notify"],
-    &["local"],
+    &["local", "actuate"],
     &["config"],
     &["simulate"],
     &["daemon"],
     &["cli"],
 ];
 
-/// Within the second row, who may use whom besides himself.
-const NEIGHBOURS: &[(&str, &str)] = &[("aggregate", "privacy")];
+/// Within a row, who may use whom besides himself.
+const NEIGHBOURS: &[(&str, &str)] = &[("aggregate", "privacy"), ("actuate", "local")];
 
 /// A text, the files in which it may stand, and why.
 const DOORS: &[(&str, &[&str], &str)] = &[

@@ -358,6 +358,27 @@ fn broken_syntax_hides_no_other_fault() {
     assert_eq!(lines, [2, 3, 5, 6], "{faults}");
 }
 
+/// As the example has them, out of use.
+const STATISTICS: &str =
+    "#statistics = [\"count\", \"min\", \"max\", \"mean\", \"p95\", \"histogram\", \"coverage\", \"online\"]";
+
+/// The statistics of an aggregate come whole into the plan, with the pace of the points that they are of.
+#[test]
+fn statistics_as_the_example_explains_them() {
+    let edges = "\nedges = [\"0\", \"10\", \"20\", \"30\"]";
+    let config = with(STATISTICS, &format!("{}{edges}", &STATISTICS[1..])).expect("a good configuration");
+    let aggregate = &config.plan.aggregates[0];
+    let names = "count,min,max,mean,p95,histogram,coverage,online";
+    assert_eq!((aggregate.statistics.to_string().as_str(), aggregate.edges.len()), (names, 4));
+    assert_eq!(config.plan.aggregates[1].statistics.to_string(), "count,sum,min,max,mean,last");
+    assert!(config.plan.points.iter().flatten().all(|point| !point.pace.time_mean));
+    let config = with("#mean = \"time\" ", "mean = \"time\" ").expect("a good configuration");
+    let by_time = |point: &&smallbrain::ingest::Point| point.pace.time_mean;
+    let points = config.plan.points.iter().flatten().filter(by_time);
+    let metrics: Vec<&str> = points.map(|point| point.metric.as_str()).collect();
+    assert!(!metrics.is_empty() && metrics.iter().all(|metric| *metric == "flow"), "{metrics:?}");
+}
+
 #[test]
 fn one_wrong_passage_is_one_fault() {
     for (from, to, message) in [
@@ -375,6 +396,21 @@ fn one_wrong_passage_is_one_fault() {
         ("temperature = \"keep\"", "temperature = \"drop\"", "not kept as it is by the collection list"),
         ("[[aggregate]]\nid = \"A-15m\"", "[[aggregate]]\nid = \"A-1m\"", "aggregate A-1m stands twice"),
         ("unit = \"Cel\" ", "unit = \"K\" ", "metric temperature with another kind or unit"),
+        (STATISTICS, "statistics = [\"meen\"]", "unknown statistic \"meen\""),
+        (STATISTICS, "statistics = [\"p100\"]", "quantile \"p100\""),
+        (STATISTICS, "statistics = [\"p95\", \"p95.0\"]", "statistic p95 stands twice"),
+        (STATISTICS, "statistics = []", "an aggregate of 0 statistics"),
+        (STATISTICS, "statistics = [\"histogram\"]", "histogram without edges"),
+        (STATISTICS, "edges = [1, 2]", "edges without histogram"),
+        (STATISTICS, "statistics = [\"histogram\"]\nedges = [\"2\", \"2.0\"]", "edge 2.0 after 2"),
+        (STATISTICS, "statistics = [\"histogram\"]\nedges = []", "0 edges of a histogram"),
+        (STATISTICS, "statistics = [\"delta\"]", "delta of temperature, which is not monotonic"),
+        (
+            "size = \"15m\"\n",
+            "size = \"15m\"\nstatistics = [\"count\", \"p95\"]\n",
+            "p95 of door_open, which is a flag",
+        ),
+        ("#mean = \"time\" ", "mean = \"weight\" ", "unknown word \"weight\""),
         ("scale = \"0.1\"", "scale = \"0,1\"", "is no exact decimal"),
         ("when = \"smoke_alarm\" ", "", "alarm without a condition"),
         ("max = 85 ", "outside = \"drop\"\nslope_max = 0\nmax = 85 ", "slope_max = 0"),

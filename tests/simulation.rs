@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
 use smallbrain::aggregate::windows::Aggregate;
 use smallbrain::ingest::spine::{Ledger, Spine};
@@ -31,6 +32,8 @@ use smallbrain::store::{SeriesId, Settings, Store, Stored, Upkeep};
 use smallbrain::wire::v1::record_body::Content;
 use smallbrain::wire::{Gateway, record_hash, record_id, v1};
 
+/// Of each kind one, and all that ask which reading came after which: what is told has to be the same after a kill.
+const STATISTICS: &str = "count,sum,min,max,mean,last,delta,p95,coverage,online";
 const DEVICES: usize = 5;
 const CITY: &str = "spiffe://city.example/sim";
 /// Of a client that never comes.
@@ -93,6 +96,7 @@ fn plan(lists_version: u8) -> Plan {
                 "energy" => plausible::Rule { monotonic: true, slope_max: Some(Decimal::TWO) },
                 _ => plausible::Rule::default(),
             },
+            pace: Pace::default(),
             deadband: (metric == "energy").then(|| Decimal::from(5)),
             change_only: false,
             sample_ms: None,
@@ -141,6 +145,8 @@ fn plan(lists_version: u8) -> Plan {
             lateness_ms: 5_000,
             zone_ms: 8 * 3_600_000,
             by_device: true,
+            statistics: STATISTICS.parse().expect("statistics"),
+            edges: vec![],
         }],
         shares: vec![
             share("S-alarm", Lane::Alarm, &["hot"]),

@@ -1,136 +1,259 @@
 //! Open windows as bytes and back.
 //!
 //! ```text
-//! "W1" · size_ms · zone_ms · by_device                            what the windows are windows of
-//! n names:   metric · has device [· device] · unit                ascending, only those in use
-//! n windows: start_ms · n cells: rank of the name · count · has sum [· sum] · min · max · last · last_ms
+//! "W3" · size_ms · zone_ms · by_device · statistics · n edges                what the windows are windows of
+//! n names:   metric · has device [· device] · unit                           ascending, only those in use
+//! n lines:   name · pace · has known [· known]                               ascending, only those in use
+//! n windows: start_ms · n cells: rank of the name · cell · n trails: rank of the line · trail
+//!
+//! cell:    left_out · texts · has numbers [· count · has sum [· sum] · min · max · last · last_ms] · has more [· more]
+//! more:    n different values: 17 bytes · capped · n buckets: sign · key · count · n counts of the histogram
+//! pace:    time_mean · has period [· period_ms] · has silence [· silence_ms]
+//! known:   has number [· time_ms · number] · heard_ms
+//! trail:   has folded [· first_ms · has first [· first] · known · passage] · n marks: time_ms · has number [· number]
+//!          · believed · disordered
+//! passage: steps · has delta [· delta] · has area [· area] · area_ms · covered_ms · heard_ms
 //! ```
 //! Little endian; counts, ranks and the lengths before texts are u32, flags one byte, decimals the 16 bytes of
 //! `Decimal::serialize`, which keep every digit and the scale.
 //!
 //! Guarantees: the same windows give the same bytes; any bytes are safe to decode. It has no checksum: that is the
 //! store's. Only this gateway reads it again, so a change of format changes the first two bytes and nothing else; one
-//! that an earlier build left behind is read, so that an update loses no open window.
-
-use std::collections::BTreeMap;
+//! that an earlier build left behind is read where the aggregate has the statistics of then, so that an update loses no
+//! open window.
 
 use rust_decimal::Decimal;
 
-use super::windows::{Aggregate, Cell, CellName, Numbers, OPEN_MAX, Open};
+use super::cell::{Cell, DISTINCT_MAX, More, Numbers, sketch};
+use super::statistic::Statistics;
+use super::trail::{Folded, Known, Mark, Pace, Passage, RECENT_MAX, Trail};
+use super::windows::{Aggregate, CellName, Line, OPEN_MAX, Open, State};
 
-const FORMAT: &[u8] = b"W2";
-/// A cell was its numbers alone.
+const FORMAT: &[u8] = b"W3";
+/// Six statistics, and no order of readings.
+const FORMAT_2: &[u8] = b"W2";
+/// And a cell was its numbers alone.
 const FORMAT_1: &[u8] = b"W1";
 const BROKEN: &str = "the bytes are no snapshot of windows, or part of one";
-const OTHER: &str = "the snapshot is of windows of another size, zone or kind of cells";
-
-type Names = BTreeMap<CellName, usize>;
+const OTHER: &str = "the snapshot is of windows of another size, zone, kind of cells or statistics";
 
 fn header(format: &[u8], aggregate: &Aggregate) -> Vec<u8> {
-    let mut out = format.to_vec();
-    out.extend(aggregate.size_ms.to_le_bytes());
-    out.extend(aggregate.zone_ms.to_le_bytes());
-    out.push(u8::from(aggregate.by_device));
-    out
+    let mut out = Output(format.to_vec());
+    out.i64(aggregate.size_ms);
+    out.i64(aggregate.zone_ms);
+    out.flag(aggregate.by_device);
+    if format == FORMAT {
+        out.text(&aggregate.statistics.to_string());
+        out.count(aggregate.edges.len());
+        aggregate.edges.iter().for_each(|edge| out.decimal(*edge));
+    }
+    out.0
 }
 
-/// The open windows of one aggregate; `names` numbers the cells of `open`.
-pub(super) fn encode(aggregate: &Aggregate, names: &Names, open: &BTreeMap<i64, Open>) -> Vec<u8> {
-    fn in_use(cells: &Open, number: usize) -> Option<&Cell> {
-        cells.get(number)?.as_ref()
+/// What one aggregate remembers.
+pub(super) fn encode(aggregate: &Aggregate, state: &State) -> Vec<u8> {
+    fn at<T>(table: &[Option<T>], number: usize) -> Option<&T> {
+        table.get(number)?.as_ref()
     }
-    let mut out = header(FORMAT, aggregate);
-    let used: Vec<(&CellName, usize)> = names
-        .iter()
-        .map(|(name, number)| (name, *number))
-        .filter(|(_, number)| open.values().any(|cells| in_use(cells, *number).is_some()))
-        .collect();
-    put_count(&mut out, used.len());
-    for (CellName { metric, device, unit }, _) in &used {
-        put_text(&mut out, metric.as_str());
-        out.push(u8::from(device.is_some()));
-        if let Some(device) = device {
-            put_text(&mut out, device.as_str());
-        }
-        put_text(&mut out, unit);
+    let State { names, line_names, lines, open } = state;
+    let mut out = Output(header(FORMAT, aggregate));
+    let is_used =
+        |(_, number): &(&CellName, &usize)| open.values().any(|open| at(&open.cells, **number).is_some());
+    let used: Vec<(&CellName, &usize)> = names.iter().filter(is_used).collect();
+    out.count(used.len());
+    used.iter().for_each(|(name, _)| out.name(name));
+    let is_used = |(_, number): &(&CellName, &usize)| {
+        lines[**number].known.is_some() || open.values().any(|open| at(&open.trails, **number).is_some())
+    };
+    let used_lines: Vec<(&CellName, &usize)> = line_names.iter().filter(is_used).collect();
+    out.count(used_lines.len());
+    for (name, number) in &used_lines {
+        let Line { pace: Pace { time_mean, period_ms, silence_ms }, known, .. } = &lines[**number];
+        out.name(name);
+        out.flag(*time_mean);
+        out.some(*period_ms, Output::i64);
+        out.some(*silence_ms, Output::i64);
+        out.some(*known, Output::known);
     }
-    put_count(&mut out, open.len());
-    for (start_ms, cells) in open {
-        out.extend(start_ms.to_le_bytes());
-        put_count(&mut out, cells.iter().flatten().count());
+    out.count(open.len());
+    for (start_ms, Open { cells, trails }) in open {
+        out.i64(*start_ms);
+        out.count(cells.iter().flatten().count());
         for (rank, (_, number)) in used.iter().enumerate() {
-            if let Some(cell) = in_use(cells, *number) {
-                put_count(&mut out, rank);
-                put_cell(&mut out, cell);
+            if let Some(cell) = at(cells, **number) {
+                out.count(rank);
+                out.cell(cell);
+            }
+        }
+        out.count(trails.iter().flatten().count());
+        for (rank, (_, number)) in used_lines.iter().enumerate() {
+            if let Some(trail) = at(trails, **number) {
+                out.count(rank);
+                out.trail(trail);
             }
         }
     }
-    out
+    out.0
 }
 
-fn put_count(out: &mut Vec<u8>, count: usize) {
-    out.extend(u32::try_from(count).expect("series are numbered by u32").to_le_bytes());
-}
+/// What is written so far.
+struct Output(Vec<u8>);
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_count(out, text.len());
-    out.extend(text.as_bytes());
-}
-
-fn put_cell(out: &mut Vec<u8>, cell: &Cell) {
-    out.extend(cell.left_out.to_le_bytes());
-    out.push(u8::from(cell.numbers.is_some()));
-    let Some(Numbers { count, sum, min, max, last, last_ms }) = &cell.numbers else { return };
-    out.extend(count.to_le_bytes());
-    out.push(u8::from(sum.is_some()));
-    for decimal in sum.iter().chain([min, max, last]) {
-        out.extend(decimal.serialize());
+impl Output {
+    fn count(&mut self, count: usize) {
+        self.0.extend(u32::try_from(count).expect("series are numbered by u32").to_le_bytes());
     }
-    out.extend(last_ms.to_le_bytes());
+
+    fn u64(&mut self, number: u64) {
+        self.0.extend(number.to_le_bytes());
+    }
+
+    fn i64(&mut self, number: i64) {
+        self.0.extend(number.to_le_bytes());
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.0.push(u8::from(flag));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend(text.as_bytes());
+    }
+
+    fn decimal(&mut self, decimal: Decimal) {
+        self.0.extend(decimal.serialize());
+    }
+
+    fn some<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            put(self, value);
+        }
+    }
+
+    fn name(&mut self, CellName { metric, device, unit }: &CellName) {
+        self.text(metric.as_str());
+        self.some(device.as_ref(), |out, device| out.text(device.as_str()));
+        self.text(unit);
+    }
+
+    fn cell(&mut self, Cell { left_out, texts, numbers, more }: &Cell) {
+        self.u64(*left_out);
+        self.u64(*texts);
+        self.some(numbers.as_ref(), |out, Numbers { count, sum, min, max, last, last_ms }| {
+            out.u64(*count);
+            out.some(*sum, Self::decimal);
+            [min, max, last].into_iter().for_each(|decimal| out.decimal(*decimal));
+            out.i64(*last_ms);
+        });
+        self.some(more.as_ref(), |out, more| {
+            let More { distinct, distinct_capped, buckets, histogram } = &**more;
+            out.count(distinct.len());
+            distinct.iter().for_each(|same| out.0.extend(same));
+            out.flag(*distinct_capped);
+            out.count(buckets.len());
+            for ((sign, key), count) in buckets {
+                out.0.extend(sign.to_le_bytes());
+                out.0.extend(key.to_le_bytes());
+                out.u64(*count);
+            }
+            out.count(histogram.len());
+            histogram.iter().for_each(|count| out.u64(*count));
+        });
+    }
+
+    fn timed(&mut self, (time_ms, number): (i64, Decimal)) {
+        self.i64(time_ms);
+        self.decimal(number);
+    }
+
+    fn known(&mut self, Known { number, heard_ms }: Known) {
+        self.some(number, Self::timed);
+        self.i64(heard_ms);
+    }
+
+    fn trail(&mut self, Trail { folded, recent, believed, disordered }: &Trail) {
+        self.some(folded.as_ref(), |out, Folded { first_ms, first, last, passage }| {
+            let Passage { steps, delta, area, area_ms, covered_ms, heard_ms } = passage;
+            out.i64(*first_ms);
+            out.some(*first, Self::timed);
+            out.known(*last);
+            out.u64(*steps);
+            out.some(*delta, Self::decimal);
+            out.some(*area, Self::decimal);
+            [area_ms, covered_ms, heard_ms].into_iter().for_each(|part_ms| out.i64(*part_ms));
+        });
+        self.count(recent.len());
+        for Mark { time_ms, number } in recent {
+            self.i64(*time_ms);
+            self.some(*number, Self::decimal);
+        }
+        self.u64(*believed);
+        self.u64(*disordered);
+    }
 }
 
-/// The names, numbered anew, and the windows.
+/// What one aggregate remembers, names numbered anew.
 ///
 /// # Errors
 /// When the bytes are no snapshot, or one of an aggregate of another shape.
-pub(super) fn decode(
-    aggregate: &Aggregate,
-    bytes: &[u8],
-) -> Result<(Names, BTreeMap<i64, Open>), &'static str> {
-    let format = [FORMAT, FORMAT_1].into_iter().find(|format| bytes.starts_with(format)).ok_or(BROKEN)?;
+pub(super) fn decode(aggregate: &Aggregate, bytes: &[u8]) -> Result<State, &'static str> {
+    let known = [FORMAT, FORMAT_2, FORMAT_1];
+    let format = known.into_iter().find(|format| bytes.starts_with(format)).ok_or(BROKEN)?;
+    if format != FORMAT && aggregate.statistics != Statistics::default() {
+        return Err(OTHER);
+    }
     let header = header(format, aggregate);
     let (theirs, body) = bytes.split_at_checked(header.len()).ok_or(BROKEN)?;
     if theirs != header {
         return Err(OTHER);
     }
-    Input(body, format == FORMAT_1).windows().ok_or(BROKEN)
+    Input { left: body, format, aggregate }.state().ok_or(BROKEN)
 }
 
-/// What is left to decode, and whether it is of the first format; every step is `None` at the end of the bytes.
-struct Input<'a>(&'a [u8], bool);
+/// What is left to decode; every step is `None` at the end of the bytes.
+struct Input<'a> {
+    left: &'a [u8],
+    format: &'static [u8],
+    aggregate: &'a Aggregate,
+}
 
 impl<'a> Input<'a> {
-    fn windows(mut self) -> Option<(Names, BTreeMap<i64, Open>)> {
-        let mut names = Names::new();
+    fn state(mut self) -> Option<State> {
+        let mut state = State::default();
         for number in 0..self.count()? {
-            if names.insert(self.name()?, number).is_some() {
+            if state.names.insert(self.name()?, number).is_some() {
                 return None;
             }
         }
-        let mut open = BTreeMap::new();
+        let names = state.names.len();
+        let lines = if self.format == FORMAT { self.count()? } else { 0 };
+        for number in 0..lines {
+            let (name, line) = self.line(&mut state)?;
+            state.lines.push(line);
+            if state.line_names.insert(name, number).is_some() {
+                return None;
+            }
+        }
         for _ in 0..self.count()? {
             let start_ms = i64::from_le_bytes(self.array()?);
-            let mut cells: Open = vec![None; names.len()];
+            let mut open = Open { cells: vec![None; names], trails: vec![None; lines] };
             for _ in 0..self.count()? {
                 let rank = self.count()?;
-                *cells.get_mut(rank)? = Some(self.cell()?);
+                *open.cells.get_mut(rank)? = Some(self.cell()?);
             }
-            open.insert(start_ms, cells);
-            if open.len() > OPEN_MAX {
+            let trails = if self.format == FORMAT { self.count()? } else { 0 };
+            for _ in 0..trails {
+                let rank = self.count()?;
+                *open.trails.get_mut(rank)? = Some(self.trail()?);
+            }
+            state.open.insert(start_ms, open);
+            if state.open.len() > OPEN_MAX {
                 return None;
             }
         }
-        self.0.is_empty().then_some((names, open))
+        self.left.is_empty().then_some(state)
     }
 
     fn name(&mut self) -> Option<CellName> {
@@ -139,29 +262,104 @@ impl<'a> Input<'a> {
         Some(CellName { metric, device, unit: self.text()?.to_owned() })
     }
 
+    fn line(&mut self, state: &mut State) -> Option<(CellName, Line)> {
+        let name = self.name()?;
+        let cell = state.cell(&name, self.aggregate.by_device);
+        let pace = Pace {
+            time_mean: self.flag()?,
+            period_ms: if self.flag()? { Some(self.i64()?) } else { None },
+            silence_ms: if self.flag()? { Some(self.i64()?) } else { None },
+        };
+        let known = if self.flag()? { Some(self.known()?) } else { None };
+        Some((name, Line { cell, pace, known, expected: true }))
+    }
+
     fn cell(&mut self) -> Option<Cell> {
-        if self.1 {
-            return Some(Cell { left_out: 0, numbers: Some(self.numbers()?) });
+        if self.format == FORMAT_1 {
+            return Some(Cell { numbers: Some(self.numbers()?), ..Cell::default() });
         }
-        let left_out = u64::from_le_bytes(self.array()?);
+        let left_out = self.u64()?;
+        let texts = if self.format == FORMAT { self.u64()? } else { 0 };
         let numbers = if self.flag()? { Some(self.numbers()?) } else { None };
-        Some(Cell { left_out, numbers })
+        let more = self.format == FORMAT && self.flag()?;
+        let more = if more { Some(Box::new(self.more()?)) } else { None };
+        Some(Cell { left_out, texts, numbers, more })
     }
 
     fn numbers(&mut self) -> Option<Numbers> {
         Some(Numbers {
-            count: u64::from_le_bytes(self.array()?),
-            sum: if self.flag()? { Some(self.decimal()?) } else { None },
+            count: self.u64()?,
+            sum: self.maybe_decimal()?,
             min: self.decimal()?,
             max: self.decimal()?,
             last: self.decimal()?,
-            last_ms: i64::from_le_bytes(self.array()?),
+            last_ms: self.i64()?,
+        })
+    }
+
+    fn more(&mut self) -> Option<More> {
+        let mut more = More::default();
+        for _ in 0..self.count()? {
+            more.distinct.insert(self.array()?);
+        }
+        more.distinct_capped = self.flag()?;
+        let config = sketch();
+        for _ in 0..self.count()? {
+            let [sign] = self.array()?;
+            let bucket = (i8::from_le_bytes([sign]), i32::from_le_bytes(self.array()?));
+            let most = config.key(Decimal::MAX.try_into().ok()?);
+            let least = config.key(config.min_possible());
+            if !(-1..=1).contains(&bucket.0) || !(least.min(0)..=most).contains(&bucket.1) {
+                return None;
+            }
+            more.buckets.insert(bucket, self.u64()?);
+        }
+        let counts = self.count()?;
+        if more.distinct.len() > DISTINCT_MAX || ![0, self.aggregate.edges.len() + 1].contains(&counts) {
+            return None;
+        }
+        more.histogram = (0..counts).map(|_| self.u64()).collect::<Option<_>>()?;
+        Some(more)
+    }
+
+    fn known(&mut self) -> Option<Known> {
+        Some(Known { number: self.timed()?, heard_ms: self.i64()? })
+    }
+
+    fn timed(&mut self) -> Option<Option<(i64, Decimal)>> {
+        Some(if self.flag()? { Some((self.i64()?, self.decimal()?)) } else { None })
+    }
+
+    fn trail(&mut self) -> Option<Trail> {
+        let folded = if self.flag()? { Some(self.folded()?) } else { None };
+        let marks = self.count()?;
+        if marks > RECENT_MAX {
+            return None;
+        }
+        let mark = |input: &mut Self| Some(Mark { time_ms: input.i64()?, number: input.maybe_decimal()? });
+        let recent = (0..marks).map(|_| mark(self)).collect::<Option<_>>()?;
+        Some(Trail { folded, recent, believed: self.u64()?, disordered: self.u64()? })
+    }
+
+    fn folded(&mut self) -> Option<Folded> {
+        Some(Folded {
+            first_ms: self.i64()?,
+            first: self.timed()?,
+            last: self.known()?,
+            passage: Passage {
+                steps: self.u64()?,
+                delta: self.maybe_decimal()?,
+                area: self.maybe_decimal()?,
+                area_ms: self.i64()?,
+                covered_ms: self.i64()?,
+                heard_ms: self.i64()?,
+            },
         })
     }
 
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
+        let (taken, rest) = self.left.split_at_checked(len)?;
+        self.left = rest;
         Some(taken)
     }
 
@@ -171,6 +369,15 @@ impl<'a> Input<'a> {
 
     fn count(&mut self) -> Option<usize> {
         usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+
+    /// A count of readings; no gateway lives to see more, and sums of them have room.
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.array()?)).filter(|count| *count < 1 << 48)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        Some(i64::from_le_bytes(self.array()?))
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -187,6 +394,10 @@ impl<'a> Input<'a> {
     }
 
     fn decimal(&mut self) -> Option<Decimal> {
-        Some(Decimal::deserialize(self.array()?))
+        Some(Decimal::deserialize(self.array()?)).filter(|decimal| decimal.scale() <= Decimal::MAX_SCALE)
+    }
+
+    fn maybe_decimal(&mut self) -> Option<Option<Decimal>> {
+        Some(if self.flag()? { Some(self.decimal()?) } else { None })
     }
 }

@@ -5,18 +5,24 @@
 //! [`Windows::restore`] at any point; a reading that cannot be believed is in no number, and its cell says that it was
 //! left out. At most [`OPEN_MAX`] windows are open at once. What it does not do: look at a clock, count what is late (the
 //! caller, by [`Late`]), or repair the time of a reading.
+//!
+//! What asks for the reading before (a delta, a mean by time, coverage, online) begins with what was known of the series
+//! when the window began; a reading that is late for its window is in no number of it, but it is known to the next one.
+//! A series that was heard once is expected in every window from then on: of a percentage a silent one has 0.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
+use super::cell::{Cell, Keeps, Order, number};
 use super::snapshot;
-use crate::model::{ClosedWindow, DeviceId, LineId, Metric, Reading, Rollup, Value};
+use super::statistic::{Statistic, Statistics};
+use super::trail::{Known, Mark, Pace, Span, Trail};
+use crate::model::{ClosedWindow, DeviceId, LineId, Metric, Reading, Rollup};
 
 /// How many windows one aggregate keeps open. Enough whenever `(lateness + 5 minutes) / size` is below 63: a reading
 /// lies at most 5 minutes in the future, and one behind the lateness is late. A reading that would open one more is
-/// late.
+/// late. Of windows in which everything was silent, the last so many are told when they are closed together.
 pub const OPEN_MAX: usize = 64;
 
 /// One aggregate of the configuration.
@@ -32,6 +38,10 @@ pub struct Aggregate {
     pub zone_ms: i64,
     /// Whether each device is a cell of its own.
     pub by_device: bool,
+    /// What it tells.
+    pub statistics: Statistics,
+    /// The edges of its histogram, rising; none without one.
+    pub edges: Vec<Decimal>,
 }
 
 impl Aggregate {
@@ -45,6 +55,23 @@ impl Aggregate {
     fn end_of(&self, start_ms: i64) -> i64 {
         start_ms.saturating_add(self.size_ms.max(1))
     }
+
+    fn span_of(&self, start_ms: i64) -> Span {
+        Span { start_ms, end_ms: self.end_of(start_ms) }
+    }
+
+    fn has_percent(&self) -> bool {
+        self.statistics.iter().any(Statistic::is_percent)
+    }
+
+    /// Whether it asks which reading of such a point came after which.
+    fn orders(&self, pace: &Pace) -> bool {
+        self.statistics.iter().any(Statistic::is_of_order) || self.is_by_time(pace)
+    }
+
+    fn is_by_time(&self, pace: &Pace) -> bool {
+        pace.time_mean && self.statistics.has(Statistic::Mean)
+    }
 }
 
 /// What a window has to know about a series.
@@ -56,6 +83,15 @@ pub struct Source {
     pub metric: Metric,
     /// Its unit.
     pub unit: String,
+    /// How it is expected to tell something.
+    pub pace: Pace,
+}
+
+impl Source {
+    fn line_name(&self) -> CellName {
+        let Source { device, metric, unit, .. } = self;
+        CellName { metric: metric.clone(), device: Some(device.clone()), unit: unit.clone() }
+    }
 }
 
 /// The reading came after its window was closed.
@@ -71,162 +107,230 @@ pub(super) struct CellName {
     pub(super) unit: String,
 }
 
-/// One cell.
+/// An open window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
-    pub(super) left_out: u64,
-    pub(super) numbers: Option<Numbers>,
+pub(super) struct Open {
+    /// By the number of their name.
+    pub(super) cells: Vec<Option<Cell>>,
+    /// By the number of their line.
+    pub(super) trails: Vec<Option<Trail>>,
 }
 
-/// The fold of a cell's numbers; of one at least.
+/// A series of which it matters which reading came after which, from window to window.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
-    pub(super) count: u64,
-    pub(super) sum: Option<Decimal>,
-    pub(super) min: Decimal,
-    pub(super) max: Decimal,
-    pub(super) last: Decimal,
-    pub(super) last_ms: i64,
+pub(super) struct Line {
+    /// The number of its cell's name.
+    pub(super) cell: usize,
+    pub(super) pace: Pace,
+    /// Up to the windows that are still open.
+    pub(super) known: Option<Known>,
+    /// Whether it is still configured.
+    pub(super) expected: bool,
 }
 
-impl Numbers {
-    fn new(number: Decimal, time_ms: i64) -> Self {
-        Self { count: 1, sum: Some(number), min: number, max: number, last: number, last_ms: time_ms }
+/// What an aggregate remembers, in the form of its snapshot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// Every cell seen, numbered; in the order in which cells are told. Bounded by the points that were configured.
+    pub(super) names: BTreeMap<CellName, usize>,
+    /// Likewise every series whose order matters.
+    pub(super) line_names: BTreeMap<CellName, usize>,
+    pub(super) lines: Vec<Line>,
+    /// By start; at most [`OPEN_MAX`].
+    pub(super) open: BTreeMap<i64, Open>,
+}
+
+impl State {
+    /// The number of a cell's name; the device is left out where the cell is of all of them.
+    pub(super) fn cell(&mut self, line: &CellName, by_device: bool) -> usize {
+        let next = self.names.len();
+        let name = CellName { device: line.device.clone().filter(|_| by_device), ..line.clone() };
+        *self.names.entry(name).or_insert(next)
     }
-
-    fn add(&mut self, number: Decimal, time_ms: i64) {
-        self.count += 1;
-        self.sum = self.sum.and_then(|sum| exact_sum(sum, number));
-        if number < self.min {
-            self.min = number;
-        }
-        if number > self.max {
-            self.max = number;
-        }
-        if time_ms >= self.last_ms {
-            self.last = number;
-            self.last_ms = time_ms;
-        }
-    }
 }
 
-/// `None` when the sum is beyond a decimal, or would have to be rounded to be one.
-fn exact_sum(one: Decimal, other: Decimal) -> Option<Decimal> {
-    let sum = one.checked_add(other)?;
-    // Rounding shows as a scale below that of the operands; next to a zero the other operand is the sum.
-    let is_exact = one.is_zero() || other.is_zero() || sum.scale() == one.scale().max(other.scale());
-    is_exact.then_some(sum)
+/// Where a series' readings go: its cell, and its line if the order matters.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    cell: usize,
+    line: Option<usize>,
 }
-
-/// The cells of an open window, by the number of their name.
-pub(super) type Open = Vec<Option<Cell>>;
 
 /// The open windows of one aggregate.
 #[derive(Clone, Debug)]
 pub struct Windows {
     aggregate: Aggregate,
+    keeps: Keeps,
+    takes_texts: bool,
     closed_until_ms: i64,
-    /// By start; at most [`OPEN_MAX`].
-    open: BTreeMap<i64, Open>,
-    /// Every cell seen, numbered; in the order in which cells are told. Bounded by the points that were configured.
-    names: BTreeMap<CellName, usize>,
-    /// By series: what was known of it and the number of its cell, so that a reading costs no search.
-    series: Vec<Option<(Source, usize)>>,
+    state: State,
+    /// By series: what was known of it and where it goes, so that a reading costs no search.
+    series: Vec<Option<(Source, Place)>>,
 }
 
 impl Windows {
     /// No window open; everything that ends at or before `closed_until_ms` is closed.
     #[must_use]
     pub fn new(aggregate: Aggregate, closed_until_ms: i64) -> Self {
-        Self { aggregate, closed_until_ms, open: BTreeMap::new(), names: BTreeMap::new(), series: Vec::new() }
+        let keeps = Keeps::of(&aggregate);
+        let takes_texts = aggregate.statistics.are_of_texts();
+        let state = State::default();
+        Self { aggregate, keeps, takes_texts, closed_until_ms, state, series: Vec::new() }
     }
 
-    /// Adds a numeric or flag reading (a flag counts as 0 or 1); texts are not aggregated and are no error.
+    /// Adds a reading (a flag counts as 0 or 1). Texts are aggregated only where all statistics are of texts, and are no
+    /// error elsewhere.
     ///
     /// # Errors
     /// [`Late`] when its window is closed, or would be one more than [`OPEN_MAX`].
     pub fn add(&mut self, source: &Source, reading: &Reading) -> Result<(), Late> {
-        let number = match reading.value {
-            Value::Number(number) => number,
-            Value::Flag(flag) => Decimal::from(u8::from(flag)),
-            Value::Text(_) => return Ok(()),
-        };
+        let number = number(&reading.value);
+        if number.is_none() && !self.takes_texts {
+            return Ok(());
+        }
+        let is_believed = reading.quality.is_believable();
+        let mark = Mark { time_ms: reading.time_ms, number: number.filter(|_| is_believed) };
         let start_ms = self.aggregate.start_of(reading.time_ms);
-        if self.aggregate.end_of(start_ms) <= self.closed_until_ms {
+        let span = self.aggregate.span_of(start_ms);
+        if span.end_ms <= self.closed_until_ms {
+            if self.aggregate.orders(&source.pace)
+                && let Some(line) = self.place(source, reading.series.index()).line
+            {
+                let line = &mut self.state.lines[line];
+                line.known = Some(Known::with(line.known, mark));
+            }
             return Err(Late);
         }
-        let cell = self.cell(source, reading.series.index());
-        let is_full = self.open.len() >= OPEN_MAX;
-        let cells = match self.open.entry(start_ms) {
-            Entry::Vacant(_) if is_full => return Err(Late),
-            entry => entry.or_default(),
-        };
-        if cells.len() <= cell {
-            cells.resize(cell + 1, None);
+        let place = self.place(source, reading.series.index());
+        if self.state.open.len() >= OPEN_MAX && !self.state.open.contains_key(&start_ms) {
+            return Err(Late);
         }
-        let cell = cells[cell].get_or_insert_default();
-        match &mut cell.numbers {
-            _ if !reading.quality.is_believable() => cell.left_out += 1,
-            Some(numbers) => numbers.add(number, reading.time_ms),
-            none => *none = Some(Numbers::new(number, reading.time_ms)),
+        let Open { cells, trails } = self.state.open.entry(start_ms).or_default();
+        let cell = slot(cells, place.cell).get_or_insert_default();
+        if is_believed {
+            cell.add(&reading.value, reading.time_ms, &self.keeps);
+        } else {
+            cell.left_out += 1;
+        }
+        if let Some(line) = place.line {
+            slot(trails, line).get_or_insert_default().push(mark, span, &self.state.lines[line].pace);
         }
         Ok(())
     }
 
-    /// The number of the series' cell.
-    fn cell(&mut self, source: &Source, series: usize) -> usize {
+    fn place(&mut self, source: &Source, series: usize) -> Place {
         // A reload may give a series another unit: it is compared, not trusted.
-        if let Some(Some((known, cell))) = self.series.get(series)
+        if let Some(Some((known, place))) = self.series.get(series)
             && known == source
         {
-            return *cell;
+            return *place;
         }
-        let name = CellName {
-            metric: source.metric.clone(),
-            device: self.aggregate.by_device.then(|| source.device.clone()),
-            unit: source.unit.clone(),
-        };
-        let next = self.names.len();
-        let cell = *self.names.entry(name).or_insert(next);
-        if self.series.len() <= series {
-            self.series.resize(series + 1, None);
-        }
-        self.series[series] = Some((source.clone(), cell));
-        cell
+        let name = source.line_name();
+        let cell = self.state.cell(&name, self.aggregate.by_device);
+        let line = self.aggregate.orders(&source.pace).then(|| {
+            let State { line_names, lines, .. } = &mut self.state;
+            let number = *line_names.entry(name).or_insert(lines.len());
+            if number == lines.len() {
+                lines.push(Line { cell, pace: source.pace, known: None, expected: true });
+            }
+            lines[number].pace = source.pace;
+            lines[number].expected = true;
+            number
+        });
+        let place = Place { cell, line };
+        *slot(&mut self.series, series) = Some((source.clone(), place));
+        place
     }
 
-    /// Closes what ends at or before `now_ms - lateness`, oldest first; windows without a reading are not told.
+    /// Forgets what was known of series that are not configured any more: nothing is expected of them.
+    pub fn expect<'s>(&mut self, sources: impl IntoIterator<Item = &'s Source>) {
+        let paces: BTreeMap<CellName, Pace> =
+            sources.into_iter().map(|source| (source.line_name(), source.pace)).collect();
+        for (name, number) in &self.state.line_names {
+            let line = &mut self.state.lines[*number];
+            match paces.get(name).filter(|pace| self.aggregate.orders(pace)) {
+                Some(pace) => (line.pace, line.expected) = (*pace, true),
+                None => (line.known, line.expected) = (None, false),
+            }
+        }
+    }
+
+    /// Closes what ends at or before `now_ms - lateness`, oldest first. Windows without a reading are told only of
+    /// percentages.
     pub fn close(&mut self, now_ms: i64) -> Vec<ClosedWindow> {
         let horizon_ms = now_ms.saturating_sub(self.aggregate.lateness_ms.max(0));
         let boundary_ms = self.aggregate.start_of(horizon_ms);
-        self.closed_until_ms = self.closed_until_ms.max(boundary_ms);
-        let still_open = self.open.split_off(&boundary_ms);
-        let closed = std::mem::replace(&mut self.open, still_open);
-        closed.into_iter().map(|(start_ms, cells)| self.told(start_ms, cells)).collect()
+        let before_ms = self.closed_until_ms;
+        self.closed_until_ms = before_ms.max(boundary_ms);
+        let still_open = self.state.open.split_off(&boundary_ms);
+        let mut closed = std::mem::replace(&mut self.state.open, still_open);
+        let mut starts: BTreeSet<i64> = closed.keys().copied().collect();
+        if self.aggregate.has_percent() {
+            let size_ms = self.aggregate.size_ms.max(1);
+            let first_ms = boundary_ms.saturating_sub(size_ms.saturating_mul(OPEN_MAX as i64));
+            let first_ms = self.aggregate.start_of(before_ms.max(first_ms));
+            let silent = std::iter::successors(Some(first_ms), |start_ms| start_ms.checked_add(size_ms));
+            starts.extend(silent.take(OPEN_MAX).take_while(|start_ms| *start_ms < boundary_ms));
+        }
+        let windows = starts.into_iter().map(|start_ms| {
+            let open = closed.remove(&start_ms).unwrap_or_default();
+            self.told(start_ms, open)
+        });
+        windows.filter(|window| !window.cells.is_empty()).collect()
     }
 
-    fn told(&self, start_ms: i64, mut cells: Open) -> ClosedWindow {
+    /// Closes what is open as it stands, oldest first: the aggregate is no more.
+    pub fn end(&mut self) -> Vec<ClosedWindow> {
+        let open = std::mem::take(&mut self.state.open);
+        open.into_iter().map(|(start_ms, open)| self.told(start_ms, open)).collect()
+    }
+
+    fn told(&mut self, start_ms: i64, mut open: Open) -> ClosedWindow {
+        let orders = self.orders(self.aggregate.span_of(start_ms), &mut open);
+        let has_percent = self.aggregate.has_percent();
         let rollup = |(name, number): (&CellName, &usize)| {
-            let Cell { left_out, numbers } = cells.get_mut(*number)?.take()?;
+            let order = orders.get(*number).and_then(Option::as_ref);
+            let cell = open.cells.get_mut(*number).and_then(Option::take);
+            if cell.is_none() && !(has_percent && order.is_some()) {
+                return None;
+            }
+            let cell = cell.unwrap_or_default();
             let CellName { metric, device, unit } = name.clone();
-            Some(Rollup {
-                metric,
-                unit,
-                device,
-                count: numbers.as_ref().map_or(0, |numbers| numbers.count),
-                left_out,
-                sum: numbers.as_ref().and_then(|numbers| numbers.sum),
-                min: numbers.as_ref().map(|numbers| numbers.min),
-                max: numbers.as_ref().map(|numbers| numbers.max),
-                last: numbers.map(|numbers| numbers.last),
-            })
+            let partial = cell.is_partial() || order.is_some_and(|order| order.disordered > 0);
+            Some(Rollup { metric, unit, device, partial, figures: cell.figures(&self.aggregate, order) })
         };
         ClosedWindow {
             aggregate: self.aggregate.id.clone(),
             start_ms,
             end_ms: self.aggregate.end_of(start_ms),
-            cells: self.names.iter().filter_map(rollup).collect(),
+            cells: self.state.names.iter().filter_map(rollup).collect(),
         }
+    }
+
+    /// What the lines did in a window, by cell; they know it from then on.
+    fn orders(&mut self, span: Span, open: &mut Open) -> Vec<Option<Order>> {
+        let State { names, line_names, lines, .. } = &mut self.state;
+        if lines.is_empty() {
+            return Vec::new();
+        }
+        let mut orders = vec![None; names.len()];
+        for number in line_names.values() {
+            let line = &mut lines[*number];
+            let trail = match open.trails.get_mut(*number).and_then(Option::take) {
+                Some(trail) => trail,
+                None if line.known.is_some() => Trail::default(),
+                None => continue,
+            };
+            let order = orders[line.cell].get_or_insert(Order::NONE);
+            order.passage.add(&trail.passage(line.known, span, &line.pace));
+            order.expected_ms = order.expected_ms.saturating_add(span.size_ms());
+            order.time_mean |= self.aggregate.is_by_time(&line.pace);
+            order.disordered += trail.disordered;
+            if line.expected {
+                line.known = trail.known(line.known);
+            }
+        }
+        orders
     }
 
     /// Everything that ends at or before this is closed.
@@ -238,30 +342,55 @@ impl Windows {
     /// When `close` would next close something, milliseconds since 1970 UTC.
     #[must_use]
     pub fn wakeup_ms(&self) -> Option<i64> {
-        let (start_ms, _) = self.open.first_key_value()?;
-        Some(self.aggregate.end_of(*start_ms).saturating_add(self.aggregate.lateness_ms.max(0)))
+        let open_ms = self.state.open.first_key_value().map(|(start_ms, _)| *start_ms);
+        let is_expected = || self.state.lines.iter().any(|line| line.known.is_some());
+        let silent = self.aggregate.has_percent() && is_expected();
+        let silent_ms = silent.then(|| self.aggregate.start_of(self.closed_until_ms));
+        let start_ms = open_ms.into_iter().chain(silent_ms).min()?;
+        Some(self.aggregate.end_of(start_ms).saturating_add(self.aggregate.lateness_ms.max(0)))
     }
 
-    /// The open windows as bytes, to resume from. The same windows give the same bytes.
+    /// The open windows, and what is known of the series before them, as bytes to resume from. The same windows give the
+    /// same bytes.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        snapshot::encode(&self.aggregate, &self.names, &self.open)
+        snapshot::encode(&self.aggregate, &self.state)
     }
 
-    /// Resumes from a snapshot; windows closed since are left out.
+    /// Resumes from a snapshot; windows closed since are left out, but for what is known by them.
     ///
     /// # Errors
-    /// When the bytes are no snapshot, or one of an aggregate of another size, zone or kind of cells.
+    /// When the bytes are no snapshot, or one of an aggregate of another size, zone, kind of cells or statistics.
     pub fn restore(
         aggregate: Aggregate,
         closed_until_ms: i64,
         snapshot: &[u8],
     ) -> Result<Self, &'static str> {
-        let (names, mut open) = snapshot::decode(&aggregate, snapshot)?;
-        open.retain(|start_ms, _| aggregate.end_of(*start_ms) > closed_until_ms);
-        Ok(Self { aggregate, closed_until_ms, open, names, series: Vec::new() })
+        let state = snapshot::decode(&aggregate, snapshot)?;
+        let mut windows = Self { state, ..Self::new(aggregate, closed_until_ms) };
+        let State { lines, open, .. } = &mut windows.state;
+        open.retain(|start_ms, open| {
+            let is_open = windows.aggregate.end_of(*start_ms) > closed_until_ms;
+            if !is_open {
+                for (line, trail) in lines.iter_mut().zip(&open.trails) {
+                    line.known = trail.as_ref().map_or(line.known, |trail| trail.known(line.known));
+                }
+            }
+            is_open
+        });
+        Ok(windows)
     }
 }
 
+/// The place of a number in a table that grows.
+fn slot<T: Clone>(table: &mut Vec<Option<T>>, number: usize) -> &mut Option<T> {
+    if table.len() <= number {
+        table.resize(number + 1, None);
+    }
+    &mut table[number]
+}
+
+#[cfg(test)]
+mod statistics;
 #[cfg(test)]
 mod tests;

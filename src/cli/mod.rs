@@ -11,6 +11,7 @@ pub mod demo;
 pub mod device;
 pub mod devices;
 pub mod events;
+pub mod feedback;
 pub mod map;
 pub mod onboard;
 pub mod pull;
@@ -99,6 +100,9 @@ enum Verb {
     Pull(pull::Args),
     /// The cases of rules
     Rules(rules::Args),
+    /// Say what has become of an alarm, as the city does
+    #[command(after_help = feedback::HELP)]
+    Feedback(feedback::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -156,6 +160,7 @@ pub fn main() -> ExitCode {
         Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
         Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
+        Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

@@ -307,37 +307,6 @@ fn locate(sources: &Sources, span: Span) -> (PathBuf, usize, usize, String, usiz
     (source.path.clone(), line, column, shown, width)
 }
 
-/// "did you mean", if there is a word near enough.
-pub(crate) fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let limit = (word.chars().count() / 3).clamp(1, 3);
-    let near = words.into_iter().map(|other| (distance(word, other), other));
-    near.filter(|(steps, _)| *steps <= limit).min().map(|(_, other)| other)
-}
-
-/// Insertions, removals, replacements and swaps of neighbours from one word to another (optimal string alignment).
-fn distance(from: &str, to: &str) -> usize {
-    // Longer words are no slips of a finger, and the work grows with the square.
-    if from.len().max(to.len()) > 64 {
-        return usize::MAX;
-    }
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];
-    for i in 1..=from.len() {
-        let mut row = vec![i];
-        for j in 1..=to.len() {
-            let above = &rows[i - 1];
-            let mut best =
-                (above[j] + 1).min(row[j - 1] + 1).min(above[j - 1] + usize::from(from[i - 1] != to[j - 1]));
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::source::Source;
@@ -345,20 +314,6 @@ mod tests {
 
     fn sources(text: &str) -> Sources {
         Sources { files: vec![Source { path: "a.toml".into(), text: text.to_owned() }], ..Sources::default() }
-    }
-
-    #[test]
-    fn a_slip_of_the_finger_is_recognised() {
-        let words = ["title", "templates", "purpose", "fields", "id"];
-        for (word, near) in [
-            ("titel", Some("title")),
-            ("purposes", Some("purpose")),
-            ("template", Some("templates")),
-            ("di", Some("id")),
-            ("colour", None),
-        ] {
-            assert_eq!(nearest(word, words), near, "{word}");
-        }
     }
 
     #[test]

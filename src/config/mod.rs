@@ -16,9 +16,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use crate::spelling::duration;
 pub use fault::{Fault, Faults};
 pub use raw::Form;
-pub(crate) use values::duration;
 
 use crate::device::{http, mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};

@@ -270,6 +270,7 @@ section! {
         deadband: Decimal,
         change_only: bool,
         sample: Duration,
+        mean: Mean,
         json: Pointer,
         field: String,
         map: Words,
@@ -291,6 +292,16 @@ impl Point {
 }
 
 words!(Kind, "number" => Kind::Number, "flag" => Kind::Flag, "text" => Kind::Text);
+/// What a mean of a point is weighted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mean {
+    /// Each reading counts the same.
+    Reading,
+    /// Each value counts for as long as it held.
+    Time,
+}
+
+words!(Mean, "reading" => Mean::Reading, "time" => Mean::Time);
 words!(Outside, "drop" => Outside::Drop, "flag" => Outside::Flag);
 
 /// Whom a point tells about.
@@ -351,6 +362,8 @@ section! {
         size: Duration,
         lateness: Duration,
         by: By,
+        statistics: Vec<At<String>>,
+        edges: Vec<At<Decimal>>,
     }
 }
 

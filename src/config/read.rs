@@ -9,8 +9,9 @@ use std::fmt::Display;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Report, Span, nearest};
+use super::fault::{Report, Span};
 use crate::model::Metric;
+use crate::spelling::nearest;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use super::read::{Node, Read, parsed};
 use crate::codec::modbus::{Order, RegisterKind};
 use crate::codec::{cjt188, dlt645};
 use crate::model::{Consumer, DeviceId, LineId, Metric, Place};
+use crate::spelling::{amount, duration};
 
 /// Reads types that have a parser of their own from a text.
 macro_rules! from_text {
@@ -104,12 +105,6 @@ impl Read for Duration {
     }
 }
 
-/// A duration as it is written in the configuration: `500ms`, `5s`, `15m`, `1h`, `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    amount(text, &units, "duration").map(Duration::from_millis)
-}
-
 /// Bytes, written with a binary unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Size(pub(crate) u64);
@@ -130,16 +125,6 @@ impl Display for Size {
             None => write!(f, "{} B", self.0),
         }
     }
-}
-
-/// A whole number and a unit, a space between them or not.
-fn amount(text: &str, units: &[(&str, u64)], what: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = (&text[..split], text[split..].trim_start());
-    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
-    let number: Option<u64> = number.parse().ok();
-    let amount = factor.zip(number).and_then(|(factor, number)| number.checked_mul(factor));
-    amount.ok_or_else(|| format!("{text:?} is no {what}"))
 }
 
 /// An offset from UTC in milliseconds.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
 use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
@@ -190,6 +191,8 @@ pub struct Point {
     pub plausible: plausible::Rule,
     /// Which readings are shared singly.
     pub thinning: thinning::Rule,
+    /// How its windows are to take it: by time or by reading, and when it is expected to tell something.
+    pub pace: Pace,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
     /// Indices into [`Plan::aggregates`].

@@ -330,6 +330,7 @@ fn slots(
                 device: point.device.clone(),
                 metric: point.metric.clone(),
                 unit: point.unit.clone(),
+                pace: point.pace,
             },
             dedupe: Dedupe::default(),
             plausible: plausible::State::default(),

@@ -48,6 +48,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             },
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
+            pace: crate::aggregate::Pace::default(),
             treatment: Some(Treatment::Keep),
             alarms: vec![0],
             aggregates: vec![],
@@ -445,6 +446,8 @@ fn what_is_told_of_the_past_stays_in_the_past() {
         lateness_ms: 30_000,
         zone_ms: 0,
         by_device: true,
+        statistics: crate::aggregate::statistic::Statistics::default(),
+        edges: vec![],
     });
     let point = judged.points[0].as_mut().expect("a point");
     point.aggregates.push(0);

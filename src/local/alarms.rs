@@ -130,7 +130,9 @@ fn words(what: &str, text: &str, most: usize) -> Result<Box<str>, Status> {
         return Err(Status::invalid_argument(format!("{what}: {count} characters; at most {most}")));
     }
     if text.chars().any(char::is_control) {
-        return Err(Status::invalid_argument(format!("{what}: one line of text, without control characters")));
+        return Err(Status::invalid_argument(format!(
+            "{what}: one line of text, without control characters"
+        )));
     }
     Ok(text.into())
 }

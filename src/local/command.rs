@@ -1,7 +1,7 @@
-//! Commands to MQTT devices, as the local socket takes them.
+//! Commands to MQTT devices: what the local socket asks for, and what rules do.
 //!
-//! Guarantees: what is answered with success is on disk for every client whose session is kept; the topic, never the payload,
-//! is logged.
+//! Guarantees: both go through [`Sending::publish`]; what it answers with success is on disk for every client whose session
+//! is kept; the topic, never the payload, is logged.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,6 +22,46 @@ impl Sending {
         // A second front there is not.
         let _ = self.0.set(commands);
     }
+
+    /// Publishes once at QoS 1, and tells for how many clients it is; one that sleeps gets it later, unless `expires` is
+    /// over then.
+    ///
+    /// # Errors
+    /// [`SendError`] when nothing was sent.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        expires: Option<Duration>,
+    ) -> Result<usize, SendError> {
+        let commands = self.0.get().ok_or(SendError::NoMqtt)?;
+        Ok(commands.publish(topic, payload, expires).await?)
+    }
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No way to any device.
+    #[error("there is no [mqtt] section")]
+    NoMqtt,
+    /// The front says no.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl From<SendError> for Status {
+    fn from(error: SendError) -> Status {
+        let message = error.to_string();
+        match error {
+            SendError::NoMqtt => Status::failed_precondition(message),
+            SendError::Command(CommandError::Topic | CommandError::TooLong(_)) => {
+                Status::invalid_argument(message)
+            }
+            SendError::Command(CommandError::Nobody) => Status::not_found(message),
+            SendError::Command(CommandError::Stopped) => Status::unavailable(message),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -31,17 +71,11 @@ impl CommandService for Sending {
         request: Request<wire::SendRequest>,
     ) -> Result<Response<wire::SendResponse>, Status> {
         let wire::SendRequest { topic, payload, expires } = request.into_inner();
-        let commands =
-            self.0.get().ok_or_else(|| Status::failed_precondition("there is no [mqtt] section"))?;
         let expires = expires.map(Duration::try_from).transpose();
         let expires = expires.map_err(|_| Status::invalid_argument("expires: must not be negative"))?;
-        let sent = commands.publish(&topic, &payload, expires).await;
+        let sent = self.publish(&topic, &payload, expires).await;
         tracing::info!(topic, ok = sent.is_ok(), "a command from the local socket");
-        let clients = sent.map_err(|error| match error {
-            CommandError::Topic | CommandError::TooLong(_) => Status::invalid_argument(error.to_string()),
-            CommandError::Nobody => Status::not_found(error.to_string()),
-            CommandError::Stopped => Status::unavailable(error.to_string()),
-        })?;
+        let clients = sent?;
         Ok(Response::new(wire::SendResponse { clients: u32::try_from(clients).unwrap_or(u32::MAX) }))
     }
 }

@@ -3,8 +3,8 @@
 //! [`Buses`] knows the ports of this process and serves [`BusService`]; [`target`] makes questions of texts, [`search`] runs
 //! scans, [`value`] makes texts of answers. Guarantees: every question goes through the port's [`Desk`], so it is asked
 //! between two readings by the port's one master; nothing is written but what [`write`] makes of a writable point, and each
-//! such call is logged with the caller's user id and counted; one scan a port at a time. Who may open the socket may do all
-//! of this. Values are for the person who asks: they reach neither log nor store.
+//! such call is counted, and logged with the caller's user id or the rule's run; one scan a port at a time. Who may open
+//! the socket may do all of this. Values are for the person who asks: they reach neither log nor store.
 
 pub mod alarms;
 pub mod command;
@@ -27,6 +27,8 @@ use crate::device::serial::scan::Scan;
 use crate::device::serial::write::{self, WriteError};
 use crate::device::serial::{Address, Counters, Desk, Meter, Point, PortSettings};
 use crate::ingest;
+use crate::model::{DeviceId, Metric, Value};
+use crate::normalise::Kind;
 use crate::wire::bus::bus_service_server::BusService;
 use crate::wire::bus::{self as wire, read_request::What};
 use search::Telling;
@@ -156,6 +158,39 @@ impl Buses {
         }
     }
 
+    /// The name of the port that a device is on; none for a device on no port.
+    #[must_use]
+    pub fn port_of(&self, device: &DeviceId) -> Option<String> {
+        let known = self.known();
+        let on = |bus: &&Bus| bus.settings.meters.iter().any(|meter| meter.device == *device);
+        known.buses.iter().find(on).map(|bus| bus.settings.name.clone())
+    }
+
+    /// Writes a point for a rule: the same as [`BusService::write`] for a person. When the future is dropped before the
+    /// question was asked, it is not asked any more.
+    ///
+    /// # Errors
+    /// As of the call; the message says what was wrong, and whether it may have been written all the same.
+    pub async fn set_point(&self, device: &DeviceId, metric: &Metric, value: &Value) -> Result<(), Status> {
+        self.find(device.as_str(), metric.as_str())?.write(Some(value)).await.map(|_| ())
+    }
+
+    /// Where a point of a device is.
+    fn find(&self, device: &str, metric: &str) -> Result<Found, Status> {
+        let known = self.known();
+        let owner = known.buses.iter().find_map(|bus| Some((bus, meter(bus, device).ok()?)));
+        let Some((bus, meter)) = owner else {
+            let meters = known.buses.iter().flat_map(|bus| bus.settings.meters.iter());
+            let known = meters.map(|meter| meter.device.to_string());
+            return Err(unknown("device on a serial port", device, known));
+        };
+        let [(point, named)] = known.points(meter, metric)?[..] else {
+            return Err(Status::invalid_argument("which metric to write has to be told"));
+        };
+        let kind = named.rule.kind;
+        Ok(Found { bus: bus.clone(), meter: meter.clone(), point: point.clone(), kind })
+    }
+
     async fn read_configured(
         &self,
         bus: &Bus,
@@ -213,6 +248,36 @@ impl Buses {
     }
 }
 
+/// One point of one meter, and the way to it.
+struct Found {
+    bus: Bus,
+    meter: Meter,
+    point: Point,
+    kind: Kind,
+}
+
+impl Found {
+    /// The only way to a write: what it gives is the meter's word. Counted; the caller logs who asked.
+    async fn write(&self, value: Option<&Value>) -> Result<&'static str, Status> {
+        self.bus.counters.line.writes.add(1);
+        let question = write::writable(&self.meter, &self.point)
+            .and(value.ok_or(WriteError::Kind))
+            .and_then(|value| write::question(&self.meter, &self.point, value));
+        match question {
+            Ok(question) => match self.bus.desk.ask(Exchange::single(question)).await {
+                Ok(Content::Answer(Answer::Written)) => Ok("the meter confirms it"),
+                Ok(_) => Err(Status::data_loss("the meter answered something else; read the point")),
+                Err(Failed::Timeout | Failed::Damaged(_) | Failed::Lost) => Err(Status::deadline_exceeded(
+                    "no answer: it is not known whether it was written; read the point before trying again",
+                )),
+                Err(error) => Err(failed(&error)),
+            },
+            Err(error @ WriteError::Kind) => Err(Status::invalid_argument(error.to_string())),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl BusService for Buses {
     type ScanStream = Telling;
@@ -266,48 +331,21 @@ impl BusService for Buses {
     ) -> Result<Response<wire::WriteResponse>, Status> {
         let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
         let uid = caller.map_or_else(|| "unknown".to_owned(), |caller| caller.uid().to_string());
-        let (known, request) = (self.known(), request.into_inner());
+        let request = request.into_inner();
         let wire::WriteRequest { device, metric, value: text } = &request;
-        let owner = known.buses.iter().find_map(|bus| Some((bus, meter(bus, device).ok()?)));
-        let Some((bus, meter)) = owner else {
-            let meters = known.buses.iter().flat_map(|bus| bus.settings.meters.iter());
-            return Err(unknown(
-                "device on a serial port",
-                device,
-                meters.map(|meter| meter.device.to_string()),
-            ));
-        };
-        let points = known.points(meter, metric)?;
-        let [(point, named)] = points[..] else {
-            return Err(Status::invalid_argument("which metric to write has to be told"));
-        };
-        let value = value::parse(named.rule.kind, text);
-        bus.counters.line.writes.add(1);
+        let found = self.find(device, metric)?;
+        let value = value::parse(found.kind, text);
         // What a text says may be somebody's name; a number that was set is not.
         let shown = match &value {
             Some(value) if !value::is_text(value) => value::text(value),
             _ => "a text".to_owned(),
         };
-        let port = &bus.settings.name;
+        let port = found.bus.settings.name.clone();
         tracing::info!(uid, port, device, metric, value = shown, "somebody asks to write a point");
-        let question = write::writable(meter, point)
-            .and(value.as_ref().ok_or(WriteError::Kind))
-            .and_then(|value| write::question(meter, point, value));
-        let told = match question {
-            Ok(question) => match bus.desk.ask(Exchange::single(question)).await {
-                Ok(Content::Answer(Answer::Written)) => Ok("the meter confirms it".to_owned()),
-                Ok(_) => Err(Status::data_loss("the meter answered something else; read the point")),
-                Err(Failed::Timeout | Failed::Damaged(_) | Failed::Lost) => Err(Status::deadline_exceeded(
-                    "no answer: it is not known whether it was written; read the point before trying again",
-                )),
-                Err(error) => Err(failed(&error)),
-            },
-            Err(error @ WriteError::Kind) => Err(Status::invalid_argument(error.to_string())),
-            Err(error) => Err(Status::failed_precondition(error.to_string())),
-        };
-        let outcome = told.as_deref().unwrap_or_else(|status| status.message());
+        let told = found.write(value.as_ref()).await;
+        let outcome = told.as_ref().copied().unwrap_or_else(|status| status.message());
         tracing::info!(uid, port, device, metric, outcome, "the write has ended");
-        told.map(|told| Response::new(wire::WriteResponse { port: port.clone(), told }))
+        told.map(|told| Response::new(wire::WriteResponse { port, told: told.to_owned() }))
     }
 }
 

@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!(sent(queue.next(of(&[Info, Major, Critical, Major]), at(4_000))), [3, 2, 4, 1], "urgent");
         assert_eq!(sent(queue.next(of(&[Info, Info]), at(61_000))), [1, 2], "the digest");
-        let many = of(&vec![Info; 2 * NOTICES_MAX]);
+        let many = of(&[Info; 2 * NOTICES_MAX]);
         assert_eq!(sent(queue.next(many, at(61_000))).len(), NOTICES_MAX);
     }
 

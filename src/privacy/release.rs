@@ -90,10 +90,9 @@ impl ShareLine {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rust_decimal::Decimal;
 
     use super::*;
-    use crate::model::{IncidentId, Life, Severity, Step, Value};
+    use crate::model::{Amount, Figure, IncidentId, Life, Severity, Step, Value};
 
     const NOW_MS: i64 = 1_790_000_000_000;
 
@@ -151,12 +150,8 @@ mod tests {
             metric: metric(name),
             unit: "Cel".into(),
             device: device.map(|device| device.parse().expect("a device")),
-            count: 1,
-            left_out: 0,
-            sum: Some(Decimal::ONE),
-            min: Some(Decimal::ONE),
-            max: Some(Decimal::ONE),
-            last: Some(Decimal::ONE),
+            partial: false,
+            figures: vec![Figure { statistic: "count".into(), le: None, amount: Amount::Count(1) }],
         }
     }
 

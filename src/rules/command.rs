@@ -2,11 +2,18 @@
 //!
 //! ```text
 //!  waiting ──► accepted ──► sent ──► done
-//!     │            └──────────┴────► failed
+//!     ├────────────┼──────────┼────► failed
 //!     └────────────┴──────────┴────► expired
 //! ```
+//!
+//! Guarantees: a run is sent at most once, never before enough people agreed, never without its interlock, and never when
+//! its time is over; every run reaches a final stage and stays there. A run that was on its way when the gateway stopped
+//! is never sent again: only its expected state can still say that it is done. What it does not do: send, or look at a
+//! clock. The caller hands in the time, and tells a run when its time is over ([`Run::time`]).
 
-use super::cel::Condition;
+use std::fmt;
+
+use super::cel::{Condition, Verdict};
 use crate::model::{DeviceId, IncidentId, LineId, Metric, Value};
 
 /// What is done.
@@ -90,15 +97,21 @@ impl Stage {
         Stage::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 
-    /// Whether nothing can follow.
+    /// Whether nothing follows any more.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Stage::Done | Stage::Failed | Stage::Expired)
     }
 }
 
-/// One run of a command.
-#[derive(Clone, Debug, PartialEq)]
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One run of a command. Its `Debug` tells how many people agreed, not who.
+#[derive(Clone, PartialEq)]
 pub struct Run {
     /// Its number: dense, from 1.
     pub id: u64,
@@ -119,3 +132,203 @@ pub struct Run {
     /// Why it is where it is.
     pub detail: String,
 }
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.id)
+            .field("command", &self.command)
+            .field("incident", &self.incident)
+            .field("stage", &self.stage)
+            .field("ordered_ms", &self.ordered_ms)
+            .field("expires_ms", &self.expires_ms)
+            .field("changed_ms", &self.changed_ms)
+            .field("approved", &self.approved.len())
+            .field("detail", &self.detail)
+            .finish()
+    }
+}
+
+/// Why somebody's agreement changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is not waiting, or its time is over.
+    #[error("the run does not wait for anybody")]
+    NotWaiting,
+    /// The same person again.
+    #[error("the same person has agreed already: somebody else has to")]
+    Again,
+}
+
+/// What [`Run::sending`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send it now, once.
+    Send,
+    /// It has ended instead.
+    Ended,
+    /// It is not its turn: nothing has changed.
+    Nothing,
+}
+
+/// The detail of a run between its sending and the answer of who sends it. Its expected state says nothing that long: it
+/// may be that of before.
+const ON_ITS_WAY: &str = "on its way";
+/// The detail of a run whose expected state came.
+const EXPECTED: &str = "the expected state is there";
+/// The detail of a run that a stop overtook.
+const STOPPED: &str = "the gateway stopped while it was being sent";
+
+impl Run {
+    /// A new run; `id` is dense, from 1.
+    #[must_use]
+    pub fn ordered(id: u64, command: &Command, incident: Option<IncidentId>, now_ms: i64) -> Self {
+        let lasts_ms = i64::try_from(command.expires_ms).unwrap_or(i64::MAX);
+        let (stage, detail) = match command.level {
+            0 => (Stage::Accepted, String::new()),
+            1 => (Stage::Waiting, "somebody has to agree".to_owned()),
+            level => (Stage::Waiting, format!("{level} people have to agree")),
+        };
+        Self {
+            id,
+            command: command.id.clone(),
+            incident,
+            stage,
+            ordered_ms: now_ms,
+            expires_ms: now_ms.saturating_add(lasts_ms),
+            changed_ms: now_ms,
+            approved: Vec::new(),
+            detail,
+        }
+    }
+
+    /// Somebody agrees. True when it is accepted now; false when somebody else has to agree too.
+    ///
+    /// # Errors
+    /// [`Refused`]; one that waits and whose time is over expires with it.
+    pub fn approved(&mut self, command: &Command, by: &str, now_ms: i64) -> Result<bool, Refused> {
+        if self.stage != Stage::Waiting || self.time(now_ms) {
+            return Err(Refused::NotWaiting);
+        }
+        let by = by.trim();
+        if self.approved.iter().any(|known| **known == *by) {
+            return Err(Refused::Again);
+        }
+        self.approved.push(by.into());
+        let missing = usize::from(command.level).saturating_sub(self.approved.len());
+        match missing {
+            0 => self.move_to(Stage::Accepted, "enough people agreed", now_ms),
+            _ => self.move_to(
+                Stage::Waiting,
+                format!("agreed by {}, {missing} more have to", self.approved.len()),
+                now_ms,
+            ),
+        }
+        Ok(missing == 0)
+    }
+
+    /// Its turn has come. `interlock` is what the command's interlock comes to now; none where it has none.
+    pub fn sending(&mut self, interlock: Option<Verdict>, now_ms: i64) -> Next {
+        if self.stage != Stage::Accepted {
+            return Next::Nothing;
+        }
+        if self.time(now_ms) {
+            return Next::Ended;
+        }
+        let why = match interlock {
+            None | Some(Verdict::Holds) => {
+                self.move_to(Stage::Sent, ON_ITS_WAY, now_ms);
+                return Next::Send;
+            }
+            Some(Verdict::Fails) => "not sent: its interlock does not hold",
+            Some(Verdict::Unknown) => "not sent: its interlock depends on what nobody has said yet",
+            Some(Verdict::Error) => "not sent: its interlock cannot be computed",
+        };
+        self.move_to(Stage::Failed, why, now_ms);
+        Next::Ended
+    }
+
+    /// What became of sending it. `expected` is what the command's `expect` comes to now; none where it has none. True
+    /// when that changed the run.
+    pub fn ran(&mut self, end: &Result<(), String>, expected: Option<Verdict>, now_ms: i64) -> bool {
+        if self.stage != Stage::Sent {
+            return false;
+        }
+        match (end, expected) {
+            (Err(why), _) => self.move_to(Stage::Failed, why.as_str(), now_ms),
+            (Ok(()), None) => self.move_to(Stage::Done, "the device has it", now_ms),
+            (Ok(()), Some(Verdict::Holds)) => self.move_to(Stage::Done, EXPECTED, now_ms),
+            (Ok(()), Some(_)) => {
+                self.move_to(Stage::Sent, "the device has it; the expected state has not come yet", now_ms);
+            }
+        }
+        true
+    }
+
+    /// What the command's `expect` comes to now. True when that changed the run: it is done. Says nothing before
+    /// [`Run::ran`], because the state may be that of before.
+    pub fn expected(&mut self, verdict: Verdict, now_ms: i64) -> bool {
+        let is_done = self.stage == Stage::Sent && self.detail != ON_ITS_WAY && verdict == Verdict::Holds;
+        if is_done {
+            self.move_to(Stage::Done, EXPECTED, now_ms);
+        }
+        is_done
+    }
+
+    /// Lets time pass on the wall clock. True when its time was over.
+    pub fn time(&mut self, now_ms: i64) -> bool {
+        now_ms >= self.expires_ms && self.expire(now_ms)
+    }
+
+    /// Its time is over, however the caller measured it. True when that changed the run.
+    pub fn expire(&mut self, now_ms: i64) -> bool {
+        let why = match self.stage {
+            Stage::Waiting => "nobody agreed in time",
+            Stage::Accepted => "it was not sent in time",
+            Stage::Sent if self.detail == ON_ITS_WAY => "nobody knows whether the device got it in time",
+            Stage::Sent => "the expected state did not come in time",
+            Stage::Done | Stage::Failed | Stage::Expired => return false,
+        };
+        self.move_to(Stage::Expired, why, now_ms);
+        true
+    }
+
+    /// The gateway has started again: `command` is what the configuration says of it, none when it says nothing any more.
+    /// True when that changed the run. One that was on its way may have been sent or not: it is not sent again.
+    pub fn restarted(&mut self, command: Option<&Command>, now_ms: i64) -> bool {
+        match command {
+            Some(command) => self.resumed(command.expect.is_some(), now_ms),
+            None => self.orphaned(now_ms),
+        }
+    }
+
+    /// The configuration has no such command any more. True when that changed the run.
+    pub fn orphaned(&mut self, now_ms: i64) -> bool {
+        let is_open = !self.stage.is_final();
+        if is_open {
+            self.move_to(Stage::Failed, "the command is no longer configured", now_ms);
+        }
+        is_open
+    }
+
+    fn resumed(&mut self, expects: bool, now_ms: i64) -> bool {
+        let was_on_its_way = self.stage == Stage::Sent && self.detail == ON_ITS_WAY;
+        if was_on_its_way {
+            match expects {
+                false => self.move_to(Stage::Failed, STOPPED, now_ms),
+                true => {
+                    let detail = format!("{STOPPED}; the expected state has not come yet");
+                    self.move_to(Stage::Sent, detail, now_ms);
+                }
+            }
+        }
+        was_on_its_way
+    }
+
+    fn move_to(&mut self, stage: Stage, detail: impl Into<String>, now_ms: i64) {
+        (self.stage, self.detail, self.changed_ms) = (stage, detail.into(), now_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -336,7 +336,7 @@ pub fn told(plan: &Plan, event: &Event, past: Past, wall_ms: i64) -> Vec<Draft> 
     let mut to = BTreeSet::<usize>::new();
     // The last moment of escalation that has come; none of the later ones were told anything.
     let taken = usize::try_from(past.escalated).unwrap_or(usize::MAX);
-    let last_ms = escalations(plan, event, raised_ms).into_keys().take(taken).last();
+    let last_ms = escalations(plan, event, raised_ms).into_keys().take(taken).next_back();
     for route in routes(plan, event, event.step, raised_ms) {
         to.extend(&route.to);
         if route.steps.contains(&Step::Raised) {

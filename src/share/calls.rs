@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Pages;
 use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::feedback::Said;
 use super::refused::Refused;
 use super::server::City;
 use super::session::{Action, Session, Stand, parse_ack, position};
@@ -49,6 +50,7 @@ pub(super) enum Who {
 pub(super) struct Shell<P> {
     pub(super) city: Arc<City<P>>,
     pub(super) streams: Arc<Streams>,
+    pub(super) said: Arc<Said>,
     pub(super) who: Who,
     pub(super) stop: CancellationToken,
     pub(super) start_ms: u64,
@@ -59,6 +61,7 @@ impl<P> Clone for Shell<P> {
         Self {
             city: self.city.clone(),
             streams: self.streams.clone(),
+            said: self.said.clone(),
             who: self.who.clone(),
             stop: self.stop.clone(),
             start_ms: self.start_ms,
@@ -98,12 +101,12 @@ fn certified<T>(request: &Request<T>) -> Result<Consumer, Refused> {
 }
 
 impl<P: Pages> Shell<P> {
-    fn lines(&self) -> Arc<[ShareLine]> {
+    pub(super) fn lines(&self) -> Arc<[ShareLine]> {
         self.city.lines.borrow().clone()
     }
 
     /// Who calls, if any line of the share list names it now.
-    fn caller<T>(&self, request: &Request<T>) -> Result<Consumer, Refused> {
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Consumer, Refused> {
         let consumer = match &self.who {
             Who::Fixed(consumer) => consumer.clone(),
             Who::Certificate => certified(request)?,
@@ -113,7 +116,7 @@ impl<P: Pages> Shell<P> {
         if listed { Ok(wanted.consumer) } else { Err(Refused::NotListed(wanted.consumer)) }
     }
 
-    fn refuse(&self, refused: Refused) -> Status {
+    pub(super) fn refuse(&self, refused: Refused) -> Status {
         self.city.counters.refused(&refused);
         refused.into()
     }

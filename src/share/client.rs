@@ -24,6 +24,7 @@ use super::server::MESSAGE_BYTES_MAX;
 use crate::backoff::Backoff;
 use crate::model::Lane;
 use crate::wire::{self, v1};
+use v1::downlink_service_client::DownlinkServiceClient;
 use v1::record_service_client::RecordServiceClient;
 use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
@@ -158,6 +159,19 @@ impl Target {
         }
         endpoint.connect().await.map_err(|error| wrong(&error))
     }
+}
+
+/// Says something about an alarm, once. A call that got no answer is repeated as it was: the gateway keeps its request id.
+///
+/// # Errors
+/// [`PullError`].
+pub async fn feedback(
+    target: &Target,
+    request: v1::PushFeedbackRequest,
+) -> Result<v1::PushFeedbackResponse, PullError> {
+    let mut client = DownlinkServiceClient::new(target.connect().await?);
+    let told = timeout(CALL, client.push_feedback(request));
+    Ok(told.await.map_err(|_| PullError::Silent)??.into_inner())
 }
 
 /// A consumer that pulls.

@@ -14,6 +14,8 @@ pub struct Counters {
     withheld: AtomicU64,
     bytes: AtomicU64,
     acks: AtomicU64,
+    feedback: AtomicU64,
+    feedback_again: AtomicU64,
     refused: [AtomicU64; Refused::REASONS.len()],
 }
 
@@ -38,6 +40,12 @@ impl Counters {
         self.acks.fetch_add(1, Relaxed);
     }
 
+    /// A consumer's word about an alarm; `duplicate` where it was there before.
+    pub(super) fn feedback(&self, duplicate: bool) {
+        let count = if duplicate { &self.feedback_again } else { &self.feedback };
+        count.fetch_add(1, Relaxed);
+    }
+
     /// A refusal.
     pub(super) fn refused(&self, refused: &Refused) {
         self.refused[refused.index()].fetch_add(1, Relaxed);
@@ -53,6 +61,8 @@ impl Counters {
             ("withheld_total", &self.withheld),
             ("bytes_total", &self.bytes),
             ("acks_total", &self.acks),
+            ("feedback_total", &self.feedback),
+            ("feedback_duplicates_total", &self.feedback_again),
         ];
         let refused = Refused::REASONS.into_iter().zip(&self.refused);
         plain.into_iter().map(|(name, count)| (format!("share_{name}"), count.load(Relaxed))).chain(

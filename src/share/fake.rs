@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::Pages;
+use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::ingest::{Ack, AckRefused, Acked, Request};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
@@ -66,6 +67,8 @@ struct Strip {
 struct Inner {
     lanes: [Strip; Lane::ALL.len()],
     acked: HashMap<Consumer, Heads>,
+    /// In the order they came; a number is a place here, from 1.
+    feedback: Vec<Feedback>,
 }
 
 /// The fake store; clones are the same store.
@@ -176,12 +179,34 @@ impl Fake {
         self.inner().acked.get(consumer).copied().unwrap_or_default()
     }
 
-    /// Answers the acks of an intake until its senders are gone.
+    /// Stores feedback as the writer does.
+    fn feed(&self, told: Feedback) -> Result<Done, act::Refused> {
+        let mut inner = self.inner();
+        let same = |known: &Feedback| known.consumer == told.consumer && known.request == told.request;
+        if let Some(at) = inner.feedback.iter().position(same) {
+            return Ok(Done::Feedback { id: at as u64 + 1, duplicate: true });
+        }
+        let record = |seq: usize| wire::record_id(EPOCH, Lane::Alarm, Seq(seq as u64));
+        let head = inner.lanes[Lane::Alarm.index()].records.len();
+        if !(1..=head).any(|seq| record(seq) == told.record) {
+            return Err(act::Refused::Record(told.record));
+        }
+        inner.feedback.push(told);
+        Ok(Done::Feedback { id: inner.feedback.len() as u64, duplicate: false })
+    }
+
+    pub(super) fn fed(&self) -> Vec<Feedback> {
+        self.inner().feedback.clone()
+    }
+
+    /// Answers the acks and the feedback of an intake until its senders are gone.
     pub(super) async fn serve(self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.recv().await {
-            if let Request::Ack(ack, reply) = request {
-                // A caller that has gone does not want the answer.
-                let _ = reply.send(self.ack(&ack));
+            // A caller that has gone does not want the answer.
+            match request {
+                Request::Ack(ack, reply) => drop(reply.send(self.ack(&ack))),
+                Request::Act(Act::Feedback(told), reply) => drop(reply.send(self.feed(told))),
+                _ => {}
             }
         }
     }

@@ -1,14 +1,16 @@
 //! The gateway's gRPC side: what the city pulls, and the client that pulls it.
 //!
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
-//! around them (what the city calls is in `calls`); [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
-//! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`].
+//! around them (what the city calls is in `calls`, what it says back in `feedback`); [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
+//! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`], feedback through
+//! [`crate::ingest::Intake::act`].
 
 pub mod batch;
 mod calls;
 pub mod client;
 mod connections;
 pub mod counters;
+mod feedback;
 pub mod listen;
 pub mod local;
 pub mod position;

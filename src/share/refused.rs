@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 
 use crate::ingest::{AckRefused, Stopped};
 use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::rules::incident;
 use crate::store::reader::ReadError;
 
 /// A refusal. Its [`reason`](Refused::reason) travels in the trailer `smallbrain-reason` and counts in telemetry.
@@ -45,6 +46,17 @@ pub enum Refused {
     /// An ack that moves nothing.
     #[error(transparent)]
     Ack(#[from] AckRefused),
+    /// A record that is no alarm of this consumer.
+    #[error(
+        "record {0} is not an alarm of this consumer: give a record_id of the alarm lane as it was delivered"
+    )]
+    Record(String),
+    /// An alarm with which that cannot be done.
+    #[error(transparent)]
+    Incident(#[from] incident::Refused),
+    /// Feedback faster than it is taken.
+    #[error("more than {0} a second: wait a second, and call again with the same request_id")]
+    Rate(u32),
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
@@ -58,7 +70,7 @@ pub enum Refused {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 9] = [
+    pub const REASONS: [&'static str; 12] = [
         "identity",
         "not_listed",
         "malformed",
@@ -68,6 +80,9 @@ impl Refused {
         "stream_replaced",
         "read",
         "stopped",
+        "record_unknown",
+        "alarm_past",
+        "rate",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -83,6 +98,9 @@ impl Refused {
             Refused::Replaced => 6,
             Refused::Read(_) => 7,
             Refused::Stopped(_) => 8,
+            Refused::Record(_) => 9,
+            Refused::Incident(_) => 10,
+            Refused::Rate(_) => 11,
         }
     }
 
@@ -101,6 +119,9 @@ impl Refused {
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
+            "record_unknown" => Code::NotFound,
+            "alarm_past" => Code::FailedPrecondition,
+            "rate" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }

@@ -1,6 +1,6 @@
 //! The city's listeners: limits, compression, keep-alive, renewed certificates, and a polite end.
 //!
-//! Guarantees: messages are at most 4 MiB in both directions, also after decompression; unary calls end within 70 s;
+//! Guarantees: messages are at most 4 MiB in both directions, also after decompression (feedback 64 KiB); unary calls end within 70 s;
 //! within seconds after a stop nothing of the store is held any more, whatever the peers do.
 
 use std::future::{Future, pending, poll_fn};
@@ -23,11 +23,14 @@ use crate::clock::Clock;
 use crate::ingest::Intake;
 use crate::privacy::release::ShareLine;
 use crate::wire::Gateway;
+use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
 use crate::wire::v1::record_service_server::RecordServiceServer;
 use crate::wire::v1::status_service_server::StatusServiceServer;
 
 /// Limit of one message, bytes, after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Limit of what the city says about an alarm, bytes.
+const FEEDBACK_BYTES_MAX: usize = 64 << 10;
 /// HTTP/2 pings: how often, and how long one may stay unanswered.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// Calls at once on one connection.
@@ -92,8 +95,14 @@ async fn serve_patiently<P: Pages>(
     patience: Patience,
 ) -> Result<(), ServeError> {
     let start_ms = city.clock.now().mono_ms;
-    let shell =
-        Shell { city: Arc::new(city), streams: Arc::default(), who: Who::Certificate, stop, start_ms };
+    let shell = Shell {
+        city: Arc::new(city),
+        streams: Arc::default(),
+        said: Arc::default(),
+        who: Who::Certificate,
+        stop,
+        start_ms,
+    };
     let mut running: Vec<_> =
         bound.into_iter().map(|bound| Box::pin(listener(bound, shell.clone(), patience))).collect();
     poll_fn(|context| {
@@ -179,6 +188,7 @@ async fn generation<P: Pages, L: Accept>(
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let downlink = DownlinkServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RecordServiceServer<Shell<P>>>().await;
@@ -190,6 +200,7 @@ async fn generation<P: Pages, L: Accept>(
         .timeout(CALL)
         .add_service(health_service)
         .add_service(records)
+        .add_service(downlink)
         .add_service(status)
         .serve_with_incoming_shutdown(
             Connections::new(listener, cut.clone()),

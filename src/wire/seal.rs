@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
-use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 
 use super::{ALARM, BODY_BYTES_MAX, Gateway, READINGS, Sealed, WINDOW, severity, timestamp, v1};
-use crate::model::{ClosedWindow, DeviceId, Event, Metric, Quality, Reading, Rollup, SeriesKey, Step, Value};
+use crate::model::{
+    Amount, ClosedWindow, DeviceId, Event, Figure, Metric, Quality, Reading, Rollup, SeriesKey, Step, Value,
+};
 use crate::privacy::Cleared;
 use crate::privacy::release::ShareLine;
 use v1::measure::Value as Number;
@@ -20,7 +20,7 @@ pub(super) const FLAG: u32 = 254;
 /// Scale of a text in [`v1::Readings`].
 pub(super) const TEXT: u32 = 255;
 
-/// Quality of [`v1::Aggregate`] when readings that cannot be believed were left out of one of its cells.
+/// Quality of [`v1::Aggregate`] when one of its cells leaves out readings, or has a figure that is a bound.
 const PARTIAL: &str = "partial";
 
 /// An alarm's change as one record. `sealed_ms` is milliseconds since 1970 UTC.
@@ -98,7 +98,7 @@ fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow
     );
     split(&window.cells, line, WINDOW, &|cells| {
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
-        let partial = cells.iter().any(|cell| cell.left_out > 0);
+        let partial = cells.iter().any(|cell| cell.partial);
         let quality = if partial { PARTIAL } else { Quality::Good.as_str() };
         let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: quality.into() };
         v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
@@ -178,38 +178,26 @@ fn text(value: &Value) -> String {
 }
 
 fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
-    let dimensions: BTreeMap<String, String> = cell
-        .device
-        .iter()
-        .filter(|_| line.devices)
-        .map(|device| ("device".to_owned(), device.to_string()))
-        .collect();
-    let decimal = |number: Decimal| Some(Number::Decimal(number.to_string()));
-    let mean = || {
-        let exact = cell.sum?.checked_div(Decimal::from(cell.count))?;
-        exact.to_f64().map(Number::Number)
-    };
-    let count = |count: u64| Some(Number::Count(i64::try_from(count).unwrap_or(i64::MAX)));
-    let numbers = [
-        ("count", count(cell.count)),
-        ("left_out", count(cell.left_out).filter(|_| cell.left_out > 0)),
-        ("sum", cell.sum.and_then(decimal)),
-        ("min", cell.min.and_then(decimal)),
-        ("max", cell.max.and_then(decimal)),
-        ("mean", mean()),
-        ("last", cell.last.and_then(decimal)),
-    ];
-    let measure = |(statistic, value): (&str, Option<Number>)| {
-        Some(v1::Measure {
-            name: format!("{}.{statistic}", cell.metric),
-            dimensions: dimensions.clone(),
+    let device = cell.device.iter().filter(|_| line.devices);
+    let device = device.map(|device| ("device".to_owned(), device.to_string()));
+    let measure = |Figure { statistic, le, amount }: &Figure| {
+        let (unit, value) = match amount {
             // A count has no unit of its own: UCUM writes 1.
-            unit: if matches!(value, Some(Number::Count(_))) { "1".into() } else { cell.unit.clone() },
-            value: Some(value?),
+            Amount::Count(count) => ("1", Number::Count(i64::try_from(*count).unwrap_or(i64::MAX))),
+            Amount::Exact(decimal) => (cell.unit.as_str(), Number::Decimal(decimal.to_string())),
+            Amount::Near(number) => (cell.unit.as_str(), Number::Number(*number)),
+            Amount::Percent(percent) => ("%", Number::Decimal(percent.to_string())),
+        };
+        let le = le.iter().map(|le| ("le".to_owned(), le.to_string()));
+        v1::Measure {
+            name: format!("{}.{statistic}", cell.metric),
+            dimensions: device.clone().chain(le).collect(),
+            unit: unit.to_owned(),
+            value: Some(value),
             noise: String::new(),
-        })
+        }
     };
-    numbers.into_iter().filter_map(measure).collect()
+    cell.figures.iter().map(measure).collect()
 }
 
 fn columns<'a>(
@@ -261,9 +249,8 @@ fn push_text(texts: &mut Vec<String>, text: String) -> (i64, u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::str::FromStr;
-
     use proptest::prelude::*;
+    use rust_decimal::Decimal;
 
     use super::*;
     use crate::model::{Actor, IncidentId, Lane, Life, LineId, Severity};
@@ -309,13 +296,26 @@ mod tests {
             metric: metric.parse().expect("metric"),
             unit: "Cel".into(),
             device: device.map(|d| d.parse().expect("device")),
-            count: 4,
-            left_out: 0,
-            sum: sum.map(|s| Decimal::from_str(s).expect("decimal")),
-            min: Some(Decimal::new(-15, 1)),
-            max: Some(Decimal::new(300, 1)),
-            last: Some(Decimal::new(200, 1)),
+            partial: false,
+            figures: [
+                Some(figure("count", Amount::Count(4))),
+                sum.map(|sum| figure("sum", exact(sum))),
+                Some(figure("min", exact("-1.5"))),
+                sum.map(|_| figure("mean", Amount::Near(12.5))),
+                Some(figure("last", exact("20.0"))),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         }
+    }
+
+    fn exact(text: &str) -> Amount {
+        Amount::Exact(text.parse().expect("decimal"))
+    }
+
+    fn figure(statistic: &str, amount: Amount) -> Figure {
+        Figure { statistic: statistic.into(), le: None, amount }
     }
 
     #[test]
@@ -360,10 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn a_window_tells_six_statistics_and_leaves_out_what_it_does_not_know() {
+    fn a_window_tells_its_figures_in_their_order() {
         for (sum, names) in [
-            (Some("50.0"), vec!["count", "sum", "min", "max", "mean", "last"]),
-            (None, vec!["count", "min", "max", "last"]),
+            (Some("50.0"), vec!["count", "sum", "min", "mean", "last"]),
+            (None, vec!["count", "min", "last"]),
         ] {
             let sealed = seal(vec![cell("temperature", Some("t-1"), sum)]);
             assert_eq!(sealed.len(), 1);
@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(told.measures.iter().map(|m| m.name.clone()).collect::<Vec<_>>(), expected);
             if sum.is_some() {
                 assert_eq!(told.measures[1].value, Some(Number::Decimal("50.0".into())));
-                assert_eq!(told.measures[4].value, Some(Number::Number(12.5)));
+                assert_eq!(told.measures[3].value, Some(Number::Number(12.5)));
             }
         }
         let many: Vec<_> =
@@ -394,25 +394,49 @@ mod tests {
     }
 
     #[test]
-    fn a_window_says_what_was_left_out_of_it() {
+    fn every_amount_has_its_unit_and_its_form() {
+        let bucket =
+            |le: &str, count| Figure { le: Some(le.into()), ..figure("histogram", Amount::Count(count)) };
+        let figures = vec![
+            figure("delta", exact("1.50")),
+            figure("p99.9", Amount::Near(3.25)),
+            bucket("10.0", 3),
+            bucket("+Inf", 7),
+            figure("online", Amount::Percent(Decimal::new(995, 1))),
+        ];
+        let cell = Rollup { figures, ..cell("energy.forward", Some("m-1"), None) };
+        let Some(Content::Aggregate(told)) = decoded(&seal(vec![cell])[0]).content else {
+            panic!("no window")
+        };
+        let expected = [
+            ("delta", None, Number::Decimal("1.50".into()), "Cel"),
+            ("p99.9", None, Number::Number(3.25), "Cel"),
+            ("histogram", Some("10.0"), Number::Count(3), "1"),
+            ("histogram", Some("+Inf"), Number::Count(7), "1"),
+            ("online", None, Number::Decimal("99.5".into()), "%"),
+        ];
+        assert_eq!(told.measures.len(), expected.len());
+        for (measure, (statistic, le, value, unit)) in told.measures.iter().zip(expected) {
+            assert_eq!(measure.name, format!("energy.forward.{statistic}"));
+            assert_eq!((measure.value.as_ref(), measure.unit.as_str()), (Some(&value), unit));
+            assert_eq!(measure.dimensions.get("le").map(String::as_str), le);
+            assert_eq!(measure.dimensions["device"], "m-1");
+        }
+    }
+
+    #[test]
+    fn a_window_says_when_it_is_partial() {
         let whole = cell("temperature", Some("t-1"), Some("50.0"));
-        let partial = Rollup { left_out: 3, ..whole.clone() };
-        let nothing =
-            Rollup { count: 0, left_out: 3, sum: None, min: None, max: None, last: None, ..whole.clone() };
-        for (cells, quality, names) in [
-            (vec![whole.clone()], "good", "count sum min max mean last"),
-            (vec![partial], "partial", "count left_out sum min max mean last"),
-            (vec![whole, nothing], "partial", "count sum min max mean last count left_out"),
+        let partial = Rollup { partial: true, ..whole.clone() };
+        for (cells, quality) in [
+            (vec![whole.clone()], "good"),
+            (vec![partial.clone()], "partial"),
+            (vec![whole, partial], "partial"),
         ] {
             let Some(Content::Aggregate(told)) = decoded(&seal(cells)[0]).content else {
                 panic!("no window")
             };
-            let statistics: Vec<&str> =
-                told.measures.iter().filter_map(|m| Some(m.name.split_once('.')?.1)).collect();
-            assert_eq!((told.quality.as_str(), statistics.join(" ").as_str()), (quality, names));
-            let left_out = told.measures.iter().find(|measure| measure.name == "temperature.left_out");
-            let said = left_out.map(|measure| (measure.value.clone(), measure.unit.as_str()));
-            assert_eq!(said, (quality == "partial").then_some((Some(Number::Count(3)), "1")));
+            assert_eq!(told.quality, quality);
         }
     }
 

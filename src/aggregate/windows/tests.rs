@@ -3,26 +3,29 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Quality, SeriesKey};
+use crate::aggregate::cell::exact_sum;
+use crate::model::{Amount, Quality, SeriesKey, Value};
 
-const MINUTE_MS: i64 = 60_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 const EAST_8_MS: i64 = 8 * HOUR_MS;
 
-fn aggregate(size_ms: i64, lateness_ms: i64, by_device: bool) -> Aggregate {
+pub(super) fn aggregate(size_ms: i64, lateness_ms: i64, by_device: bool) -> Aggregate {
     let id = "temperature_mean".parse().expect("an id");
-    Aggregate { id, size_ms, lateness_ms, zone_ms: EAST_8_MS, by_device }
+    let statistics = Statistics::default();
+    Aggregate { id, size_ms, lateness_ms, zone_ms: EAST_8_MS, by_device, statistics, edges: Vec::new() }
 }
 
-fn source(device: &str, metric: &str) -> Source {
+pub(super) fn source(device: &str, metric: &str) -> Source {
     Source {
         device: device.parse().expect("a device"),
         metric: metric.parse().expect("a metric"),
         unit: "Cel".into(),
+        pace: Pace::default(),
     }
 }
 
-fn reading(series: u32, value: Value, time_ms: i64) -> Reading {
+pub(super) fn reading(series: u32, value: Value, time_ms: i64) -> Reading {
     Reading {
         series: SeriesKey(series),
         value,
@@ -33,22 +36,30 @@ fn reading(series: u32, value: Value, time_ms: i64) -> Reading {
     }
 }
 
-fn number(text: &str) -> Value {
+pub(super) fn number(text: &str) -> Value {
     Value::Number(decimal(text))
 }
 
-fn decimal(text: &str) -> Decimal {
+pub(super) fn decimal(text: &str) -> Decimal {
     Decimal::from_str_exact(text).expect("a number in a test")
 }
 
-/// With every digit, unlike an equality of decimals.
-fn shown(cell: &Rollup) -> String {
-    let Rollup { metric, unit, device, count, left_out, sum, min, max, last } = cell;
-    let device = device.as_ref().map_or("*", DeviceId::as_str);
-    let [sum, min, max, last] =
-        [sum, min, max, last].map(|number| number.map_or("none".to_owned(), |number| number.to_string()));
-    let left_out = if *left_out > 0 { format!(" -{left_out}") } else { String::new() };
-    format!("{metric}/{device} [{unit}] n={count}{left_out} sum={sum} {min}..{max} last={last}")
+/// Figures with every digit, unlike an equality of decimals; without the mean, which is sum by count.
+pub(super) fn shown(cell: &Rollup) -> String {
+    let device = cell.device.as_ref().map_or("*", DeviceId::as_str);
+    let figures = cell.figures.iter().filter(|figure| &*figure.statistic != "mean");
+    let figures = figures.fold(String::new(), |told, figure| {
+        let le = figure.le.as_ref().map_or(String::new(), |le| format!("<{le}"));
+        let amount = match figure.amount {
+            Amount::Count(count) => count.to_string(),
+            Amount::Exact(number) => number.to_string(),
+            Amount::Near(number) => number.to_string(),
+            Amount::Percent(percent) => format!("{percent}%"),
+        };
+        format!("{told} {}{le}={amount}", figure.statistic)
+    });
+    let partial = if cell.partial { " partial" } else { "" };
+    format!("{}/{device} [{}]{figures}{partial}", cell.metric, cell.unit)
 }
 
 #[test]
@@ -91,7 +102,10 @@ fn one_life() {
     assert_eq!((closed.len(), closed[0].start_ms, closed[0].end_ms), (1, 60_000, 120_000));
     assert_eq!(
         closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
-        ["heat/b [Cel] n=4 sum=62.00 -3..22 last=22", "open/a [Cel] n=2 sum=1 0..1 last=0"]
+        [
+            "heat/b [Cel] count=4 sum=62.00 min=-3 max=22 last=22",
+            "open/a [Cel] count=2 sum=1 min=0 max=1 last=0",
+        ]
     );
     assert_eq!((windows.closed_until_ms(), windows.wakeup_ms()), (120_000, Some(190_000)));
     assert_eq!(windows.add(&heat, &reading(0, number("1"), 119_999)), Err(Late));
@@ -117,7 +131,10 @@ fn all_devices_in_one_cell_and_units_apart() {
     let closed = windows.close(MINUTE_MS);
     assert_eq!(
         closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
-        ["heat/* [Cel] n=3 sum=6 1..3 last=3", "heat/* [[degF]] n=1 sum=70 70..70 last=70"]
+        [
+            "heat/* [Cel] count=3 sum=6 min=1 max=3 last=3",
+            "heat/* [[degF]] count=1 sum=70 min=70 max=70 last=70",
+        ]
     );
 }
 
@@ -143,7 +160,10 @@ fn sums_are_exact_or_none() {
             windows.add(&source("a", "energy"), &reading(0, number(value), 1)).expect("open");
         }
         let closed = windows.close(MINUTE_MS);
-        let got = closed[0].cells[0].sum.map(|sum| sum.to_string());
+        let got = closed[0].cells[0].figures.iter().find_map(|figure| match figure.amount {
+            Amount::Exact(sum) if &*figure.statistic == "sum" => Some(sum.to_string()),
+            _ => None,
+        });
         assert_eq!(got.as_deref(), sum, "{values:?}");
     }
 }
@@ -202,24 +222,37 @@ fn what_cannot_be_believed_is_left_out_and_told() {
     let closed = windows.close(MINUTE_MS);
     assert_eq!(
         closed[0].cells.iter().map(shown).collect::<Vec<_>>(),
-        ["heat/a [Cel] n=2 -2 sum=43 21..22 last=22", "power/a [Cel] n=0 -1 sum=none none..none last=none"]
+        [
+            "heat/a [Cel] count=2 left_out=2 sum=43 min=21 max=22 last=22 partial",
+            "power/a [Cel] count=0 left_out=1 partial",
+        ]
     );
     let late = Reading { quality: Quality::Slope, ..reading(0, number("1"), 1) };
     assert_eq!(windows.add(&heat, &late), Err(Late), "late all the same");
 }
 
 #[test]
-fn a_snapshot_of_the_first_format_is_read() {
-    const LEFT_OUT_BYTES: usize = 8 + 1;
-    const NUMBERS_BYTES: usize = 8 + 1 + 4 * 16 + 8;
+fn snapshots_of_earlier_formats_are_read() {
     let own = aggregate(MINUTE_MS, 0, true);
     let mut windows = Windows::new(own.clone(), 0);
     windows.add(&source("a", "heat"), &reading(0, number("1.50"), 1)).expect("open");
-    let bytes = windows.snapshot();
-    let (before, numbers) = bytes.split_at(bytes.len() - NUMBERS_BYTES);
-    let first = [b"W1", &before[2..before.len() - LEFT_OUT_BYTES], numbers].concat();
-    let mut restored = Windows::restore(own, 0, &first).expect("of an earlier build");
-    assert_eq!(restored.close(MINUTE_MS), windows.close(MINUTE_MS));
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let one = 1_u32.to_le_bytes();
+    let shape = [&MINUTE_MS.to_le_bytes()[..], &EAST_8_MS.to_le_bytes(), &[1]].concat();
+    let names = [&one[..], &text("heat"), &[1], &text("a"), &text("Cel")].concat();
+    let window = [&one[..], &0_i64.to_le_bytes(), &one, &0_u32.to_le_bytes()].concat();
+    let digits = decimal("1.50").serialize();
+    let numbers =
+        [&1_u64.to_le_bytes()[..], &[1], &digits, &digits, &digits, &digits, &1_i64.to_le_bytes()].concat();
+    let expected = windows.close(MINUTE_MS);
+    for (format, left_out) in [(b"W1", &[][..]), (b"W2", &[0, 0, 0, 0, 0, 0, 0, 0, 1])] {
+        let bytes = [&format[..], &shape, &names, &window, left_out, &numbers].concat();
+        let mut restored = Windows::restore(own.clone(), 0, &bytes).expect("of an earlier build");
+        assert_eq!(restored.close(MINUTE_MS), expected);
+        let statistics = "count".parse().expect("statistics");
+        let other = Windows::restore(Aggregate { statistics, ..own.clone() }, 0, &bytes);
+        assert!(other.is_err(), "of then, other statistics were not there");
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -298,18 +331,19 @@ impl Reference {
                     let numbers: Vec<_> = own.clone().filter_map(|(t, _, n)| Some((*t, (*n)?))).collect();
                     let mut rest = numbers.iter().map(|(_, number)| *number);
                     let sum = rest.next().and_then(|first| rest.try_fold(first, exact_sum));
-                    shown(&Rollup {
-                        metric: name.metric.clone(),
-                        unit: name.unit.clone(),
-                        device: name.device.clone(),
-                        count: numbers.len() as u64,
-                        left_out: (own.count() - numbers.len()) as u64,
-                        sum,
-                        // Of equal numbers the first one's digits.
-                        min: numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b < a { b } else { a }),
-                        max: numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b > a { b } else { a }),
-                        last: numbers.iter().max_by_key(|(t, _)| *t).map(|(_, n)| *n),
-                    })
+                    // Of equal numbers the first one's digits.
+                    let min = numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b < a { b } else { a });
+                    let max = numbers.iter().map(|(_, n)| *n).reduce(|a, b| if b > a { b } else { a });
+                    let last = numbers.iter().max_by_key(|(t, _)| *t).map(|(_, n)| *n);
+                    let left_out = own.count() - numbers.len();
+                    let device = name.device.as_ref().map_or("*", DeviceId::as_str);
+                    let mut told =
+                        format!("{}/{device} [{}] count={}", name.metric, name.unit, numbers.len());
+                    told += &if left_out > 0 { format!(" left_out={left_out}") } else { String::new() };
+                    for (name, number) in [("sum", sum), ("min", min), ("max", max), ("last", last)] {
+                        told += &number.map_or(String::new(), |number| format!(" {name}={number}"));
+                    }
+                    told + if left_out > 0 { " partial" } else { "" }
                 })
                 .collect();
             if !cells.is_empty() {
@@ -351,7 +385,7 @@ proptest! {
                 Step::Add { series, value, quality, time_ms } => {
                     let is_late = *time_ms < reference.closed_until_ms;
                     prop_assert_eq!(added.is_err(), is_late);
-                    let Source { device, metric, unit } = sources()[*series as usize].clone();
+                    let Source { device, metric, unit, .. } = sources()[*series as usize].clone();
                     let name = CellName { metric, device: by_device.then_some(device), unit };
                     let number = match value {
                         Value::Number(number) => *number,

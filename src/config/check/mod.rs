@@ -3,6 +3,7 @@
 //! Guarantees: whatever is wrong is told at its place; what the parts below take is complete. Reads no file but secrets.
 
 mod access;
+mod aggregates;
 mod alarms;
 mod commands;
 mod condition;
@@ -115,6 +116,7 @@ pub(crate) fn config(
     let (gateway, store) = (gateway?, store?);
     let socket = socket(raw_gateway?, &store, report);
 
+    let silence = fleet.silences(report);
     let watched = crate::rules::plan::Plan {
         alarms: alarms.all,
         inhibits,
@@ -128,12 +130,12 @@ pub(crate) fn config(
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
-        points: rules.points(&fleet, &series, names.len()),
+        points: rules.points(&fleet, &series, names.len(), &silence),
         rules: watched,
         aggregates: rules.aggregates,
         shares: shares.clone(),
         rate,
-        silence: fleet.silences(report),
+        silence,
         block,
     };
     Some(Config {
@@ -320,7 +322,7 @@ impl Report {
     /// Says that a name is nobody's.
     fn unknown<'w>(&mut self, span: Span, what: &str, name: &str, known: impl IntoIterator<Item = &'w str>) {
         let known: Vec<&str> = known.into_iter().collect();
-        let help = match super::fault::nearest(name, known.iter().copied()) {
+        let help = match crate::spelling::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
             None if known.is_empty() => format!("there is no {what} yet"),
             None => {

@@ -148,6 +148,13 @@ impl Master {
         self.errands.len() < ERRANDS_MAX
     }
 
+    /// Takes back errands that nobody waits for any more and that were not asked yet; tells which.
+    pub fn forget(&mut self, gone: impl Fn(ErrandId) -> bool) -> Vec<ErrandId> {
+        let forgotten = self.errands.iter().map(|(id, _)| *id).filter(|id| gone(*id)).collect();
+        self.errands.retain(|(id, _)| !gone(*id));
+        forgotten
+    }
+
     /// What the points cost when all meters answer.
     #[must_use]
     pub fn budget(&self) -> Budget {

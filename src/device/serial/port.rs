@@ -242,7 +242,7 @@ impl Port {
         backoff: &mut Backoff,
     ) -> End {
         let mut buffer = [0; 256];
-        let mut actions = self.master.handle(Event::Opened, self.now());
+        let mut actions = self.handle(Event::Opened);
         let (mut watched, mut attended) = (true, true);
         let cause = loop {
             match self.act(actions, tty, backoff).await {
@@ -257,7 +257,7 @@ impl Port {
                 self.rebuild(current);
                 if old.path != current.path {
                     // Errands of the old path end with it.
-                    let actions = self.master.handle(Event::Closed, self.now());
+                    let actions = self.handle(Event::Closed);
                     return match self.act(actions, tty, backoff).await {
                         Err(Broken::Stopped(Stopped)) => End::Stop,
                         _ => End::Line,
@@ -265,7 +265,7 @@ impl Port {
                 }
             }
             if let Some(exchange) = self.time_to_tell(current) {
-                actions = self.master.handle(Event::Errand(ErrandId(0), exchange), self.now());
+                actions = self.handle(Event::Errand(ErrandId(0), exchange));
                 continue;
             }
             let wakeup = self.master.wakeup().unwrap_or(Duration::MAX);
@@ -274,16 +274,17 @@ impl Port {
                 () = stop.cancelled() => return End::Stop,
                 read = tty.stream.read(&mut buffer) => match read {
                     Ok(0) => break io::ErrorKind::UnexpectedEof.into(),
-                    Ok(count) => actions = self.master.handle(Event::Bytes(&buffer[..count]), self.now()),
+                    Ok(count) => actions = self.handle(Event::Bytes(&buffer[..count])),
                     Err(cause) => break cause,
                 },
-                () = sleep_until(at) => actions = self.master.handle(Event::Wakeup, self.now()),
+                () = sleep_until(at) => actions = self.handle(Event::Wakeup),
                 errand = errands.recv(), if attended && self.master.has_room() => match errand {
+                    Some(Errand(_, reply)) if reply.is_closed() => actions = Vec::new(),
                     Some(Errand(exchange, reply)) => {
                         self.errand += 1;
                         self.replies.insert(self.errand, reply);
                         let event = Event::Errand(ErrandId(self.errand), exchange);
-                        actions = self.master.handle(event, self.now());
+                        actions = self.handle(event);
                     }
                     None => (attended, actions) = (false, Vec::new()),
                 },
@@ -295,7 +296,7 @@ impl Port {
             }
         };
         // Gives the open question back to the schedule; there is nothing to send.
-        let actions = self.master.handle(Event::Closed, self.now());
+        let actions = self.handle(Event::Closed);
         match self.act(actions, tty, backoff).await {
             Err(Broken::Stopped(Stopped)) => End::Stop,
             _ => End::Broken(PortError::Lost { path: current.path.clone(), cause }),
@@ -453,6 +454,16 @@ impl Port {
         self.counters.line.busy_permille.set(budget.busy_permille);
         self.counters.line.sweep_ms.set(u64::try_from(budget.sweep.as_millis()).unwrap_or(u64::MAX));
         self.counters.line.misconfigured.set(self.master.misconfigured() as u64);
+    }
+
+    /// Tells the master what happens. An errand whose asker has given up is not asked any more.
+    fn handle(&mut self, event: Event<'_>) -> Vec<Action> {
+        let replies = &self.replies;
+        let forgotten = self.master.forget(|ErrandId(id)| replies.get(&id).is_some_and(Reply::is_closed));
+        for ErrandId(id) in forgotten {
+            self.replies.remove(&id);
+        }
+        self.master.handle(event, self.start.elapsed())
     }
 
     fn now(&self) -> Duration {

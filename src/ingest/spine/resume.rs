@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::bulk::{Bulk, bulk};
 use super::{Slot, Spine};
+use crate::aggregate::statistic::Statistics;
 use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
 use crate::model::{Quality, SeriesKey, Stamp};
@@ -60,6 +61,10 @@ impl Spine {
                 self.windows[at] = Windows::new(aggregate.clone(), closed_ms);
                 from.windows.push(head);
             }
+            let points = self.plan.points.iter().zip(&self.slots);
+            self.windows[at].expect(points.filter_map(|(point, slot)| {
+                point.as_ref()?.aggregates.contains(&at).then_some(&slot.as_ref()?.source)
+            }));
         }
         for share in bulk(&self.plan, &mut self.slots) {
             let row = rows.remove(&block_name(&self.plan, share));
@@ -176,7 +181,7 @@ impl Spine {
         if let Some(aggregate) = parse_definition(&row.name, &row.definition)
             && let Ok(mut windows) = Windows::restore(aggregate, i64::MIN, &row.snapshot)
         {
-            for window in windows.close(i64::MAX) {
+            for window in windows.end() {
                 self.seal_window(txn, &window, now)?;
             }
         }
@@ -285,8 +290,13 @@ pub(super) fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
 
 /// What makes two aggregates of one name the same.
 fn definition(aggregate: &Aggregate) -> String {
-    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by_device } = aggregate;
-    format!("{size_ms} {lateness_ms} {zone_ms} {by_device}")
+    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by_device, statistics, edges } = aggregate;
+    let shape = format!("{size_ms} {lateness_ms} {zone_ms} {by_device}");
+    // As an earlier build wrote it, whose open windows go on then.
+    if *statistics == Statistics::default() {
+        return shape;
+    }
+    edges.iter().fold(format!("{shape} {statistics}"), |shape, edge| format!("{shape} {edge}"))
 }
 
 fn parse_definition(name: &str, definition: &str) -> Option<Aggregate> {
@@ -294,6 +304,8 @@ fn parse_definition(name: &str, definition: &str) -> Option<Aggregate> {
     let mut number = || parts.next()?.parse().ok();
     let (size_ms, lateness_ms, zone_ms) = (number()?, number()?, number()?);
     let by_device = parts.next()?.parse().ok()?;
+    let statistics = parts.next().map_or(Ok(Statistics::default()), str::parse).ok()?;
+    let edges = parts.map(|edge| edge.parse().ok()).collect::<Option<_>>()?;
     let id = name.strip_prefix("window:")?.parse().ok()?;
-    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by_device })
+    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by_device, statistics, edges })
 }

@@ -2,14 +2,36 @@
 //! typed tree of our own.
 //!
 //! Guarantees: what compiles has a type, names only what exists, and ends; evaluation neither allocates nor panics, and
-//! its cost is bounded by the length of the text ([`TEXT_MAX`]). Numbers are exact decimals of one type: `60` and `60.0` are
-//! the same, and nothing goes through a float. What it does not do: look anything up by name while it runs (the compiler
-//! numbers what a condition reads, see [`Input`]), or keep what has been read.
+//! its cost is bounded by the length of the text ([`TEXT_MAX`]). Numbers are decimals of one type: `60` and `60.0` are
+//! the same, nothing goes through a float, and only what 28 digits cannot hold (`1 / 3`) is rounded. What it does not do:
+//! look anything up by name while it runs (the compiler numbers what a condition reads, see [`Input`]), or keep what has
+//! been read.
+//!
+//! Where it says more than CEL does: whole and broken numbers mix, so `7 / 2` is 3.5, and `%` works on both (the sign is
+//! that of the dividend). Where it says less: no macros, maps, bytes, times or `null`; a list only right of `in`; `+` only
+//! between numbers; `<` not between flags; both sides of a comparison are of one type; `!!` is refused.
 
+#[cfg(test)]
+mod anything;
+mod compile;
+mod name;
+#[cfg(test)]
+mod oracle;
+mod parse;
+mod range;
+#[cfg(test)]
+mod tests;
+mod token;
+mod tree;
+
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
+pub use self::compile::compile;
+use self::tree::{Flag, Lack};
 use crate::model::{DeviceId, Metric};
 
 /// The longest condition, bytes.
@@ -81,6 +103,9 @@ pub enum Seen<'a> {
     Text(&'a str),
 }
 
+/// From where to where a number goes, both inclusive; none: no bound.
+pub type Bounds = (Option<Decimal>, Option<Decimal>);
+
 /// What a condition comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -117,100 +142,70 @@ pub struct Fault {
     pub help: String,
 }
 
-/// A condition that compiled.
+/// A condition that compiled. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
+pub struct Condition(Arc<Compiled>);
+
+#[derive(Debug, PartialEq)]
+struct Compiled {
     text: Box<str>,
     inputs: Vec<Input>,
+    tree: Flag,
 }
 
 impl Condition {
+    fn new(text: &str, inputs: Vec<Input>, tree: Flag) -> Self {
+        Self(Arc::new(Compiled { text: text.into(), inputs, tree }))
+    }
+
     /// As it was written.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// What it reads, in the order of first mention; an input is known by its place here.
     #[must_use]
     pub fn inputs(&self) -> &[Input] {
-        &self.inputs
+        &self.0.inputs
     }
-}
 
-/// Stands in until the compiler is there.
-///
-/// # Errors
-/// Names that there are not.
-pub fn compile(text: &str, scope: &dyn Scope) -> Result<Condition, Vec<Fault>> {
-    let mut inputs: Vec<Input> = Vec::new();
-    let mut faults = Vec::new();
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    let mut device: Option<DeviceId> = None;
-    while at < bytes.len() {
-        let rest = &text[at..];
-        if let Some(inner) = rest.strip_prefix("devices[\"") {
-            let end = inner.find('"').unwrap_or(inner.len());
-            let name = &inner[..end];
-            if scope.device(name) {
-                device = name.parse().ok();
-            } else {
-                let help = "one of the devices".to_owned();
-                let start = at + 8;
-                faults.push(Fault {
-                    at: start..start + end + 2,
-                    message: format!("unknown device {name:?}"),
-                    help,
-                });
-            }
-            at += 9 + end + 3;
-            continue;
+    /// What it comes to. `seen` gives an input by its place in [`Condition::inputs`], none for what is not known; it may
+    /// be asked for the same one more than once, and is not asked for what decides nothing any more.
+    ///
+    /// `false && x` fails and `true || x` holds whatever x is, from either side; else an error wins over the unknown.
+    #[must_use]
+    pub fn verdict<'a>(&self, seen: impl Fn(usize) -> Option<Seen<'a>>) -> Verdict {
+        match self.0.tree.value(&seen) {
+            Ok(true) => Verdict::Holds,
+            Ok(false) => Verdict::Fails,
+            Err(Lack::Unknown) => Verdict::Unknown,
+            Err(Lack::Error) => Verdict::Error,
         }
-        if rest.starts_with('"') {
-            at += 2 + rest[1..].find('"').unwrap_or(rest.len() - 2);
-            continue;
-        }
-        let len = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).unwrap_or(rest.len());
-        let word = &rest[..len];
-        if len == 0 {
-            at += rest.chars().next().map_or(1, char::len_utf8);
-            continue;
-        }
-        let functions = ["quality", "lowest", "highest", "rise", "rate", "abs", "true", "false", "in"];
-        if word.starts_with(|c: char| c.is_ascii_alphabetic()) && !functions.contains(&word) {
-            let what = if word == "online" { Some(What::Online) } else { None };
-            let known = scope.metric(device.as_ref().map(DeviceId::as_str), word).is_some();
-            let what = what.or_else(|| word.parse().ok().filter(|_| known).map(What::Value));
-            match what {
-                Some(what) => {
-                    let input = Input { device: device.take(), what };
-                    if !inputs.contains(&input) {
-                        inputs.push(input);
-                    }
-                }
-                None => faults.push(Fault {
-                    at: at..at + len,
-                    message: format!("unknown metric {word:?}"),
-                    help: scope.metrics(None).join(", "),
-                }),
-            }
-        }
-        at += len;
     }
-    if faults.is_empty() { Ok(Condition { text: text.into(), inputs }) } else { Err(faults) }
-}
 
-impl Condition {
     /// Its value when it reads nothing.
     #[must_use]
     pub fn constant(&self) -> Option<bool> {
-        self.inputs.is_empty().then(|| &*self.text == "true")
+        match self.verdict(|_| None) {
+            _ if !self.0.inputs.is_empty() => None,
+            Verdict::Holds => Some(true),
+            Verdict::Fails => Some(false),
+            Verdict::Unknown | Verdict::Error => None,
+        }
     }
 
-    /// Whether it can hold, and can fail.
+    /// Whether it can hold and whether it can fail, when the number inputs stay within their inclusive ranges (none: no
+    /// bound). False is certain; true may only mean that nothing speaks against it.
     #[must_use]
-    pub fn can(&self, _range: &dyn Fn(&Input) -> Option<(Option<Decimal>, Option<Decimal>)>) -> (bool, bool) {
-        (true, true)
+    pub fn can(&self, range: &dyn Fn(&Input) -> Option<Bounds>) -> (bool, bool) {
+        let ways = range::Ranges { inputs: &self.0.inputs, range }.flag(&self.0.tree);
+        (ways.hold, ways.fail)
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
     }
 }

@@ -111,7 +111,9 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
     };
     let mut known: Vec<&DeviceId> = plan.devices.keys().collect();
     known.sort();
-    known.into_iter().for_each(|device| drop(binder.device(device)));
+    for device in known {
+        binder.device(device);
+    }
     let mut slots = Vec::new();
     let (mut readers, mut watchers): (Vec<Vec<u32>>, Vec<Vec<u32>>) = (Vec::new(), Vec::new());
     let mut groups: Vec<Vec<u32>> = Vec::new();

@@ -156,7 +156,7 @@ proptest! {
     #[test]
     fn looks_back_as_far_as_it_says(
         steps in prop::collection::vec((-300_i64..900, -50_i64..50), 1..150),
-        over_ms in prop::sample::select(vec![32_u64, 100, 3_200, 5_000, 20_001]),
+        over_ms in prop::sample::select(vec![32_u64, 100, 1_001, 3_200]),
         later_ms in 0_i64..4_000,
     ) {
         let mut memory = Memory::default();

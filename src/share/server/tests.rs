@@ -14,14 +14,15 @@ use tonic::Streaming;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::{DeviceId, Epoch, Lane, Seq, Severity};
+use crate::model::{DeviceId, Epoch, Lane, Seq, Severity, Step};
 use crate::share::Listener;
-use crate::share::client::{PullError, Puller, Settings, Target};
+use crate::share::client::{self, PullError, Puller, Settings, Target};
 use crate::share::fake::{EPOCH, Fake, line};
 use crate::share::listen::{self, BindError, bind};
 use crate::share::local::{self, DeviceState, Inside, Local};
 use crate::share::position::{Position, Taken};
 use crate::wire::{self, v1};
+use v1::downlink_service_client::DownlinkServiceClient;
 use v1::record_service_client::RecordServiceClient;
 use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
@@ -53,7 +54,17 @@ impl Gate {
         Self::open_patiently(fake, listener, PATIENCE).await
     }
 
+    async fn of(fake: Fake, consumer: &str, clock: Arc<dyn Clock>) -> Self {
+        let consumer = consumer.parse().expect("consumer");
+        let address = "127.0.0.1:0".parse().expect("address");
+        Self::open_timed(fake, Listener::Loopback { address, consumer }, PATIENCE, clock).await
+    }
+
     async fn open_patiently(fake: Fake, listener: Listener, patience: Patience) -> Self {
+        Self::open_timed(fake, listener, patience, Arc::new(SystemClock::default())).await
+    }
+
+    async fn open_timed(fake: Fake, listener: Listener, patience: Patience, clock: Arc<dyn Clock>) -> Self {
         let (intake, requests) = Intake::channel(16);
         let writer = tokio::spawn(fake.clone().serve(requests));
         let (lines, watched) = watch::channel(Arc::from(share_list()));
@@ -63,7 +74,7 @@ impl Gate {
             lines: watched,
             pages: fake.clone(),
             intake,
-            clock: Arc::new(SystemClock::default()),
+            clock,
             counters: counters.clone(),
         };
         let bound = bind(&listener).await.expect("bound");
@@ -79,9 +90,7 @@ impl Gate {
     }
 
     async fn loopback(consumer: &str) -> Self {
-        let consumer = consumer.parse().expect("consumer");
-        let address = "127.0.0.1:0".parse().expect("address");
-        Self::open(Fake::new(), Listener::Loopback { address, consumer }).await
+        Self::of(Fake::new(), consumer, Arc::new(SystemClock::default())).await
     }
 
     fn target(&self) -> Target {
@@ -265,6 +274,100 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
         let answer = soon(client.ack(request)).await.expect("acked").into_inner();
         assert_eq!(answer.confirmations[0].upto.as_ref().map(|c| c.seq), Some(stored));
     }
+}
+
+fn said(request: &str, record: &str, kind: &str, text: &str) -> v1::PushFeedbackRequest {
+    v1::PushFeedbackRequest {
+        request_id: request.into(),
+        in_reply_to: record.into(),
+        kind: kind.into(),
+        text: text.into(),
+        ..v1::PushFeedbackRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn what_the_city_says_about_an_alarm_is_kept_once() {
+    let gate = Gate::loopback(CITY).await;
+    gate.fake.seal(Lane::Alarm, "A", "fire");
+    let record = wire::record_id(EPOCH, Lane::Alarm, Seq(1));
+    let push = async |asked| soon(client::feedback(&gate.target(), asked)).await.expect("taken");
+    for (request, kind, id, duplicate) in [
+        ("r-1", "confirmed", "1", false),
+        ("r-1", "confirmed", "1", true),
+        ("r-2", "dispatched", "2", false),
+        ("r-1", "closed", "1", true),
+    ] {
+        let told = push(said(request, &record, kind, "两人已出发")).await;
+        assert_eq!((told.feedback_id.as_str(), told.duplicate), (id, duplicate), "{request} {kind}");
+    }
+    let kept: Vec<_> = gate.fake.fed().iter().map(|told| (told.request.clone(), told.step)).collect();
+    assert_eq!(kept, [("r-1".to_owned(), Step::Confirmed), ("r-2".to_owned(), Step::Dispatched)]);
+    assert_eq!(gate.fake.fed()[0].consumer.as_str(), CITY);
+    assert_eq!(gate.counter("share_feedback_total"), 2);
+    assert_eq!(gate.counter("share_feedback_duplicates_total"), 2);
+}
+
+#[tokio::test]
+async fn feedback_that_cannot_be_is_refused_and_says_why() {
+    let gate = Gate::loopback(CITY).await;
+    gate.fake.seal(Lane::Alarm, "A", "fire");
+    let record = wire::record_id(EPOCH, Lane::Alarm, Seq(1));
+    let other = wire::record_id(EPOCH, Lane::Alarm, Seq(2));
+    let long = "x".repeat(129);
+    let payload = v1::PushFeedbackRequest { payload: vec![1], ..said("r", &record, "noted", "") };
+    let schema = v1::PushFeedbackRequest { schema: "a/1".into(), ..said("r", &record, "noted", "") };
+    let secret = "王先生 138".repeat(100);
+    for (asked, code, reason, part) in [
+        (said("", &record, "noted", ""), Code::InvalidArgument, "malformed", "request_id"),
+        (said(&long, &record, "noted", ""), Code::InvalidArgument, "malformed", "request_id"),
+        (said("r", "", "noted", ""), Code::InvalidArgument, "malformed", "in_reply_to"),
+        (said("r", &long, "noted", ""), Code::InvalidArgument, "malformed", "in_reply_to"),
+        (said("r", &record, "raised", ""), Code::InvalidArgument, "malformed", "confirmed, dispatched"),
+        (said("r", &record, "", ""), Code::InvalidArgument, "malformed", "confirmed, dispatched"),
+        (said("r", &record, "noted", &secret), Code::InvalidArgument, "malformed", "1000 bytes"),
+        (payload, Code::InvalidArgument, "malformed", "not used yet"),
+        (schema, Code::InvalidArgument, "malformed", "not used yet"),
+        (said("r", &other, "noted", ""), Code::NotFound, "record_unknown", &other),
+    ] {
+        let end = soon(client::feedback(&gate.target(), asked)).await;
+        let Err(PullError::Refused(status)) = end else { panic!("{part}: {end:?}") };
+        assert_eq!(status.code(), code, "{part}: {status}");
+        assert!(status.message().contains(part) && !status.message().contains("王"), "{status}");
+        let told = status.metadata().get("smallbrain-reason").map(|reason| reason.as_bytes());
+        assert_eq!(told, Some(reason.as_bytes()), "{part}");
+    }
+    assert!(gate.fake.fed().is_empty());
+
+    let police = Gate::loopback(POLICE).await;
+    police.fake.seal(Lane::Alarm, "A", "fire");
+    let end = soon(client::feedback(&police.target(), said("r", &record, "noted", ""))).await;
+    let Err(PullError::Refused(status)) = end else { panic!("it has no line in the alarm lane: {end:?}") };
+    assert_eq!(status.code(), Code::PermissionDenied);
+}
+
+/// A clock that stands still.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> crate::model::Stamp {
+        crate::model::Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 }
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_talks_too_fast_is_told_to_wait() {
+    let gate = Gate::of(Fake::new(), CITY, Arc::new(Still)).await;
+    gate.fake.seal(Lane::Alarm, "A", "fire");
+    let record = wire::record_id(EPOCH, Lane::Alarm, Seq(1));
+    let mut client = DownlinkServiceClient::new(gate.channel().await);
+    for number in 0..10 {
+        soon(client.push_feedback(said(&number.to_string(), &record, "noted", ""))).await.expect("taken");
+    }
+    let refused = soon(client.push_feedback(said("0", &record, "noted", ""))).await.expect_err("too fast");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(gate.counter("share_refused_total{reason=\"rate\"}"), 1);
+    assert_eq!(gate.fake.fed().len(), 10);
 }
 
 #[tokio::test]

@@ -158,6 +158,27 @@ fn errands_end_when_the_port_does_and_are_refused_while_it_is_away() {
     assert!(master.is_idle());
 }
 
+/// A valve that was to be closed until a moment: whoever waited gave up then, and the question went out all the same.
+#[test]
+fn an_errand_that_nobody_waits_for_is_not_asked_any_more() {
+    let mut master = Master::new(&port(&[]), ms(0));
+    let _ = master.handle(Event::Opened, ms(0));
+    let mut sent = 0;
+    let mut count = |actions: Vec<Action>| {
+        sent += actions.iter().filter(|action| matches!(action, Action::Send(..))).count();
+    };
+    for id in [1, 2, 3] {
+        count(master.handle(Event::Errand(ErrandId(id), errand(1, id as u16)), ms(0)));
+    }
+    assert_eq!(master.forget(|ErrandId(id)| id < 3), [ErrandId(2)], "the first one is being asked");
+    let mut now = ms(0);
+    while let Some(at) = master.wakeup() {
+        now = at.max(now);
+        count(master.handle(Event::Wakeup, now));
+    }
+    assert_eq!(sent, 2);
+}
+
 #[test]
 fn errands_that_wait_are_bounded() {
     let mut master = Master::new(&port(&[]), Duration::ZERO);

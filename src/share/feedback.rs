@@ -1,0 +1,115 @@
+//! What the city says about an alarm: checked here, kept and acted on by the one way through.
+//!
+//! Guarantees: only a consumer that holds a line in the alarm lane now is heard, and no more than [`RATE`] of it; what is
+//! answered with a number is on disk; the same request twice changes nothing and is answered the same (the writer keeps the
+//! answers). The text reaches neither log nor error. Does not say what a step does to an alarm: `rules::incident` does.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tonic::{Request, Response, Status};
+
+use super::Pages;
+use super::batch::Wanted;
+use super::calls::Shell;
+use super::refused::Refused;
+use crate::ingest::Stopped;
+use crate::ingest::act::{self, Act, Done, Feedback};
+use crate::model::{Consumer, Lane, Step};
+use crate::privacy::release::ShareLine;
+use crate::rules::rate::{Bucket, Rate};
+use crate::wire::v1;
+use v1::downlink_service_server::DownlinkService;
+
+/// Calls of one consumer.
+const RATE: Rate = Rate { per_second: 10, burst: 10 };
+/// Bytes of a request's or a record's id.
+const ID_MAX: usize = 128;
+/// Bytes of a text.
+const TEXT_MAX: usize = 1000;
+
+/// How much each consumer has said lately, over all listeners; bounded by the consumers of the share list.
+#[derive(Debug, Default)]
+pub(super) struct Said(Mutex<HashMap<Consumer, Bucket>>);
+
+impl Said {
+    /// Whether one more call is within the rate.
+    fn one_more(&self, consumer: &Consumer, lines: &[ShareLine], mono_ms: u64) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.contains_key(consumer) {
+            said.retain(|known, _| lines.iter().any(|line| line.consumers.contains(known)));
+        }
+        said.entry(consumer.clone()).or_insert_with(|| Bucket::new(RATE)).take(RATE, mono_ms)
+    }
+}
+
+/// What a call says.
+fn parse(consumer: Consumer, asked: v1::PushFeedbackRequest) -> Result<Feedback, Refused> {
+    let step = match Step::named(&asked.kind) {
+        Some(step @ (Step::Confirmed | Step::Dispatched | Step::Handled | Step::Closed | Step::Noted)) => {
+            step
+        }
+        _ => {
+            return Err(Refused::Malformed("kind has to be confirmed, dispatched, handled, closed or noted"));
+        }
+    };
+    let fits = |id: &str| (1..=ID_MAX).contains(&id.len());
+    let wrong = [
+        (!fits(&asked.request_id), "request_id has to have 1 to 128 bytes"),
+        (!fits(&asked.in_reply_to), "in_reply_to has to be the record_id of an alarm, as it was delivered"),
+        (asked.text.len() > TEXT_MAX, "text is longer than 1000 bytes"),
+        (
+            !asked.payload.is_empty() || !asked.schema.is_empty(),
+            "payload and schema are not used yet: leave them empty",
+        ),
+    ];
+    if let Some((_, what)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        return Err(Refused::Malformed(what));
+    }
+    Ok(Feedback {
+        consumer,
+        request: asked.request_id,
+        record: asked.in_reply_to,
+        step,
+        text: asked.text.into(),
+    })
+}
+
+impl<P: Pages> Shell<P> {
+    async fn feedback(
+        &self,
+        request: Request<v1::PushFeedbackRequest>,
+    ) -> Result<v1::PushFeedbackResponse, Refused> {
+        let (consumer, lines, now) = (self.caller(&request)?, self.lines(), self.city.clock.now());
+        let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
+        if !wanted.rights(&lines, now.wall_ms).lane(Lane::Alarm) {
+            return Err(Refused::NotListed(wanted.consumer));
+        }
+        if !self.said.one_more(&wanted.consumer, &lines, now.mono_ms) {
+            return Err(Refused::Rate(RATE.per_second));
+        }
+        let feedback = parse(wanted.consumer.clone(), request.into_inner())?;
+        let (consumer, step) = (wanted.consumer, feedback.step);
+        match self.city.intake.act(Act::Feedback(feedback)).await? {
+            Ok(Done::Feedback { id, duplicate }) => {
+                self.city.counters.feedback(duplicate);
+                tracing::info!(%consumer, %step, id, duplicate, "the city says something about an alarm");
+                Ok(v1::PushFeedbackResponse { feedback_id: id.to_string(), duplicate })
+            }
+            Err(act::Refused::Record(record)) => Err(Refused::Record(record)),
+            Err(act::Refused::Incident(why)) => Err(why.into()),
+            // Feedback is answered in no other way: one that is could not be told apart from nothing stored.
+            Ok(_) | Err(_) => Err(Stopped.into()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl<P: Pages> DownlinkService for Shell<P> {
+    async fn push_feedback(
+        &self,
+        request: Request<v1::PushFeedbackRequest>,
+    ) -> Result<Response<v1::PushFeedbackResponse>, Status> {
+        self.feedback(request).await.map(Response::new).map_err(|refused| self.refuse(refused))
+    }
+}
