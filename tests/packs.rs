@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rust_decimal::Decimal;
-use smallbrain::cli::rules::case::File;
+use smallbrain::cli::rules::case::{Deed, Doing, File};
 use smallbrain::cli::rules::report::Tested;
 use smallbrain::cli::rules::{files, load, test, verdicts};
 
@@ -31,6 +31,27 @@ fn every_case_of_the_shipped_rules_passes() {
         }
     }
     assert!(count >= CASES_MIN, "{count} cases");
+}
+
+/// Whatever a rule waits for, it goes on waiting after a power cut.
+#[test]
+fn a_restart_before_or_after_any_step_changes_nothing() {
+    for path in files(&[packs()]).expect("packs are readable") {
+        let (mut file, rules) = load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+        for case in &mut file.cases {
+            let mut steps = Vec::new();
+            for doing in case.steps.drain(..) {
+                let restart = Doing { at_ms: doing.at_ms, deed: Deed::Restart };
+                steps.extend([restart.clone(), doing, restart]);
+            }
+            case.steps = steps;
+        }
+        let verdicts = verdicts(&file, rules, None).unwrap_or_else(|faults| panic!("{faults}"));
+        for verdict in verdicts {
+            let place = format!("{}:{}", path.display(), verdict.line);
+            assert!(verdict.diff.is_empty(), "{place} {}: {:#?}", verdict.name, verdict.diff);
+        }
+    }
 }
 
 /// Rules without cases are hopes; rules without a word why, riddles.

@@ -224,3 +224,87 @@ fn configured(file: &File, rules: Vec<(PathBuf, String)>) -> Result<Config, Faul
     let now_ms = file.cases.first().map_or(0, |case| case.start_ms);
     Config::of_texts(texts, &case::KEYS, now_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "[[alarm]]\nid = \"held\"\nwhen = \"open\"\nhold = \"2m\"\nseverity = \"minor\"\n";
+    const CASES: &str = r#"
+[[template]]
+name = "door"
+[[template.point]]
+metric = "open"
+kind = "flag"
+[[device]]
+id = "door-1"
+template = "door"
+[[collect]]
+id = "C-1"
+templates = ["door"]
+purpose = "safety.door"
+fields = { open = "keep" }
+[[case]]
+name = "by day"
+steps = [{ at = "0s", device = "door-1", open = true }]
+until = "3m"
+expect = [{ at = "2m", alarm = "held", device = "door-1", step = "raised" }]
+[[case]]
+name = "by night"
+steps = [{ at = "0s", device = "door-1", open = true }]
+until = "1m"
+"#;
+
+    /// Exit code and what was printed.
+    fn tested(files: &[(&str, &str)], filter: Option<&str>, json: bool) -> (u8, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let inner = dir.path().join("sub");
+        fs::create_dir(&inner).expect("a directory");
+        for (name, text) in files {
+            fs::write(inner.join(name), text).expect("a file");
+        }
+        let (paths, filter) = (vec![dir.path().to_owned()], filter.map(str::to_owned));
+        let args = Args { what: What::Test(Test { paths, filter, json, lang: Lang::En }) };
+        let mut out = Vec::new();
+        let code = run(&args, &mut out);
+        let out = String::from_utf8(out).expect("a text");
+        (code, out.replace(&format!("{}/", inner.display()), ""))
+    }
+
+    #[test]
+    fn exit_codes_tell_how_it_went() {
+        let wrong = CASES.replace("at = \"2m\"", "at = \"90s\"");
+        let cases: Vec<(&str, Vec<(&str, &str)>, Option<&str>, u8, &str)> = vec![
+            ("all pass", vec![("a.toml", RULES), ("a.test.toml", CASES)], None, 0, "ok      a.test.toml  2 cases, 2 passed\n2 cases, 2 passed\n"),
+            ("one is chosen", vec![("a.toml", RULES), ("a.test.toml", CASES)], Some("night"), 0, "1 cases, 1 passed\n"),
+            ("none is", vec![("a.toml", RULES), ("a.test.toml", CASES)], Some("noon"), 2, ""),
+            ("there are none", vec![("a.toml", RULES)], None, 2, ""),
+            (
+                "one fails",
+                vec![("a.toml", RULES), ("a.test.toml", &wrong)],
+                None,
+                1,
+                "\n  a.test.toml:15  by day\n    - 1m 30s   held  door-1  raised\n    + 2m       held  door-1  raised\n",
+            ),
+            ("no rules", vec![("a.test.toml", CASES)], None, 78, "cases lie in NAME.test.toml"),
+            ("rules that are none", vec![("a.toml", "[[alarm]]\nid = \"x\"\n"), ("a.test.toml", CASES)], None, 78, "a.toml:1:1"),
+        ];
+        for (name, files, filter, code, part) in cases {
+            let (exit, out) = tested(&files, filter, false);
+            assert_eq!(exit, code, "{name}: {out}");
+            assert!(out.contains(part), "{name}: {out}");
+        }
+    }
+
+    #[test]
+    fn machines_get_one_object() {
+        let wrong = CASES.replace("at = \"2m\"", "at = \"90s\"");
+        let (code, out) = tested(&[("a.toml", RULES), ("a.test.toml", &wrong)], None, true);
+        let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(code, 1);
+        assert_eq!(told["counts"], serde_json::json!({ "cases": 2, "failed": 1, "unreadable": 0 }));
+        let first = &told["files"][0]["cases"][0];
+        assert_eq!((&first["name"], &first["line"]), (&"by day".into(), &15.into()));
+        assert_eq!(first["diff"][0]["is"], "missing");
+    }
+}

@@ -494,3 +494,6 @@ fn step(text: &str) -> Result<Step, String> {
 
 /// Where something stands in a file.
 pub(super) type Place = Range<usize>;
+
+#[cfg(test)]
+mod tests;
