@@ -53,7 +53,6 @@ fn plan(bulk: bool) -> Plan {
             thinning: Default::default(),
             pace: Pace::default(),
             treatment: Some(Treatment::Keep),
-            alarms: vec![],
             aggregates: vec![0],
         })
     });
@@ -73,7 +72,6 @@ fn plan(bulk: bool) -> Plan {
         gateway: Gateway { id: "bench".into(), ..Gateway::default() },
         lists_digest: [1; 32],
         points: points.collect(),
-        alarms: vec![],
         rules: Default::default(),
         aggregates: vec![Aggregate {
             id: "A-1m".parse().expect("a name"),

@@ -108,10 +108,10 @@ fn what_a_point_is_judged_by() {
     let volume = point("volume");
     assert_eq!(volume.rule.outside, Outside::Flag);
     assert_eq!((volume.plausible.monotonic, volume.plausible.slope_max), (true, decimal("0.005")));
-    assert_eq!(volume.deadband, decimal("0.01"));
+    assert_eq!(volume.thinning.band, decimal("0.01"));
     let temperature = point("temperature");
     assert_eq!(temperature.rule.outside, Outside::Drop);
-    assert_eq!((temperature.plausible.judges(), temperature.deadband), (false, None));
+    assert_eq!((temperature.plausible.judges(), temperature.thinning.band), (false, None));
 }
 
 #[test]

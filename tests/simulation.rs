@@ -23,10 +23,13 @@ use smallbrain::normalise::{Kind, Outside, Rule};
 use smallbrain::privacy::intake::Treatment;
 use smallbrain::privacy::pseudonym::{MasterKey, Pseudonymiser, Subject};
 use smallbrain::privacy::release::ShareLine;
-use smallbrain::rules::alarm::{Alarm, Condition};
+use smallbrain::rules::cel;
 use smallbrain::rules::dedupe::REMEMBERED;
+use smallbrain::rules::plan::Alarm;
 use smallbrain::rules::plausible::{self, RUN};
 use smallbrain::rules::rate::Rate;
+use smallbrain::rules::trigger::{self, OnError};
+use smallbrain::rules::{self, thinning};
 use smallbrain::store::sessions::{self, Change, SessionId};
 use smallbrain::store::{SeriesId, Settings, Store, Stored, Upkeep};
 use smallbrain::wire::v1::record_body::Content;
@@ -75,6 +78,57 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a good name")
 }
 
+/// What the devices tell that alarms may read.
+struct Told;
+
+impl cel::Scope for Told {
+    fn metric(&self, _: Option<&str>, metric: &str) -> Option<cel::Type> {
+        METRICS.contains(&metric).then_some(cel::Type::Number)
+    }
+    fn device(&self, _: &str) -> bool {
+        false
+    }
+    fn metrics(&self, _: Option<&str>) -> Vec<String> {
+        METRICS.map(str::to_owned).into()
+    }
+    fn devices(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What is hot for three seconds is an alarm that closes itself.
+fn watched() -> rules::plan::Plan {
+    let condition = |text| Some(cel::compile(text, &Told).expect("a condition"));
+    let alarm = Alarm {
+        id: id("hot"),
+        title: "Hot".into(),
+        advice: String::new(),
+        severity: Severity::Major,
+        devices: (0..DEVICES).map(|at| id(&format!("dev-{at}"))).collect(),
+        metric: id("temperature"),
+        unit: String::new(),
+        when: condition("temperature > 900"),
+        clear: condition("temperature <= 800"),
+        early: None,
+        then: None,
+        trigger: trigger::Rule {
+            hold_ms: 3_000,
+            times: None,
+            then_ms: None,
+            absent_ms: None,
+            daily: None,
+            confirm: None,
+            schedule: Default::default(),
+            on_error: OnError::Raise,
+        },
+        cooldown_ms: 0,
+        closes_itself: true,
+        commands: vec![],
+        commands_end: vec![],
+    };
+    rules::plan::Plan { alarms: vec![alarm], ..Default::default() }
+}
+
 fn plan(lists_version: u8) -> Plan {
     let key = MasterKey::new(&(0..32).collect::<Vec<u8>>()).expect("a good key");
     let points = (0..DEVICES * METRICS.len()).map(|at| {
@@ -97,9 +151,10 @@ fn plan(lists_version: u8) -> Plan {
                 _ => plausible::Rule::default(),
             },
             pace: Pace::default(),
-            deadband: (metric == "energy").then(|| Decimal::from(5)),
-            change_only: false,
-            sample_ms: None,
+            thinning: thinning::Rule {
+                band: (metric == "energy").then(|| Decimal::from(5)),
+                ..thinning::Rule::default()
+            },
             // Humidity is not in the collection list: it must be dropped and counted.
             treatment: match metric {
                 "temperature" | "energy" => Some(Treatment::Keep),
@@ -112,7 +167,6 @@ fn plan(lists_version: u8) -> Plan {
                 ))),
                 _ => None,
             },
-            alarms: if metric == "temperature" { vec![0] } else { vec![] },
             aggregates: if ["temperature", "energy"].contains(&metric) { vec![0] } else { vec![] },
         })
     });
@@ -132,13 +186,7 @@ fn plan(lists_version: u8) -> Plan {
         gateway: Gateway { id: "gw-sim".into(), ..Gateway::default() },
         lists_digest: [lists_version; 32],
         points: points.collect(),
-        alarms: vec![Alarm {
-            id: id("hot"),
-            condition: Condition::Above { limit: Decimal::from(900), clear: Decimal::from(800) },
-            hold_ms: 3_000,
-            severity: Severity::Major,
-        }],
-        rules: Default::default(),
+        rules: watched(),
         aggregates: vec![Aggregate {
             id: id("A-1m"),
             size_ms: 60_000,

@@ -14,7 +14,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::model::{Lane, Loss, Quality, Reading, Seq, SeriesKey, Value};
 use crate::normalise::{HISTORY_MAX_MS, Kind, Outside, Rule};
 use crate::privacy::intake::clear;
-use crate::rules::alarm::Condition;
+use crate::rules::cel;
+use crate::rules::plan::Alarm;
+use crate::rules::trigger::{self, OnError};
 use crate::store::sessions::{Message, SessionId};
 use crate::store::{Settings, Store, Stored, Upkeep};
 
@@ -50,7 +52,6 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             thinning: Default::default(),
             pace: crate::aggregate::Pace::default(),
             treatment: Some(Treatment::Keep),
-            alarms: vec![0],
             aggregates: vec![],
         })
     };
@@ -58,19 +59,63 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         gateway: Gateway::default(),
         lists_digest: [u8::try_from(points.len()).expect("few"); 32],
         points: points.iter().map(point).collect(),
-        alarms: vec![Alarm {
-            id: "high".parse().expect("a name"),
-            condition: Condition::Above { limit: limit.into(), clear: limit.into() },
-            hold_ms: 0,
-            severity: crate::model::Severity::Major,
-        }],
-        rules: Default::default(),
+        rules: watched(points, limit),
         aggregates: vec![],
         shares: vec![share],
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
     }
+}
+
+/// One number.
+struct Level;
+
+impl cel::Scope for Level {
+    fn metric(&self, _: Option<&str>, metric: &str) -> Option<cel::Type> {
+        (metric == "level").then_some(cel::Type::Number)
+    }
+    fn device(&self, _: &str) -> bool {
+        false
+    }
+    fn metrics(&self, _: Option<&str>) -> Vec<String> {
+        vec!["level".into()]
+    }
+    fn devices(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An alarm of every tank above the limit, which somebody has to close.
+fn watched(points: &[&str], limit: i64) -> rules::plan::Plan {
+    let alarm = Alarm {
+        id: "high".parse().expect("a name"),
+        title: "High".into(),
+        advice: String::new(),
+        severity: crate::model::Severity::Major,
+        devices: points.iter().map(|device| device.parse().expect("a name")).collect(),
+        metric: "level".parse().expect("a name"),
+        unit: "m".into(),
+        when: Some(cel::compile(&format!("level > {limit}"), &Level).expect("a condition")),
+        clear: None,
+        early: None,
+        then: None,
+        trigger: trigger::Rule {
+            hold_ms: 0,
+            times: None,
+            then_ms: None,
+            absent_ms: None,
+            daily: None,
+            confirm: None,
+            schedule: Default::default(),
+            on_error: OnError::Raise,
+        },
+        cooldown_ms: 0,
+        closes_itself: false,
+        commands: vec![],
+        commands_end: vec![],
+    };
+    rules::plan::Plan { alarms: vec![alarm], ..Default::default() }
 }
 
 fn settings(dir: &Path) -> Settings {

@@ -3,7 +3,6 @@
 
 pub mod cel;
 pub mod command;
-pub mod thinning;
 pub mod dedupe;
 pub mod due;
 pub mod engine;
@@ -17,4 +16,5 @@ pub mod plausible;
 pub mod presence;
 pub mod rate;
 pub mod schedule;
+pub mod thinning;
 pub mod trigger;

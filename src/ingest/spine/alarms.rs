@@ -61,7 +61,8 @@ impl Spine {
         let longest = self.plan.rules.alarms.iter().map(|alarm| alarm.cooldown_ms).max().unwrap_or(0);
         let since_ms = now.wall_ms.saturating_sub(i64::try_from(longest).unwrap_or(i64::MAX));
         let triggers = store.triggers()?.into_iter().map(|row| (row.alarm, row.device, row.state));
-        let closed = store.closed_last(since_ms)?.into_iter().map(|last| (last.alarm, last.device, last.changed_ms));
+        let closed =
+            store.closed_last(since_ms)?.into_iter().map(|last| (last.alarm, last.device, last.changed_ms));
         let numbers = store.numbers()?;
         let kept = Kept {
             triggers: triggers.collect(),
@@ -87,8 +88,11 @@ impl Spine {
     pub(super) fn follow(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
         for outcome in self.engine.take() {
             match outcome {
-                Outcome::Trigger(alarm, device, state) => txn.set_trigger(&alarm, &device, state.as_deref())?,
+                Outcome::Trigger(alarm, device, state) => {
+                    txn.set_trigger(&alarm, &device, state.as_deref())?
+                }
                 Outcome::Event(event, incident) => self.event(txn, &event, &incident, now)?,
+                Outcome::Incident(incident) => txn.set_incident(&incident)?,
                 Outcome::Notice(notice) => self.notice(txn, notice, now)?,
                 Outcome::Run(run) => self.run(txn, &run, now)?,
                 Outcome::Send(run) => self.send(run),
@@ -202,9 +206,7 @@ impl Spine {
         upto: Seq,
         now: Stamp,
     ) -> Result<(), StoreError> {
-        let is_theirs = |recipient: &crate::rules::notice::Recipient| {
-            matches!(&recipient.channel, Channel::Lane(other) if other == consumer)
-        };
+        let is_theirs = |recipient: &crate::rules::notice::Recipient| matches!(&recipient.channel, Channel::Lane(other) if other == consumer);
         let recipients = self.plan.rules.recipients.iter().filter(|recipient| is_theirs(recipient));
         for recipient in recipients.map(|recipient| recipient.id.clone()).collect::<Vec<_>>() {
             if self.alarms.waiting.get(&recipient).is_none_or(|waiting| *waiting == 0) {
@@ -259,9 +261,17 @@ impl Spine {
         Ok(done)
     }
 
-    fn notices_told(&mut self, txn: &mut Txn<'_>, notices: &[u64], told: &Told, now: Stamp) -> Result<(), StoreError> {
+    fn notices_told(
+        &mut self,
+        txn: &mut Txn<'_>,
+        notices: &[u64],
+        told: &Told,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
         for id in notices {
-            let Some(mut notice) = txn.notice(*id)?.filter(|notice| notice.fate == Fate::Waiting) else { continue };
+            let Some(mut notice) = txn.notice(*id)?.filter(|notice| notice.fate == Fate::Waiting) else {
+                continue;
+            };
             notice.tries += 1;
             match told {
                 Told::Delivered(proof) => self.fate(txn, notice, Fate::Delivered, proof.clone(), now)?,
@@ -290,7 +300,8 @@ impl Spine {
         let Some(seq) = txn.seq_of(Lane::Alarm, &feedback.record) else { return unknown() };
         let Some(incident) = txn.incident_of_record(seq)? else { return unknown() };
         let Some(Incident { alarm, .. }) = txn.incident(incident)? else { return unknown() };
-        if !self.plan.shares.iter().any(|share| share.carries_alarm(&alarm, &feedback.consumer, now.wall_ms)) {
+        if !self.plan.shares.iter().any(|share| share.carries_alarm(&alarm, &feedback.consumer, now.wall_ms))
+        {
             return unknown();
         }
         let order = Order {

@@ -133,7 +133,7 @@ fn answer(act: &Act) -> Result<Done, Refused> {
         Act::Maintain(work) => Ok(Done::Maintenance(Maintenance { id: 3, ..work.clone() })),
         Act::Resume { maintenance: 3, .. } => Ok(Done::Noted),
         Act::Resume { maintenance, .. } => Err(Refused::Maintenance(*maintenance)),
-        Act::Approve { run: 7, by } if &**by == "甲" => Err(Refused::Again(7, by.clone())),
+        Act::Approve { run: 7, by } if &**by == "甲" => Err(Refused::Again(7)),
         Act::Approve { run: 7, by } => {
             let approved = vec!["甲".into(), by.clone()];
             Ok(Done::Run(Run { stage: Stage::Accepted, approved, ..run() }))

@@ -140,10 +140,8 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         }
     }
     let inhibitions = plan.inhibits.iter();
-    let inhibition = |inhibit: &Inhibit| Inhibition {
-        when: binder.bound(None, inhibit.when.as_ref()),
-        until: None,
-    };
+    let inhibition =
+        |inhibit: &Inhibit| Inhibition { when: binder.bound(None, inhibit.when.as_ref()), until: None };
     let inhibitions = inhibitions.map(inhibition).collect();
     binder.series.clear();
     let mut expecting = Vec::new();

@@ -13,6 +13,8 @@ use crate::rules::maintenance::Maintenance;
 use crate::rules::notice::{self, Channel, Draft, Fate, Notice, Past};
 use crate::rules::trigger::{self, Signal};
 
+/// How long a silent device has to speak after a start, milliseconds.
+const GRACE_MS: i64 = 5 * 60_000;
 /// Maintenances that may go on at once.
 pub const MAINTENANCES_MAX: usize = 100;
 
@@ -43,15 +45,19 @@ impl Engine {
         let Some((incident, _)) = self.incidents.get_mut(&id) else { return };
         let before = incident.life;
         let steps = incident.signal(signal, suppressed.is_some(), closes_itself, now);
-        if let [first, Step::Closed] = steps[..] {
-            // It is cleared, and then closed: one after the other.
-            incident.life = before;
-            self.event(id, first, Actor::Gateway, why, at_ms, now);
-            let Some((incident, _)) = self.incidents.get_mut(&id) else { return };
-            incident.life = Life::Closed;
-        }
-        if let Some(last) = steps.last() {
-            self.event(id, *last, Actor::Gateway, why, at_ms, now);
+        match steps[..] {
+            // Whether it is active may have changed.
+            [] => self.out.push(Outcome::Incident(incident.clone())),
+            [first, Step::Closed] => {
+                // It is cleared, and then closed: one after the other.
+                incident.life = before;
+                self.event(id, first, Actor::Gateway, why, at_ms, now);
+                if let Some((incident, _)) = self.incidents.get_mut(&id) {
+                    incident.life = Life::Closed;
+                }
+                self.event(id, Step::Closed, Actor::Gateway, why, at_ms, now);
+            }
+            [step, ..] => self.event(id, step, Actor::Gateway, why, at_ms, now),
         }
     }
 
@@ -68,7 +74,8 @@ impl Engine {
         }
         let place = self.plan.devices.get(device).and_then(|known| known.place.as_ref());
         let works = self.maintenances.values();
-        let maintained = works.filter(|(work, _)| work.covers(device, place, now.wall_ms)).min_by_key(|(work, _)| work.id);
+        let maintained =
+            works.filter(|(work, _)| work.covers(device, place, now.wall_ms)).min_by_key(|(work, _)| work.id);
         if let Some((work, _)) = maintained {
             return Some(format!("maintenance {}", work.id));
         }
@@ -264,7 +271,8 @@ impl Engine {
     /// Raises what was suppressed by something that is over, and still holds.
     pub(super) fn suppressions_pass(&mut self, now: Stamp) {
         let suppressed = self.incidents.values().filter(|(incident, _)| incident.life == Life::Suppressed);
-        let suppressed: Vec<_> = suppressed.filter_map(|(incident, slot)| Some((incident.id, (*slot)?))).collect();
+        let suppressed: Vec<_> =
+            suppressed.filter_map(|(incident, slot)| Some((incident.id, (*slot)?))).collect();
         for (id, slot) in suppressed {
             if self.suppressed(slot, now).is_some() {
                 continue;
@@ -343,15 +351,17 @@ impl Engine {
         for slot in 0..self.slots.len() {
             let Self { plan, slots, memory, .. } = self;
             let Slot { alarm, state, listens, .. } = &mut slots[slot];
+            let rule = &plan.alarms[*alarm as usize].trigger;
             if let Some(newest_ms) = listens.and_then(|series| memory.newest_ms(series)) {
-                plan.alarms[*alarm as usize].trigger.alive(state, newest_ms, now);
+                rule.alive(state, heard_ms(newest_ms, rule.absent_ms, now), now);
             }
             self.rearm(slot as u32, now);
         }
         for (alarm, device, closed_ms) in closed {
             let Some(&slot) = slots.get(&(alarm, device)) else { continue };
             let slot = &mut self.slots[slot as usize];
-            let cooldown_ms = i64::try_from(self.plan.alarms[slot.alarm as usize].cooldown_ms).unwrap_or(i64::MAX);
+            let cooldown_ms =
+                i64::try_from(self.plan.alarms[slot.alarm as usize].cooldown_ms).unwrap_or(i64::MAX);
             slot.cools = Some(Due::at(now, closed_ms.saturating_add(cooldown_ms)));
         }
         for incident in incidents {
@@ -397,6 +407,17 @@ fn owned(seen: Seen<'_>) -> Value {
         Seen::Flag(flag) => Value::Flag(flag),
         Seen::Text(text) => Value::Text(text.into()),
     }
+}
+
+/// When a device counts as heard at a start: while the gateway was off nobody listened, so one whose time ran out then is
+/// given [`GRACE_MS`] to speak.
+fn heard_ms(newest_ms: i64, absent_ms: Option<u64>, now: Stamp) -> i64 {
+    let Some(absent_ms) = absent_ms.and_then(|absent_ms| i64::try_from(absent_ms).ok()) else {
+        return newest_ms;
+    };
+    let is_over = newest_ms.saturating_add(absent_ms) <= now.wall_ms;
+    let graced_ms = now.wall_ms.saturating_sub(absent_ms).saturating_add(GRACE_MS.min(absent_ms));
+    if is_over { graced_ms } else { newest_ms }
 }
 
 /// In place of a device, where what is kept is of an inhibition.

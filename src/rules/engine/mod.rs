@@ -39,6 +39,8 @@ pub enum Outcome {
     Trigger(LineId, DeviceId, Option<String>),
     /// Something happened to an incident, and how it is now.
     Event(Box<Event>, Incident),
+    /// An incident is not as it was, and there is nothing to tell.
+    Incident(Incident),
     /// Somebody is to be told.
     Notice(Notice),
     /// A run changed.

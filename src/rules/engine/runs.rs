@@ -15,17 +15,16 @@ impl Engine {
         let due = Due::at(now, run.expires_ms);
         let is_accepted = run.stage == Stage::Accepted;
         self.runs.insert(id, (run, due));
-        if is_accepted { self.send(id, now) } else { self.run_changed(id) }
+        if is_accepted {
+            self.send(id, now)
+        } else {
+            self.run_changed(id)
+        }
         id
     }
 
     /// Somebody agrees to a run. None when there is no such run; the inner error when he cannot.
-    pub fn approve(
-        &mut self,
-        id: u64,
-        by: &str,
-        now: Stamp,
-    ) -> Option<Result<Run, Refused>> {
+    pub fn approve(&mut self, id: u64, by: &str, now: Stamp) -> Option<Result<Run, Refused>> {
         let (run, _) = self.runs.get_mut(&id)?;
         let command = self.plan.commands.iter().find(|command| command.id == run.command)?;
         match run.approved(command, by, now.wall_ms) {
@@ -63,7 +62,8 @@ impl Engine {
     pub(super) fn send(&mut self, id: u64, now: Stamp) {
         let Some(command) = self.command_of(id) else { return };
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
-        let interlock = interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
+        let interlock =
+            interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
         let Some((run, _)) = self.runs.get_mut(&id) else { return };
         let next = run.sending(interlock, now.wall_ms);
         if next != Next::Nothing {

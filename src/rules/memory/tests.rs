@@ -33,7 +33,8 @@ fn cells_are_small() {
 #[test]
 fn the_same_is_one_cell() {
     let mut memory = Memory::default();
-    let reads = [Reads::Value, Reads::Quality, Reads::Over(Lowest, 9), Reads::Over(Rise, 9), Reads::Over(Rise, 8)];
+    let reads =
+        [Reads::Value, Reads::Quality, Reads::Over(Lowest, 9), Reads::Over(Rise, 9), Reads::Over(Rise, 8)];
     let cells: Vec<CellId> = reads.iter().map(|reads| memory.of_series(ONE, *reads)).collect();
     let again: Vec<CellId> = reads.iter().rev().map(|reads| memory.of_series(ONE, *reads)).collect();
     assert_eq!(cells, again.into_iter().rev().collect::<Vec<_>>());
@@ -138,7 +139,8 @@ fn naive(all: &[(i64, i64)], of: Lookback, after_ms: i64) -> Option<Decimal> {
         }
         Rate => {
             let (first, last) = (ordered[from], *ordered.last()?);
-            (last.0 > first.0).then(|| Decimal::from((last.1 - first.1) * 1000) / Decimal::from(last.0 - first.0))?
+            (last.0 > first.0)
+                .then(|| Decimal::from((last.1 - first.1) * 1000) / Decimal::from(last.0 - first.0))?
         }
     })
 }
