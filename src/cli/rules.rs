@@ -275,8 +275,20 @@ until = "1m"
     fn exit_codes_tell_how_it_went() {
         let wrong = CASES.replace("at = \"2m\"", "at = \"90s\"");
         let cases: Vec<(&str, Vec<(&str, &str)>, Option<&str>, u8, &str)> = vec![
-            ("all pass", vec![("a.toml", RULES), ("a.test.toml", CASES)], None, 0, "ok      a.test.toml  2 cases, 2 passed\n2 cases, 2 passed\n"),
-            ("one is chosen", vec![("a.toml", RULES), ("a.test.toml", CASES)], Some("night"), 0, "1 cases, 1 passed\n"),
+            (
+                "all pass",
+                vec![("a.toml", RULES), ("a.test.toml", CASES)],
+                None,
+                0,
+                "ok      a.test.toml  2 cases, 2 passed\n2 cases, 2 passed\n",
+            ),
+            (
+                "one is chosen",
+                vec![("a.toml", RULES), ("a.test.toml", CASES)],
+                Some("night"),
+                0,
+                "1 cases, 1 passed\n",
+            ),
             ("none is", vec![("a.toml", RULES), ("a.test.toml", CASES)], Some("noon"), 2, ""),
             ("there are none", vec![("a.toml", RULES)], None, 2, ""),
             (
@@ -287,7 +299,13 @@ until = "1m"
                 "\n  a.test.toml:15  by day\n    - 1m 30s   held  door-1  raised\n    + 2m       held  door-1  raised\n",
             ),
             ("no rules", vec![("a.test.toml", CASES)], None, 78, "cases lie in NAME.test.toml"),
-            ("rules that are none", vec![("a.toml", "[[alarm]]\nid = \"x\"\n"), ("a.test.toml", CASES)], None, 78, "a.toml:1:1"),
+            (
+                "rules that are none",
+                vec![("a.toml", "[[alarm]]\nid = \"x\"\n"), ("a.test.toml", CASES)],
+                None,
+                78,
+                "a.toml:1:1",
+            ),
         ];
         for (name, files, filter, code, part) in cases {
             let (exit, out) = tested(&files, filter, false);

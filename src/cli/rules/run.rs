@@ -11,7 +11,8 @@ use super::report::{Line, Verdict, diff};
 use crate::config::Config;
 use crate::ingest::Plan;
 use crate::model::{
-    Actor, Cause, DeviceId, IncidentId, Life, LineId, Loss, Metric, Quality, Sample, SeriesKey, Stamp, Step, Value,
+    Actor, Cause, DeviceId, IncidentId, Life, LineId, Loss, Metric, Quality, Sample, SeriesKey, Stamp, Step,
+    Value,
 };
 use crate::normalise;
 use crate::privacy::intake;
@@ -88,11 +89,13 @@ impl<'c> Bench<'c> {
     fn new(case: &'c Case, config: &'c Config) -> Self {
         let plan = &config.plan;
         let now = Stamp { wall_ms: case.start_ms, mono_ms: LOOK_MS };
-        let points = plan.points.iter().zip(0..).filter_map(|(point, key)| Some((point.as_ref()?, SeriesKey(key))));
+        let points =
+            plan.points.iter().zip(0..).filter_map(|(point, key)| Some((point.as_ref()?, SeriesKey(key))));
         let names: HashMap<_, _> =
             points.map(|(point, key)| ((point.device.as_str(), point.metric.as_str()), key)).collect();
         let devices = plan.points.iter().flatten().map(|point| &point.device);
-        let watch = |device: &DeviceId| (Watch::new(plan.silence.get(device).copied(), None, now), now.mono_ms);
+        let watch =
+            |device: &DeviceId| (Watch::new(plan.silence.get(device).copied(), None, now), now.mono_ms);
         let watches = devices.map(|device| (device.clone(), watch(device))).collect();
         let mut engine = engine(plan, &names);
         engine.restore(Kept::default(), now);
@@ -134,8 +137,11 @@ impl<'c> Bench<'c> {
 
     fn tick(&mut self) {
         let now = self.now;
-        let gone: Vec<DeviceId> =
-            self.watches.iter_mut().filter_map(|(id, (watch, _))| watch.tick(now).then(|| id.clone())).collect();
+        let gone: Vec<DeviceId> = self
+            .watches
+            .iter_mut()
+            .filter_map(|(id, (watch, _))| watch.tick(now).then(|| id.clone()))
+            .collect();
         for device in gone {
             self.engine.online(&device, false, true, now);
             self.follow();
@@ -147,7 +153,8 @@ impl<'c> Bench<'c> {
     /// The next moment at which something may follow from time alone, monotonic milliseconds.
     fn next_ms(&self) -> u64 {
         let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let rest = self.engine.rest(self.now).map_or(u64::MAX, |rest| self.now.mono_ms.saturating_add(millis(rest)));
+        let rest =
+            self.engine.rest(self.now).map_or(u64::MAX, |rest| self.now.mono_ms.saturating_add(millis(rest)));
         let silent = self.plan.silence.iter().filter_map(|(device, silence)| {
             let (watch, alive_ms) = self.watches.get(device)?;
             let is_there = watch.standing().is_none_or(|known| known.online);
@@ -172,7 +179,8 @@ impl<'c> Bench<'c> {
                 let until_ms = self.now.wall_ms.saturating_add_unsigned(*for_ms);
                 let (devices, places) = (devices.clone(), "*".to_owned());
                 let (by, reason): (Box<str>, Box<str>) = (PERSON.into(), "".into());
-                let work = Maintenance { id: 0, devices, places, from_ms: self.now.wall_ms, until_ms, by, reason };
+                let work =
+                    Maintenance { id: 0, devices, places, from_ms: self.now.wall_ms, until_ms, by, reason };
                 // More than the engine takes are none: what they were to suppress shows in the difference.
                 let _ = self.engine.maintain(&work, self.now);
             }
@@ -180,7 +188,14 @@ impl<'c> Bench<'c> {
         }
     }
 
-    fn say(&mut self, device: &DeviceId, metric: &Metric, value: &Value, retained: bool, time_ms: Option<i64>) {
+    fn say(
+        &mut self,
+        device: &DeviceId,
+        metric: &Metric,
+        value: &Value,
+        retained: bool,
+        time_ms: Option<i64>,
+    ) {
         let device_ms = time_ms.map(|ms| self.case.start_ms + ms);
         match self.reading(device, metric, value, retained, device_ms) {
             Ok(()) if !retained => {
@@ -208,7 +223,8 @@ impl<'c> Bench<'c> {
         }
         let series = *self.names.get(&(device.as_str(), metric.as_str())).ok_or(Loss::Unlisted)?;
         let point = self.plan.points[series.index()].as_ref().ok_or(Loss::Unlisted)?;
-        let sample = Sample { series, value: value.clone(), device_ms, clock_ms: None, retained, history: false };
+        let sample =
+            Sample { series, value: value.clone(), device_ms, clock_ms: None, retained, history: false };
         let reading = normalise::normalise(&point.rule, sample, self.now)?;
         let cleared = intake::clear(point.treatment.as_ref(), reading)?;
         let known = self.series.entry(series).or_default();
@@ -229,8 +245,11 @@ impl<'c> Bench<'c> {
 
     fn told(&mut self, device: &DeviceId, online: bool, cause: Cause) {
         let Some((watch, alive_ms)) = self.watches.get_mut(device) else {
-            let what =
-                What::Lost { loss: Loss::UnknownDevice, device: device.clone(), metric: "online".parse().expect("a metric") };
+            let what = What::Lost {
+                loss: Loss::UnknownDevice,
+                device: device.clone(),
+                metric: "online".parse().expect("a metric"),
+            };
             self.happened.push(Happening { at_ms: self.since(self.now.wall_ms), what });
             return;
         };
@@ -290,6 +309,9 @@ impl<'c> Bench<'c> {
                     self.rows.incidents.insert(incident.id, incident);
                 }
             }
+            Outcome::Incident(incident) => {
+                self.rows.incidents.insert(incident.id, incident);
+            }
             Outcome::Notice(notice) => {
                 self.rows.numbers.notice = notice.id;
                 let at_ms = self.since(notice.due_ms);
@@ -340,7 +362,9 @@ impl<'c> Bench<'c> {
             }
         }
         let rows = &self.rows;
-        let of = |((alarm, device), state): (&(LineId, DeviceId), &String)| (alarm.clone(), device.clone(), state.clone());
+        let of = |((alarm, device), state): (&(LineId, DeviceId), &String)| {
+            (alarm.clone(), device.clone(), state.clone())
+        };
         let closed = rows.closed.iter().map(|((alarm, device), ms)| (alarm.clone(), device.clone(), *ms));
         let kept = Kept {
             triggers: rows.triggers.iter().map(of).collect(),

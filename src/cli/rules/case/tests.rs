@@ -40,15 +40,20 @@ fn a_case_is_read_whole() {
     let at: Vec<u64> = whole.steps.iter().map(|doing| doing.at_ms).collect();
     let day = 86_400_000;
     assert_eq!(at, [0, 60_000, 1_800_000, 23_430_000, 2 * day, 2 * day], "in the order of time");
-    let Deed::Say { values, retained: false, time_ms: None, .. } = &whole.steps[1].deed else { panic!("said") };
+    let Deed::Say { values, retained: false, time_ms: None, .. } = &whole.steps[1].deed else {
+        panic!("said")
+    };
     let names: Vec<&str> = values.iter().map(|(metric, _)| metric.as_str()).collect();
     assert_eq!(names, ["volume", "energy.forward", "open", "kind"], "in the order as written");
     assert_eq!(values[0].1, Value::Number(Decimal::new(110, 2)));
     assert!(matches!(&whole.steps[5].deed, Deed::Say { retained: true, time_ms: Some(10_000), .. }));
     assert_eq!(whole.until_ms, 2 * day + 3_600_000);
     let shown: Vec<String> = whole.expect.iter().map(ToString::to_string).collect();
-    let lines =
-        ["30m      held  door-1  closed", "2d       lost out_of_range  door-1  volume", "2d       refused  held  door-1  confirmed"];
+    let lines = [
+        "30m      held  door-1  closed",
+        "2d       lost out_of_range  door-1  volume",
+        "2d       refused  held  door-1  confirmed",
+    ];
     assert_eq!(shown, lines);
     assert_eq!(whole.notices.as_ref().map(Vec::len), Some(1));
     assert_eq!(whole.runs.as_ref().map(Vec::len), Some(0), "asked for, and none");
@@ -71,14 +76,39 @@ fn every_fault_has_its_place() {
         (case("steps = [{ at = \"5 sec\", device = \"d\" }]"), 3, 17, "at: "),
         (case("steps = [{ at = \"08:00\", device = \"d\" }]"), 3, 17, "at: \"08:00\" is before the start"),
         (case("steps = [{ at = \"25:00\", device = \"d\" }]"), 3, 17, "at: "),
-        (case("steps = [{ at = \"400d\", device = \"d\" }]"), 3, 17, "at: \"400d\" is no moment within a year"),
+        (
+            case("steps = [{ at = \"400d\", device = \"d\" }]"),
+            3,
+            17,
+            "at: \"400d\" is no moment within a year",
+        ),
         (case("steps = [{ at = \"0s\", device = \"d\", Open = true }]"), 3, 36, ""),
         (case("steps = [{ at = \"0s\", device = \"d\", open = [] }]"), 3, 43, "no value of a device"),
         (case("steps = [{ at = \"0s\", device = \"d\", online = 1 }]"), 3, 45, "no flag"),
-        (case("steps = [{ at = \"0s\", order = \"shut\", alarm = \"a\", device = \"d\" }]"), 3, 31, "order: an order is"),
-        (case("expect = [{ at = \"0s\", alarm = \"a\", device = \"d\", step = \"gone\" }]"), 3, 59, "step: \"gone\" is no step"),
-        (case("expect = [{ at = \"0s\", alarm = \"a\", device = \"d\", step = \"raised\", by = \"x\" }]"), 3, 69, "unknown key `by`"),
-        (case("expect_runs = [{ at = \"0s\", command = \"a\", stage = \"on\" }]"), 3, 52, "stage: no such stage"),
+        (
+            case("steps = [{ at = \"0s\", order = \"shut\", alarm = \"a\", device = \"d\" }]"),
+            3,
+            31,
+            "order: an order is",
+        ),
+        (
+            case("expect = [{ at = \"0s\", alarm = \"a\", device = \"d\", step = \"gone\" }]"),
+            3,
+            59,
+            "step: \"gone\" is no step",
+        ),
+        (
+            case("expect = [{ at = \"0s\", alarm = \"a\", device = \"d\", step = \"raised\", by = \"x\" }]"),
+            3,
+            69,
+            "unknown key `by`",
+        ),
+        (
+            case("expect_runs = [{ at = \"0s\", command = \"a\", stage = \"on\" }]"),
+            3,
+            52,
+            "stage: no such stage",
+        ),
         ("[[case]\nname = \"x\"".into(), 1, 8, ""),
     ];
     for (text, line, column, message) in cases {
@@ -102,7 +132,9 @@ fn moments_are_exact() {
     ] {
         assert_eq!(begin.moment(text), Ok(ms), "{text}");
     }
-    for text in ["", " ", "1", "-1s", "22:29", "22:30 23:30", "24:00", "1:2:3:4", "366d 1s", "99999999999999d"] {
+    for text in
+        ["", " ", "1", "-1s", "22:29", "22:30 23:30", "24:00", "1:2:3:4", "366d 1s", "99999999999999d"]
+    {
         assert!(begin.moment(text).is_err(), "{text}");
     }
     for (ms, text) in [(0, "0s"), (5_405_007, "1h 30m 5s 7ms"), (86_400_000, "1d"), (-61_000, "-1m 1s")] {
