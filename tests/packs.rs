@@ -82,6 +82,31 @@ fn every_shipped_rule_has_cases_a_purpose_a_seed_and_needs() {
     }
 }
 
+/// The manual's case runs on the manual's rule, and its table has every shipped one.
+#[test]
+fn the_manual_is_true() {
+    for page in [include_str!("../docs/rules.md"), include_str!("../docs/rules.zh-CN.md")] {
+        let blocks: Vec<&str> =
+            page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("a block")).collect();
+        let cases = blocks.iter().find(|block| block.contains("[[case]]")).expect("cases");
+        let file = File::read(Path::new("doors.test.toml"), (*cases).to_owned()).expect("cases are read");
+        let rules = vec![(PathBuf::from("doors.toml"), blocks[0].to_owned())];
+        let verdicts = verdicts(&file, rules, None).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(verdicts.len() == 1 && verdicts[0].diff.is_empty(), "{verdicts:#?}");
+        for path in files(&[packs()]).expect("packs are readable") {
+            let (_, rules) = load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+            for (rule, text) in &rules {
+                let name = rule.file_name().expect("a name").to_string_lossy();
+                assert!(page.contains(&format!("`{name}`")), "{name}");
+                let ids = text.split("[[alarm]]\nid = \"").skip(1).filter_map(|rest| rest.split('"').next());
+                for id in ids {
+                    assert!(page.contains(&format!("`{id}`")), "{name}: {id}");
+                }
+            }
+        }
+    }
+}
+
 /// One change of a file: what stands where, and what stands there instead.
 struct Mutant {
     at: Range<usize>,

@@ -99,6 +99,7 @@ enum Verb {
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
     /// The cases of rules
+    #[command(after_help = rules::HELP)]
     Rules(rules::Args),
     /// Say what has become of an alarm, as the city does
     #[command(after_help = feedback::HELP)]
