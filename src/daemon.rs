@@ -26,6 +26,7 @@ use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::mqtt::onboard::Onboard;
 use crate::device::{http, mqtt, serial};
+use crate::ingest::act::Errand;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::alarms::Alarms;
@@ -44,6 +45,7 @@ use crate::wire::bus::alarm_service_server::AlarmServiceServer;
 use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
+use crate::{actuate, notify};
 
 /// Waits of a source that keeps ending.
 const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -51,6 +53,8 @@ const SOURCE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::
 pub const STOP_MAX: Duration = Duration::from_secs(60);
 /// How often the state is told to systemd where it has no watchdog.
 const STATUS_EVERY: Duration = Duration::from_secs(15);
+/// Runs of commands that may wait to be sent.
+const ERRANDS_MAX: usize = 256;
 /// The shortest pulse: the writer turns once a second when it has nothing to do.
 const PULSE_MIN: Duration = Duration::from_millis(1500);
 
@@ -147,6 +151,8 @@ struct Inside {
     mqtt: Arc<mqtt::Counters>,
     http: Arc<http::Counters>,
     share: Arc<share::counters::Counters>,
+    notify: Arc<notify::Counters>,
+    actuate: Arc<actuate::Counters>,
     ports: Mutex<Vec<Arc<serial::Counters>>>,
     severities: Mutex<HashMap<String, Severity>>,
     configuration: Mutex<Configuration>,
@@ -167,6 +173,8 @@ impl Inside {
         metrics.extend(self.mqtt.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.http.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.share.iter());
+        metrics.extend(self.notify.iter().map(|(name, value)| (name.to_owned(), value)));
+        metrics.extend(self.actuate.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -241,6 +249,8 @@ pub struct Daemon {
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
+    /// Where webhooks are.
+    notify: watch::Sender<Arc<notify::Settings>>,
     /// Cancels sources and servers.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -261,6 +271,8 @@ impl Daemon {
             mqtt: Arc::default(),
             http: Arc::default(),
             share: Arc::default(),
+            notify: Arc::default(),
+            actuate: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
             configuration: Mutex::default(),
@@ -275,9 +287,9 @@ impl Daemon {
             let (epoch, saved) = (store.epoch(), store.sessions()?);
             Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch, saved))
         });
-        let (writer, epoch, saved) =
+        let (mut writer, epoch, saved) =
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
-        let heads = writer.heads();
+        let (heads, news, errands) = (writer.heads(), writer.news(), writer.errands(ERRANDS_MAX));
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let onboard = Onboard::default();
@@ -296,6 +308,7 @@ impl Daemon {
             onboard,
             sending: Sending::default(),
             lines: watch::Sender::new(config.share.lines.clone().into()),
+            notify: watch::Sender::new(Arc::new(config.notify.clone())),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ended,
@@ -309,6 +322,7 @@ impl Daemon {
         daemon.start_metrics().await?;
         daemon.start_mqtt(saved).await?;
         daemon.start_ports(daemon.config.ports.clone(), daemon.config.plan.points.clone());
+        daemon.start_alarms(reader, news, errands);
         Ok(daemon)
     }
 
@@ -328,6 +342,27 @@ impl Daemon {
                 let _ = ended.try_send(DaemonError::Ended(name, cause));
             }
         });
+    }
+
+    /// What carries out what alarms bring about: webhooks are told, devices get their commands.
+    fn start_alarms(&self, reader: Reader, news: watch::Receiver<u64>, errands: mpsc::Receiver<Errand>) {
+        let (settings, intake, clock, counted) =
+            (self.notify.subscribe(), self.intake.clone(), self.clock.clone(), self.inside.notify.clone());
+        let stop = self.stop.clone();
+        self.core("notify", async move {
+            notify::serve(settings, reader, intake, clock, counted, news, stop).await;
+            Ok::<_, Stopped>(())
+        });
+        let actuate = actuate::serve(
+            errands,
+            self.sending.clone(),
+            self.buses.clone(),
+            self.intake.clone(),
+            self.clock.clone(),
+            self.inside.actuate.clone(),
+            self.stop.clone(),
+        );
+        self.core("actuate", actuate);
     }
 
     async fn start_share(&mut self, reader: &Reader) -> Result<(), DaemonError> {
@@ -496,6 +531,7 @@ impl Daemon {
         }
         self.start_ports(config.ports.clone(), config.plan.points.clone());
         self.lines.send_replace(config.share.lines.clone().into());
+        self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
         *self.configuration() = Configuration { restart: restart.clone(), refused: None };
         Ok(restart)

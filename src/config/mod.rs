@@ -14,15 +14,13 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(crate) use crate::spelling::duration;
 pub use fault::{Fault, Faults};
-pub use raw::Form;
 
 use crate::device::{http, mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
-use crate::{ingest, share, store, telemetry, wire};
+use crate::{ingest, notify, share, store, telemetry, wire};
 
 /// Everything that one set of files says, checked.
 #[derive(Clone, Debug)]
@@ -44,7 +42,7 @@ pub struct Config {
     /// The spine.
     pub plan: ingest::Plan,
     /// Where the webhooks of recipients are.
-    pub webhooks: Vec<Webhook>,
+    pub notify: notify::Settings,
     /// The city's side; without `[share_server]` nobody listens.
     pub share: share::Settings,
     /// Logs and metrics.
@@ -59,48 +57,6 @@ pub struct Config {
     pub warnings: Vec<Fault>,
     /// What a watch compares with.
     pub(crate) version: Version,
-}
-
-/// Where messages to a recipient are posted.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// The recipient's id.
-    pub recipient: LineId,
-    /// Where. Often with a token: shown nowhere.
-    pub url: String,
-    /// What.
-    pub form: Form,
-    /// What signs it.
-    pub secret: Option<Secret>,
-    /// A PEM file of who signs the other side's certificate, where that is nobody in particular known to everybody.
-    pub ca: Option<PathBuf>,
-    /// At most one message in so long, but for what is critical.
-    pub digest: Duration,
-}
-
-impl std::fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (signs, ca) = (self.secret.is_some(), &self.ca);
-        write!(f, "Webhook {} {:?} signs={signs} ca={ca:?} {:?}", self.recipient, self.form, self.digest)
-    }
-}
-
-/// The text of a file of secrets; never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// The text itself, without white space around it.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
 }
 
 /// What decides whether a reload could give something else.

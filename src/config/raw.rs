@@ -24,7 +24,6 @@ use crate::model::{Consumer, Lane, LineId, Metric, Place, Severity};
 use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
-pub use alarm::Form;
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};

@@ -57,6 +57,13 @@ impl Address {
         self.0.scheme() == "https"
     }
 
+    /// Whether it is of this machine, so that nobody on the way reads along.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// All of it, to be dialled and never shown.
     pub(super) fn url(&self) -> &Url {
         &self.0

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::ingest::{Intake, Stopped};
 use crate::model::LineId;
 use crate::rules::notice::{Field, Notice};
-use crate::store::reader::ReadError;
+use crate::store::reader::{ReadError, Reader};
 use queue::Pace;
 use teller::{Desk, Teller};
 
@@ -114,6 +114,16 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     /// When the next of its waiting notices is due, milliseconds since 1970 UTC.
     fn next_due(&self, recipient: &LineId) -> impl Future<Output = Result<Option<i64>, ReadError>> + Send;
+}
+
+impl Ledger for Reader {
+    async fn due(&self, recipient: &LineId, now_ms: i64, limit: usize) -> Result<Vec<Notice>, ReadError> {
+        self.due_notices(recipient, now_ms, limit).await
+    }
+
+    async fn next_due(&self, recipient: &LineId) -> Result<Option<i64>, ReadError> {
+        Reader::next_due(self, recipient).await
+    }
 }
 
 /// A task and what it was started with.

@@ -331,6 +331,7 @@ fn takes(line: &raw::Collect, metric: &Metric) -> bool {
 
 /// What has to happen besides the condition, where readings are as far apart as `period`.
 fn rule(raw: &raw::Alarm, period: Duration, report: &mut Report) -> Rule {
+    let since = report.now();
     let hold = report.bounded(&raw.hold, Duration::ZERO, Duration::ZERO..=DAY, "hold");
     let times = report.within(&raw.times, 2..=1_000, "times");
     let within = report.within(&raw.within, SECOND..=7 * DAY, "within");
@@ -367,11 +368,14 @@ fn rule(raw: &raw::Alarm, period: Duration, report: &mut Report) -> Rule {
         schedule: condition::schedule(&raw.schedule, report),
         on_error: raw.on_error.or(OnError::Raise),
     };
-    for nonsense in rule.nonsense() {
-        report.fault(raw.at, nonsense, "one of them");
-    }
     periods(raw, period, report);
     scheduled(raw, &rule, report);
+    // Most of it is told by now, at its place.
+    if report.now().0 == since.0 {
+        for nonsense in rule.nonsense() {
+            report.fault(raw.id.span_or(raw.at), nonsense, "an alarm of its own for each of them");
+        }
+    }
     rule
 }
 

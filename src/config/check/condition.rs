@@ -180,7 +180,8 @@ impl<'f> Ground<'f> {
         };
         let mut range: Option<(Decimal, Decimal)> = None;
         for (_, point) in self.points(input, metric, own) {
-            let (min, max) = point.rule.range.filter(|_| point.rule.outside == Outside::Drop)?;
+            let drops = |(min, max): &(Decimal, Decimal)| min <= max && point.rule.outside == Outside::Drop;
+            let (min, max) = point.rule.range.filter(drops)?;
             let (least, most) = range.unwrap_or((min, max));
             range = Some((least.min(min), most.max(max)));
         }

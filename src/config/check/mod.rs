@@ -34,7 +34,7 @@ use super::values::{Size, Zone};
 use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;
-use crate::{ingest, share, store, wire};
+use crate::{ingest, notify, share, store, wire};
 use condition::Ground;
 use fleet::Fleet;
 
@@ -148,7 +148,7 @@ pub(crate) fn config(
         ports,
         collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
         plan,
-        webhooks: notices.webhooks,
+        notify: notify::Settings { webhooks: notices.webhooks, ..notify::Settings::default() },
         telemetry,
         socket,
         files: Vec::new(),

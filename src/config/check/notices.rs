@@ -5,22 +5,20 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
-
-use reqwest::Url;
 
 use super::alarms::{Alarms, TITLE_MAX, named};
 use super::condition::{self, metric_of};
 use super::inhibits::fitting;
 use super::{DAY, Places, Shown as _, listen, millis};
 use crate::config::fault::{Report, Span};
-use crate::config::raw::{self, Close, Form, Language, Root};
+use crate::config::raw::{self, Close, Language, Root};
 use crate::config::read::{At, Key};
-use crate::config::{Secret, Webhook};
 use crate::model::{Lane, LineId, Metric, Severity, Step};
+use crate::notify::{Address, AddressError, Form, Secret, Webhook, check_roots};
 use crate::privacy::pseudonym::is_exposed;
 use crate::rules::command::{Action, Command};
 use crate::rules::notice::{Channel, Field, Recipient, Role, Route};
@@ -91,10 +89,8 @@ fn recipient(
     let quiet = raw.quiet.get().map(|_| condition::schedule(&raw.quiet, report));
     let fields = fields(raw, role.map(|role| role.value), report);
     let channel = channel(raw, root, report);
-    if let (Some(webhook), Some(id)) = (raw.webhook.value(), raw.id.value()) {
-        webhooks.extend(posted(webhook, id, digest, places, report));
-    }
-    Some(Recipient {
+    let posted = raw.webhook.value().map(|webhook| posted(webhook, places, report));
+    let recipient = Recipient {
         id: raw.id.value()?.clone(),
         title,
         role: role?.value,
@@ -103,11 +99,29 @@ fn recipient(
         quiet,
         digest_ms: millis(digest),
         english: raw.language.or(Language::Chinese) == Language::English,
-    })
+    };
+    if let Some(Posted { address, form, secret, ca }) = posted.flatten() {
+        webhooks.push(Webhook {
+            recipient: recipient.id.clone(),
+            address,
+            form,
+            secret,
+            ca,
+            digest_ms: recipient.digest_ms,
+            fields: recipient.fields.clone(),
+            english: recipient.english,
+            gateway: root
+                .gateway
+                .value()
+                .and_then(|raw| raw.id.value())
+                .map_or_else(String::new, LineId::to_string),
+        });
+    }
+    Some(recipient)
 }
 
 fn fields(raw: &raw::Recipient, role: Option<Role>, report: &mut Report) -> Vec<Field> {
-    let Some(given) = raw.fields.get() else { return role.map_or(Vec::new(), |role| seen_by(role).to_vec()) };
+    let Some(given) = raw.fields.get() else { return role.map_or(Vec::new(), |role| role.fields().to_vec()) };
     if given.value.is_empty() {
         report.fault(given.span, "a message of nothing", "[\"alarm\", \"state\"], or the role's own");
     }
@@ -116,23 +130,12 @@ fn fields(raw: &raw::Recipient, role: Option<Role>, report: &mut Report) -> Vec<
         if all.contains(&at.value) {
             report.fault(at.span, "a field that stands twice", "each of them once");
         }
-        if role == Some(Role::Resident) && !seen_by(Role::Resident).contains(&at.value) {
+        if role == Some(Role::Resident) && !Role::Resident.fields().contains(&at.value) {
             report.fault(at.span, "a field that is not for residents", "[\"alarm\", \"state\"]");
         }
         all.push(at.value);
     }
     all
-}
-
-/// What a role sees: property where it is and what to do, police everything, residents that it is there.
-fn seen_by(role: Role) -> &'static [Field] {
-    use Field::{Advice, Alarm, Device, Place, Severity, State, Time, Value};
-    match role {
-        Role::Property => &[Alarm, Severity, State, Time, Place, Device, Advice],
-        Role::Committee | Role::Street => &[Alarm, Severity, State, Time, Place],
-        Role::Police => &[Alarm, Severity, State, Time, Place, Device, Value, Advice],
-        Role::Resident => &[Alarm, State],
-    }
 }
 
 fn channel(raw: &raw::Recipient, root: &Root, report: &mut Report) -> Option<Channel> {
@@ -170,18 +173,18 @@ fn channel(raw: &raw::Recipient, root: &Root, report: &mut Report) -> Option<Cha
     raw.webhook.value().map(|_| Channel::Webhook)
 }
 
-fn posted(
-    raw: &raw::Webhook,
-    recipient: &LineId,
-    digest: Duration,
-    places: &Places,
-    report: &mut Report,
-) -> Option<Webhook> {
+/// Where messages are posted, and how.
+struct Posted {
+    address: Address,
+    form: Form,
+    secret: Option<Secret>,
+    ca: Option<Arc<[u8]>>,
+}
+
+fn posted(raw: &raw::Webhook, places: &Places, report: &mut Report) -> Option<Posted> {
     let url = report.need(&raw.url, raw.at, "url", "\"https://…\"");
     let form = raw.form.or(Form::Json);
-    if let Some(url) = url {
-        address(url, report);
-    }
+    let address = url.and_then(|url| address(url, report));
     let secret = raw.secret.get().and_then(|at| {
         let read = read_secret(&places.secret(&at.value));
         let help =
@@ -191,27 +194,34 @@ fn posted(
     if let Some(at) = raw.secret.get().filter(|_| form == Form::Wecom) {
         report.fault(at.span, "a secret with form = \"wecom\"", "its key is part of the url");
     }
-    let ca = raw.ca.get().and_then(|_| listen::file(&raw.ca, raw.at, "ca", places, report));
-    Some(Webhook { recipient: recipient.clone(), url: url?.value.clone(), form, secret, ca, digest })
+    let ca = raw.ca.get().and_then(|at| {
+        let path = listen::file(&raw.ca, raw.at, "ca", places, report)?;
+        let read = std::fs::read(&path).map_err(|error| error.to_string());
+        let checked = read.and_then(|pem| check_roots(&pem).map(|()| Arc::from(pem)));
+        checked
+            .map_err(|why| report.fault(at.span, format!("{}: {why}", path.display()), "a PEM file of roots"))
+            .ok()
+    });
+    Some(Posted { address: address?, form, secret, ca })
 }
 
-/// Holds that something can be posted to an address, and says nothing of what is in it.
-fn address(url: &At<String>, report: &mut Report) {
-    let help = "\"https://host/path\"; user and password are no part of it: secret = \"…\"";
-    let Ok(parsed) = Url::parse(&url.value) else {
-        return report.fault(url.span, "the url cannot be read", help);
-    };
-    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-        return report.fault(url.span, format!("a url of {}", parsed.scheme()), help);
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return report.fault(url.span, "a url with a user or password", help);
-    }
-    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if parsed.scheme() == "http" && !is_local {
+/// An address to which something can be posted; what is wrong is said without what is in it.
+fn address(url: &At<String>, report: &mut Report) -> Option<Address> {
+    let address = url.value.parse::<Address>().map_err(|error| {
+        let message = match error {
+            AddressError::Form(_) => "the url cannot be read",
+            AddressError::Scheme => "a url of another scheme than https or http",
+            AddressError::Login => "a url with a user or password",
+            AddressError::Long(_) => "a url of more than 2048 bytes",
+        };
+        let help = "\"https://host/path\"; user and password are no part of it: secret = \"…\"";
+        report.fault(url.span, message, help);
+    });
+    let address = address.ok()?;
+    if !address.is_encrypted() && !address.is_loopback() {
         report.warn(url.span, "messages in clear text", "https, or an address of this machine");
     }
+    Some(address)
 }
 
 /// A secret out of a file that nobody but its owner may read.
@@ -228,11 +238,7 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
     if bytes.len() as u64 > SECRET_BYTES_MAX {
         return Err(format!("secret file {shown}: more than {SECRET_BYTES_MAX} bytes"));
     }
-    match str::from_utf8(bytes.trim_ascii()) {
-        Ok("") => Err(format!("secret file {shown}: it is empty")),
-        Ok(text) => Ok(Secret(text.into())),
-        Err(_) => Err(format!("secret file {shown}: it is no text")),
-    }
+    Secret::new(&bytes).ok_or_else(|| format!("secret file {shown}: it is empty"))
 }
 
 fn route(raw: &raw::Route, root: &Root, alarms: &Alarms, report: &mut Report) -> Route {

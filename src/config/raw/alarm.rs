@@ -5,10 +5,12 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use crate::config::fault::Report;
-use crate::config::read::{At, Node, Read, section, words};
+use crate::config::read::{At, Node, Read, parsed, section, words};
 use crate::config::values::Until;
 use crate::model::{Consumer, LineId, Metric, Severity, Step};
+use crate::notify::Form;
 use crate::rules::notice::{self, Role};
+use crate::rules::schedule::time_of_day;
 use crate::rules::trigger::OnError;
 
 section! {
@@ -163,17 +165,6 @@ pub(crate) enum Language {
 
 words!(Language, "zh" => Language::Chinese, "en" => Language::English);
 
-/// What is posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A text message of a WeCom robot (企业微信群机器人).
-    Wecom,
-    /// A text message of a DingTalk robot (钉钉群机器人).
-    Dingtalk,
-    /// JSON with the notices one by one.
-    Json,
-}
-
 words!(Form, "wecom" => Form::Wecom, "dingtalk" => Form::Dingtalk, "json" => Form::Json);
 words!(
     Role,
@@ -216,19 +207,11 @@ pub(crate) struct Clock(pub(crate) u16);
 impl Read for Clock {
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
         let help = "a time of the day: \"10:00\"";
-        let text = node.text(help, report)?;
-        let digits = |part: &str| {
-            let two = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-            part.parse::<u16>().ok().filter(|_| two)
-        };
-        let parsed = text.split_once(':').and_then(|(hours, minutes)| {
-            let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-            (hours < 24 && minutes < 60).then_some(Clock(hours * 60 + minutes))
-        });
-        if parsed.is_none() {
-            report.fault(node.span, format!("{text:?} is no time of the day"), help);
+        let minute = parsed(node, help, report, time_of_day)?;
+        if minute == 24 * 60 {
+            report.fault(node.span, "the end of a day is no time of it", "\"00:00\"");
         }
-        parsed
+        Some(Clock(minute))
     }
 }
 

@@ -145,7 +145,7 @@ impl Reader {
         .await
     }
 
-    /// The notices to a recipient that wait and are due, oldest first.
+    /// The notices to a recipient that wait and are due: what is critical first, then the oldest.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -158,7 +158,7 @@ impl Reader {
         let recipient = recipient.clone();
         self.ask(move |conn| {
             let find =
-                rows::notices("recipient = ?1 AND fate = 'waiting' AND due_ms <= ?2 ORDER BY id LIMIT ?3");
+                rows::notices("recipient = ?1 AND fate = 'waiting' AND due_ms <= ?2 ORDER BY severity <> 'critical', id LIMIT ?3");
             all(conn, &find, (recipient.as_str(), now_ms, limit(most)), rows::notice)
         })
         .await
