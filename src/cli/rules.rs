@@ -255,6 +255,9 @@ steps = [{ at = "0s", device = "door-1", open = true }]
 until = "1m"
 "#;
 
+    /// Names and texts.
+    type Files<'t> = Vec<(&'t str, &'t str)>;
+
     /// Exit code and what was printed.
     fn tested(files: &[(&str, &str)], filter: Option<&str>, json: bool) -> (u8, String) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -274,7 +277,7 @@ until = "1m"
     #[test]
     fn exit_codes_tell_how_it_went() {
         let wrong = CASES.replace("at = \"2m\"", "at = \"90s\"");
-        let cases: Vec<(&str, Vec<(&str, &str)>, Option<&str>, u8, &str)> = vec![
+        let cases: Vec<(&str, Files<'_>, Option<&str>, u8, &str)> = vec![
             (
                 "all pass",
                 vec![("a.toml", RULES), ("a.test.toml", CASES)],
