@@ -16,6 +16,7 @@ pub mod map;
 pub mod onboard;
 pub mod pull;
 pub mod read;
+pub mod rules;
 pub mod scan;
 pub mod send;
 pub mod simulate;
@@ -97,6 +98,9 @@ enum Verb {
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
+    /// The cases of rules
+    #[command(after_help = rules::HELP)]
+    Rules(rules::Args),
     /// Say what has become of an alarm, as the city does
     #[command(after_help = feedback::HELP)]
     Feedback(feedback::Args),
@@ -156,6 +160,7 @@ pub fn main() -> ExitCode {
         Verb::Write(args) => within(write::run(&args, &mut out)),
         Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
+        Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {

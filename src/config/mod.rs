@@ -116,6 +116,18 @@ impl Config {
         Self::of(sources, report, now_ms, None)
     }
 
+    /// What texts would give if they were files, the first of them the named one. Reads none, also of those that `include`
+    /// names. The keys `besides` at the top of a text are somebody else's.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn of_texts(texts: Vec<(PathBuf, String)>, besides: &[&str], now_ms: i64) -> Result<Config, Faults> {
+        let files = texts.into_iter().map(|(path, text)| source::Source { path, text }).collect();
+        let besides = besides.iter().map(|key| (*key).to_owned()).collect();
+        let sources = source::Sources { files, besides, ..source::Sources::default() };
+        Self::of(sources, fault::Report::default(), now_ms, None)
+    }
+
     pub(crate) fn of(
         mut sources: source::Sources,
         mut report: fault::Report,

@@ -60,14 +60,18 @@ impl Root {
     pub(crate) fn read(sources: &Sources, report: &mut Report) -> Self {
         let mut root = Self::default();
         for (file, source) in sources.files.iter().enumerate() {
-            root.add(file, &source.text, report);
+            root.add_but(file, &source.text, &sources.besides, report);
         }
         root
     }
 
     /// Goes on with the text of one more file.
     pub(crate) fn add(&mut self, file: usize, text: &str, report: &mut Report) {
-        let (table, errors) = DeTable::parse_recoverable(text);
+        self.add_but(file, text, &[], report);
+    }
+
+    fn add_but(&mut self, file: usize, text: &str, besides: &[String], report: &mut Report) {
+        let (mut table, errors) = DeTable::parse_recoverable(text);
         let mut lines = Vec::new();
         for error in errors {
             let span = error.span().unwrap_or_default();
@@ -77,6 +81,9 @@ impl Root {
                 lines.push(line);
                 report.unreadable(Span::of(file, span), error.message(), "valid TOML: https://toml.io");
             }
+        }
+        for key in besides {
+            table.get_mut().remove(key.as_str());
         }
         self.fill(table.get_ref(), file, report);
     }

@@ -34,6 +34,8 @@ pub(crate) struct Sources {
     /// Where a change would be one of this configuration: the files' own directories, those that their links lead to,
     /// and those that `include` looks into.
     pub(crate) dirs: BTreeSet<PathBuf>,
+    /// Keys at the top of a file that are not read.
+    pub(crate) besides: Vec<String>,
 }
 
 impl Sources {
@@ -171,8 +173,8 @@ fn matching(pattern: &Path) -> Result<(PathBuf, Vec<PathBuf>), String> {
     for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
         let file = entry.file_name();
         let file = file.to_string_lossy();
-        // Editors keep their locks and backups in hidden files beside the real one.
-        if !file.starts_with('.') && fits(&name, &file) {
+        // Editors keep their locks and backups in hidden files beside the real one, and rules their cases.
+        if !file.starts_with('.') && !file.ends_with(".test.toml") && fits(&name, &file) {
             paths.push(pattern.with_file_name(&*file));
         }
     }
@@ -185,11 +187,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn includes_are_read_in_order_and_hidden_files_are_not() {
+    fn includes_are_read_in_order_and_hidden_files_and_cases_are_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let conf = dir.path().join("conf.d");
         std::fs::create_dir(&conf).expect("a directory");
-        for name in ["b.toml", "a.toml", ".#a.toml", "c.txt"] {
+        for name in ["b.toml", "a.toml", ".#a.toml", "a.test.toml", "c.txt"] {
             std::fs::write(conf.join(name), name).expect("a file");
         }
         let main = dir.path().join("main.toml");
