@@ -548,9 +548,12 @@ impl Severity {
 ///
 /// ```text
 ///  pre-alarm ──► raised ──► confirmed ──► dispatched ──► handled ──► closed
-///       └──────────┬─┴────────────────────────────────────────────────▲
-///  suppressed ◄────┘ (inhibited, in maintenance or cooling down; raised when that ends)
+///                  ▲ every step may be left out, none is taken back    ▲
+///  suppressed ─────┴───────────────────────────────────────────────────┘
 /// ```
+///
+/// What would be raised while something says not now (an inhibition, maintenance, a cool-down) is suppressed, and raised
+/// when that ends and it still holds. What is raised stays so.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Life {
@@ -742,8 +745,9 @@ impl fmt::Debug for Actor {
     }
 }
 
-/// A change in the life of an incident: an alarm of one device, from its first sign to its end.
-#[derive(Clone, Debug, PartialEq)]
+/// A change in the life of an incident: an alarm of one device, from its first sign to its end. Its `Debug` shows nothing
+/// of what a person wrote.
+#[derive(Clone, PartialEq)]
 pub struct Event {
     /// Of which incident.
     pub incident: IncidentId,
@@ -775,6 +779,22 @@ pub struct Event {
     pub reason: Box<str>,
     /// When, milliseconds since 1970 UTC: event time of what a reading did, the gateway's time of everything else.
     pub at_ms: i64,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("incident", &self.incident)
+            .field("alarm", &self.alarm)
+            .field("device", &self.device)
+            .field("step", &self.step)
+            .field("life", &self.life)
+            .field("active", &self.active)
+            .field("value", &self.value)
+            .field("by", &self.by)
+            .field("at_ms", &self.at_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One cell of a closed window: `[start_ms, end_ms)`.

@@ -1,13 +1,15 @@
 //! What people, consumers and shells do to alarms, on the one way through: handed in like a delivery, answered after the
 //! commit.
 
+use std::fmt;
+
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
 use crate::rules::maintenance::Maintenance;
 
-/// Something done.
-#[derive(Clone, Debug, PartialEq)]
+/// Something done. Its `Debug` shows neither persons nor what they wrote.
+#[derive(Clone, PartialEq)]
 pub enum Act {
     /// A step in the life of an incident.
     Order(Order),
@@ -61,8 +63,8 @@ pub enum Told {
     Expired(String),
 }
 
-/// What a consumer says about a record of the alarm lane.
-#[derive(Clone, Debug, PartialEq)]
+/// What a consumer says about a record of the alarm lane. Its `Debug` shows nothing of the text.
+#[derive(Clone, PartialEq)]
 pub struct Feedback {
     /// Who.
     pub consumer: Consumer,
@@ -74,6 +76,27 @@ pub struct Feedback {
     pub step: crate::model::Step,
     /// In words.
     pub text: Box<str>,
+}
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::Order(order) => order.fmt(f),
+            Act::Maintain(work) => work.fmt(f),
+            Act::Resume { maintenance, by: _ } => write!(f, "Resume({maintenance})"),
+            Act::Approve { run, by: _ } => write!(f, "Approve({run})"),
+            Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
+            Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
+            Act::Feedback(feedback) => feedback.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Feedback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { consumer, record, step, .. } = self;
+        write!(f, "Feedback({consumer}: {record} {step})")
+    }
 }
 
 /// What an act came to.

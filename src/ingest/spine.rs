@@ -136,6 +136,8 @@ impl Spine {
                 Err(loss) => self.batch.lost.add(loss, 1),
             }
         }
+        self.engine.settle(now);
+        self.follow(txn, now)?;
         let stored = self.batch.stored - before;
         Ok(Kept { stored, lost: received - stored })
     }

@@ -5,6 +5,8 @@
 //! nothing without saying why. What it does not do: decide whether it is suppressed, whom it tells, or what is done. Pure.
 
 use super::trigger::Signal;
+use std::fmt;
+
 use crate::model::{Actor, DeviceId, IncidentId, Life, LineId, Severity, Stamp, Step};
 
 #[cfg(test)]
@@ -39,8 +41,8 @@ pub struct Incident {
     pub returns: u32,
 }
 
-/// What somebody wants done with an incident.
-#[derive(Clone, Debug, PartialEq)]
+/// What somebody wants done with an incident. Its `Debug` shows nothing of what a person wrote.
+#[derive(Clone, PartialEq)]
 pub struct Order {
     /// Which.
     pub incident: IncidentId,
@@ -50,6 +52,13 @@ pub struct Order {
     pub by: Actor,
     /// Why, or with what result.
     pub reason: Box<str>,
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { incident, step, by, reason: _ } = self;
+        write!(f, "Order({incident} {step} by {by:?})")
+    }
 }
 
 /// Why an order changes nothing.

@@ -1,10 +1,12 @@
 //! Devices and places that people work on: their alarms are suppressed until a moment that was said before. Pure.
 
+use std::fmt;
+
 use super::pattern::fits;
 use crate::model::{DeviceId, Place};
 
-/// Work on devices.
-#[derive(Clone, Debug, PartialEq)]
+/// Work on devices. Its `Debug` shows neither who said so nor why.
+#[derive(Clone, PartialEq)]
 pub struct Maintenance {
     /// Its number: dense, from 1.
     pub id: u64,
@@ -20,6 +22,13 @@ pub struct Maintenance {
     pub by: Box<str>,
     /// Why.
     pub reason: Box<str>,
+}
+
+impl fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, devices, places, until_ms, .. } = self;
+        write!(f, "Maintenance({id}: {devices} at {places} until {until_ms})")
+    }
 }
 
 impl Maintenance {

@@ -80,8 +80,29 @@ impl Spine {
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
         let mut txn = store.begin()?;
+        self.give_up(&mut txn, now)?;
         self.follow(&mut txn, now)?;
         txn.commit()
+    }
+
+    /// Seals the fate of what waits for recipients that there are not, and of what waits for an acknowledgement of a record
+    /// that there is not.
+    fn give_up(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
+        let waiting: Vec<LineId> = self.alarms.waiting.keys().cloned().collect();
+        for id in waiting {
+            let recipient = self.plan.rules.recipients.iter().find(|recipient| recipient.id == id);
+            let channel = recipient.map(|recipient| recipient.channel.clone());
+            for notice in txn.waiting_notices_to(&id)? {
+                let why = match &channel {
+                    None => "the recipient is not configured any more",
+                    Some(Channel::Lane(_)) if notice.seq.is_none() => "its record is gone",
+                    Some(Channel::Command(_)) if notice.run.is_none() => "the recipient is reached by a command now",
+                    Some(_) => continue,
+                };
+                self.fate(txn, notice, Fate::Dropped, why.to_owned(), now)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what follows from what the engine has just taken.
@@ -131,6 +152,10 @@ impl Spine {
 
     /// A new notice: one that cannot be told has its fate at once.
     fn notice(&mut self, txn: &mut Txn<'_>, mut notice: Notice, now: Stamp) -> Result<(), StoreError> {
+        self.alarms.after.notices = true;
+        if notice.fate != Fate::Waiting {
+            return txn.set_notice(&notice);
+        }
         let recipient = self.plan.rules.recipients.iter().find(|recipient| recipient.id == notice.recipient);
         let mut lost = None;
         if let Some(Channel::Lane(consumer)) = recipient.map(|recipient| &recipient.channel) {
@@ -149,7 +174,6 @@ impl Spine {
         } else {
             *waiting += 1;
         }
-        self.alarms.after.notices = true;
         txn.set_notice(&notice)
     }
 

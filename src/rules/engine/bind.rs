@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Engine, Numbers};
+use super::{Engine, Moment, Numbers};
 use crate::model::{DeviceId, IncidentId, LineId, Metric, SeriesKey, Stamp};
 use crate::rules::cel::{Condition, Input, Verdict, What};
 use crate::rules::due::Due;
@@ -69,6 +69,7 @@ struct Binder<F> {
     /// What the condition at hand reads.
     series: BTreeSet<SeriesKey>,
     watched: BTreeSet<u32>,
+    owners: Vec<Option<u32>>,
 }
 
 impl<F: Fn(&DeviceId, &Metric) -> Option<SeriesKey>> Binder<F> {
@@ -91,6 +92,8 @@ impl<F: Fn(&DeviceId, &Metric) -> Option<SeriesKey>> Binder<F> {
         };
         let series = (self.find)(device, metric)?;
         self.series.insert(series);
+        let device = self.device(device);
+        *at_index(&mut self.owners, series.index()) = Some(device);
         Some(self.memory.of_series(series, reads))
     }
 
@@ -108,6 +111,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         devices: HashMap::new(),
         series: BTreeSet::new(),
         watched: BTreeSet::new(),
+        owners: Vec::new(),
     };
     let mut known: Vec<&DeviceId> = plan.devices.keys().collect();
     known.sort();
@@ -143,7 +147,10 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
     let inhibition =
         |inhibit: &Inhibit| Inhibition { when: binder.bound(None, inhibit.when.as_ref()), until: None };
     let inhibitions = inhibitions.map(inhibition).collect();
-    binder.series.clear();
+    let mut inhibiting = Vec::new();
+    for series in std::mem::take(&mut binder.series) {
+        *at_index(&mut inhibiting, series.index()) = true;
+    }
     let mut expecting = Vec::new();
     let mut gates = Vec::new();
     for command in &plan.commands {
@@ -160,6 +167,8 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
     Engine {
         memory: binder.memory,
         devices: binder.devices,
+        owners: binder.owners,
+        inhibiting,
         plan,
         slots,
         readers,
@@ -175,6 +184,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         numbers: Numbers::default(),
         dues: BTreeSet::new(),
         escalations: BTreeSet::new(),
+        moment: Moment::default(),
         out: Vec::new(),
     }
 }

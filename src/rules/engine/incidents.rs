@@ -98,9 +98,9 @@ impl Engine {
         let alarm = &self.plan.alarms[self.slots[slot as usize].alarm as usize];
         let runs = match step {
             Step::Raised | Step::Returned => alarm.commands.clone(),
-            Step::Cleared => alarm.commands_end.clone(),
+            Step::Cleared => self.last_ones(id, &alarm.commands_end),
             // What was cleared before has had its commands.
-            Step::Closed if incident.active => alarm.commands_end.clone(),
+            Step::Closed if incident.active => self.last_ones(id, &alarm.commands_end),
             _ => Vec::new(),
         };
         let cooldown_ms = i64::try_from(alarm.cooldown_ms).unwrap_or(i64::MAX);
@@ -127,6 +127,18 @@ impl Engine {
             self.order_run(command, Some(id), now);
         }
         self.close_if_over(&incident, Some(slot), now);
+    }
+
+    /// The commands that end what an incident has begun, without those that another one still needs.
+    fn last_ones(&self, id: IncidentId, commands: &[usize]) -> Vec<usize> {
+        let others = self.incidents.values().filter(|(other, _)| other.id != id && other.active);
+        let others = others.filter(|(other, _)| !matches!(other.life, Life::PreAlarm | Life::Suppressed));
+        let needed: Vec<usize> = others
+            .filter_map(|(_, slot)| Some(self.slots[(*slot)? as usize].alarm as usize))
+            .flat_map(|alarm| &self.plan.alarms[alarm].commands_end)
+            .copied()
+            .collect();
+        commands.iter().filter(|command| !needed.contains(command)).copied().collect()
     }
 
     /// What is told of a step.
@@ -173,10 +185,16 @@ impl Engine {
     fn notices(&mut self, drafts: Vec<Draft>, event: &Event, now: Stamp) {
         for Draft { recipient, due_ms, text } in drafts {
             let recipient = self.plan.recipients[recipient].clone();
+            let is_quiet = due_ms > now.wall_ms && matches!(recipient.channel, Channel::Command(_));
             let run = match recipient.channel {
-                Channel::Command(command) => Some(self.order_run(command, Some(event.incident), now)),
-                Channel::Webhook | Channel::Lane(_) => None,
+                Channel::Command(command) if !is_quiet => {
+                    Some(self.order_run(command, Some(event.incident), now))
+                }
+                Channel::Command(_) | Channel::Webhook | Channel::Lane(_) => None,
             };
+            // A siren in the morning tells nobody anything of the night.
+            let fate = if is_quiet { Fate::Dropped } else { Fate::Waiting };
+            let proof = if is_quiet { "quiet hours" } else { "" };
             self.numbers.notice += 1;
             self.out.push(Outcome::Notice(Notice {
                 id: self.numbers.notice,
@@ -191,10 +209,10 @@ impl Engine {
                 seq: None,
                 run,
                 text,
-                fate: Fate::Waiting,
+                fate,
                 tries: 0,
-                done_ms: None,
-                proof: String::new(),
+                done_ms: is_quiet.then_some(now.wall_ms),
+                proof: proof.into(),
             }));
         }
     }

@@ -81,6 +81,17 @@ pub struct Kept {
     pub numbers: Numbers,
 }
 
+/// What one device has said of one moment, and nobody has looked at yet.
+#[derive(Default)]
+struct Moment {
+    device: u32,
+    at_ms: i64,
+    /// Its points, each once.
+    series: Vec<SeriesKey>,
+    /// Room for the slots to be looked at.
+    slots: Vec<u32>,
+}
+
 /// See the module.
 pub struct Engine {
     plan: Plan,
@@ -89,6 +100,10 @@ pub struct Engine {
     slots: Vec<Slot>,
     /// The slots that read a series, by [`SeriesKey::index`].
     readers: Vec<Vec<u32>>,
+    /// The device that a series is of, by its index; none of a series that nothing here reads.
+    owners: Vec<Option<u32>>,
+    /// Whether an inhibition reads a series, by its index.
+    inhibiting: Vec<bool>,
     /// The slots that read whether a device is there, by number of the device.
     watchers: Vec<Vec<u32>>,
     devices: HashMap<DeviceId, u32>,
@@ -110,6 +125,7 @@ pub struct Engine {
     dues: BTreeSet<(u64, u32)>,
     /// When incidents are escalated.
     escalations: BTreeSet<(u64, IncidentId)>,
+    moment: Moment,
     /// What follows, until it is taken.
     out: Vec<Outcome>,
 }
@@ -161,17 +177,50 @@ impl Engine {
         verdict() == Some(Verdict::Holds)
     }
 
-    /// Takes a reading of now.
+    /// Takes a reading of now. What follows is looked at once for all that a device says of one moment: with the next reading
+    /// of another device, another moment or the same point, or with [`Engine::settle`].
     pub fn reading(&mut self, reading: &Reading, now: Stamp) {
-        self.memory.reading(reading);
-        let index = reading.series.index();
-        let count = self.readers.get(index).map_or(0, Vec::len);
-        for at in 0..count {
-            self.feed(self.readers[index][at], true, reading.time_ms, now);
+        let (series, at_ms) = (reading.series, reading.time_ms);
+        let device = self.owners.get(series.index()).copied().flatten();
+        let Some(device) = device else { return };
+        let is_one = self.moment.device == device && self.moment.at_ms == at_ms;
+        if !self.moment.series.is_empty() && (!is_one || self.moment.series.contains(&series)) {
+            self.settle(now);
         }
-        if self.expecting.get(index).is_some_and(|expecting| *expecting) && !self.runs.is_empty() {
+        self.memory.reading(reading);
+        self.moment.device = device;
+        self.moment.at_ms = at_ms;
+        self.moment.series.push(series);
+    }
+
+    /// Looks at what follows from the readings since the last look.
+    pub fn settle(&mut self, now: Stamp) {
+        if self.moment.series.is_empty() {
+            return;
+        }
+        let at_ms = self.moment.at_ms;
+        let series = std::mem::take(&mut self.moment.series);
+        let is_of = |table: &[bool]| series.iter().any(|series| table.get(series.index()).is_some_and(|is| *is));
+        let (inhibits, expects) = (is_of(&self.inhibiting), is_of(&self.expecting));
+        if inhibits {
+            self.inhibitions_pass(now);
+        }
+        let mut slots = std::mem::take(&mut self.moment.slots);
+        slots.extend(series.iter().filter_map(|series| self.readers.get(series.index())).flatten());
+        if series.len() > 1 {
+            slots.sort_unstable();
+            slots.dedup();
+        }
+        for slot in slots.drain(..) {
+            self.feed(slot, true, at_ms, now);
+        }
+        if expects && !self.runs.is_empty() {
             self.expected(now);
         }
+        // Both are kept for their room.
+        self.moment.slots = slots;
+        self.moment.series = series;
+        self.moment.series.clear();
     }
 
     /// Takes a reading that was taken before: after a restart, what is remembered of readings is made again of the log.
@@ -181,6 +230,7 @@ impl Engine {
 
     /// Takes whether a device is there. `is_news` is false of what was known before a restart.
     pub fn online(&mut self, device: &DeviceId, online: bool, is_news: bool, now: Stamp) {
+        self.settle(now);
         let Some(&device) = self.devices.get(device) else { return };
         self.memory.online(device, online);
         if !is_news {
@@ -194,6 +244,7 @@ impl Engine {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Stamp) {
+        self.settle(now);
         while let Some(&(mono_ms, slot)) = self.dues.first()
             && mono_ms <= now.mono_ms
         {

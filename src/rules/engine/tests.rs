@@ -185,6 +185,7 @@ impl World {
             quality: Quality::Good,
         };
         self.engine.reading(&reading, now);
+        self.engine.settle(now);
         self.events()
     }
 
