@@ -167,7 +167,7 @@ pub(super) fn warn(root: &Root, commands: &[Command], front: Option<&mqtt::Setti
         let hears = |user: &mqtt::User| {
             user.rights.devices.contains(&command.device) && user.rights.subscribe.cover(&at.value)
         };
-        if !users.any(|user| hears(user)) {
+        if !users.any(hears) {
             let message = format!("no user with {} may subscribe to {:?}", command.device, at.value);
             let help = "a topic that it may hear, or subscribe = […] of its [[mqtt.user]]";
             report.warn(at.span, message, help);

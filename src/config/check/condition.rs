@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::fleet::{Fleet, Point};
+use super::fleet::{Device, Fleet, Point};
 use super::{Shown, millis};
 use crate::config::fault::Report;
 use crate::config::raw::{Class, Do};
 use crate::config::read::{At, Key};
-use crate::model::Metric;
+use crate::model::{DeviceId, Metric};
 use crate::normalise::{Kind, Outside};
 use crate::rules::cel::{self, Condition, Input, Lookback, Scope, Type, What};
 use crate::rules::pattern::fits;
+use crate::rules::plan::Where;
 use crate::rules::schedule::Schedule;
 
 /// The devices, found by their ids.
@@ -95,6 +96,15 @@ impl<'f> Ground<'f> {
     /// The index of a device.
     pub(super) fn device(&self, id: &str) -> Option<usize> {
         self.devices.get(id).copied()
+    }
+
+    /// What is known of the devices besides what they measure.
+    pub(super) fn known(&self) -> HashMap<DeviceId, Where> {
+        let known = |device: &Device<'_>| {
+            let class = self.fleet.template_of(device).name.to_string();
+            (device.id.clone(), Where { class, place: device.raw.place.value().cloned() })
+        };
+        self.fleet.devices.iter().map(known).collect()
     }
 
     /// The device of a key, told if there is none.

@@ -20,7 +20,6 @@ use crate::model::{DeviceId, LineId, Metric, SeriesKey, Value};
 use crate::normalise::{Kind, Outside, Rule};
 use crate::privacy::intake::Treatment;
 use crate::rules::pattern::fits;
-use crate::rules::plan::Where;
 use crate::rules::plausible;
 
 /// Devices of one configuration; one more is a fault.
@@ -281,15 +280,6 @@ impl<'r> Fleet<'r> {
             series.push(points.iter().map(|point| names.intern(&device.id, &point.metric)).collect());
         }
         series
-    }
-
-    /// What is known of the devices besides what they measure.
-    pub(super) fn known(&self) -> HashMap<DeviceId, Where> {
-        let known = |device: &Device<'_>| {
-            let class = self.template_of(device).name.to_string();
-            (device.id.clone(), Where { class, place: device.raw.place.value().cloned() })
-        };
-        self.devices.iter().map(known).collect()
     }
 
     /// How long devices may be silent that say so, or whose template does.

@@ -123,7 +123,7 @@ pub(crate) fn config(
         recipients: notices.recipients,
         routes: notices.routes,
         commands,
-        devices: fleet.known(),
+        devices: ground.known(),
         bulk,
         zone_ms: zone.0,
     };
