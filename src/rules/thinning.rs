@@ -33,9 +33,9 @@ impl Rule {
     }
 
     fn is_new(&self, last: Decimal, value: Decimal, is_number: bool) -> bool {
-        let by_band = |band| last.checked_sub(value).is_none_or(|change| change.abs() >= band);
-        let in_band = self.band.filter(|_| is_number).is_some_and(|band| !by_band(band));
-        !in_band && !(self.change_only && last == value)
+        let leaves = |band| last.checked_sub(value).is_none_or(|change| change.abs() >= band);
+        let is_far = self.band.filter(|_| is_number).is_none_or(leaves);
+        is_far && (!self.change_only || last != value)
     }
 }
 

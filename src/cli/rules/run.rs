@@ -172,6 +172,8 @@ impl<'c> Bench<'c> {
                 for (metric, value) in values {
                     self.say(device, metric, value, *retained, *time_ms);
                 }
+                self.engine.settle(self.now);
+                self.follow();
             }
             Deed::Presence { device, online } => self.told(device, *online, Cause::Told),
             Deed::Order { alarm, device, step, reason } => self.order(alarm, device, *step, reason),

@@ -96,7 +96,9 @@ impl Spine {
                 let why = match &channel {
                     None => "the recipient is not configured any more",
                     Some(Channel::Lane(_)) if notice.seq.is_none() => "its record is gone",
-                    Some(Channel::Command(_)) if notice.run.is_none() => "the recipient is reached by a command now",
+                    Some(Channel::Command(_)) if notice.run.is_none() => {
+                        "the recipient is reached by a command now"
+                    }
                     Some(_) => continue,
                 };
                 self.fate(txn, notice, Fate::Dropped, why.to_owned(), now)?;

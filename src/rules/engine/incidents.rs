@@ -1,20 +1,30 @@
 //! Incidents: what signals, people and time make of them, and what each step brings about.
 
-use std::collections::HashMap;
-
 use super::bind::Slot;
-use super::{Engine, Kept, Outcome, signalled_ms};
-use crate::model::{Actor, DeviceId, Event, IncidentId, Life, LineId, Stamp, Step, Value};
+use super::{Engine, Outcome, signalled_ms};
+use crate::model::{Actor, DeviceId, Event, IncidentId, Life, Stamp, Step, Value};
 use crate::rules::cel::{Seen, Verdict};
-use crate::rules::command::Stage;
 use crate::rules::due::Due;
 use crate::rules::incident::{Incident, Order, Refused};
 use crate::rules::maintenance::Maintenance;
 use crate::rules::notice::{self, Channel, Draft, Fate, Notice, Past};
-use crate::rules::trigger::{self, Signal};
+use crate::rules::trigger::Signal;
 
-/// How long a silent device has to speak after a start, milliseconds.
-const GRACE_MS: i64 = 5 * 60_000;
+/// What is said of an incident.
+pub(super) struct Said<'a> {
+    step: Step,
+    by: Actor,
+    reason: &'a str,
+    at_ms: i64,
+}
+
+impl<'a> Said<'a> {
+    /// By a rule of the gateway.
+    pub(super) fn rule(step: Step, reason: &'a str, at_ms: i64) -> Self {
+        Self { step, by: Actor::Gateway, reason, at_ms }
+    }
+}
+
 /// Maintenances that may go on at once.
 pub const MAINTENANCES_MAX: usize = 100;
 
@@ -38,7 +48,7 @@ impl Engine {
             let (incident, step) = Incident::begins(id, alarm, device, severity, signal, is_suppressed, now);
             self.slots[slot as usize].incident = Some(id);
             self.incidents.insert(id, (incident, Some(slot)));
-            self.event(id, step, Actor::Gateway, why, at_ms, now);
+            self.event(id, Said::rule(step, why, at_ms), now);
             return;
         };
         let closes_itself = alarm.closes_itself;
@@ -51,13 +61,13 @@ impl Engine {
             [first, Step::Closed] => {
                 // It is cleared, and then closed: one after the other.
                 incident.life = before;
-                self.event(id, first, Actor::Gateway, why, at_ms, now);
+                self.event(id, Said::rule(first, why, at_ms), now);
                 if let Some((incident, _)) = self.incidents.get_mut(&id) {
                     incident.life = Life::Closed;
                 }
-                self.event(id, Step::Closed, Actor::Gateway, why, at_ms, now);
+                self.event(id, Said::rule(Step::Closed, why, at_ms), now);
             }
-            [step, ..] => self.event(id, step, Actor::Gateway, why, at_ms, now),
+            [step, ..] => self.event(id, Said::rule(step, why, at_ms), now),
         }
     }
 
@@ -83,18 +93,19 @@ impl Engine {
     }
 
     /// Something happened to an incident: it is told, and what has to follow follows.
-    fn event(&mut self, id: IncidentId, step: Step, by: Actor, reason: &str, at_ms: i64, now: Stamp) {
+    pub(super) fn event(&mut self, id: IncidentId, said: Said<'_>, now: Stamp) {
         let Some((incident, slot)) = self.incidents.get(&id) else { return };
         let (incident, slot) = (incident.clone(), *slot);
         let Some(slot) = slot else {
             // Of an alarm that is not configured any more: there is nobody to tell.
-            let event = orphan(&incident, step, by, reason, at_ms);
+            let event = orphan(&incident, said);
             self.close_if_over(&incident, None, now);
             self.out.push(Outcome::Event(Box::new(event), incident));
             return;
         };
         let mut incident = incident;
-        let event = self.event_of(&incident, slot, step, by, reason, at_ms, now);
+        let step = said.step;
+        let event = self.event_of(&incident, slot, said, now);
         let alarm = &self.plan.alarms[self.slots[slot as usize].alarm as usize];
         let runs = match step {
             Step::Raised | Step::Returned => alarm.commands.clone(),
@@ -142,16 +153,8 @@ impl Engine {
     }
 
     /// What is told of a step.
-    fn event_of(
-        &self,
-        incident: &Incident,
-        slot: u32,
-        step: Step,
-        by: Actor,
-        reason: &str,
-        at_ms: i64,
-        now: Stamp,
-    ) -> Event {
+    pub(super) fn event_of(&self, incident: &Incident, slot: u32, said: Said<'_>, now: Stamp) -> Event {
+        let Said { step, by, reason, at_ms } = said;
         let Slot { alarm, value, .. } = &self.slots[slot as usize];
         let alarm = &self.plan.alarms[*alarm as usize];
         let known = self.plan.devices.get(&incident.device).cloned().unwrap_or_default();
@@ -233,7 +236,7 @@ impl Engine {
     }
 
     /// When the next step of escalation of an incident that nobody answers is due.
-    fn rearm_escalation(&mut self, incident: &Incident, event: &Event, now: Stamp) {
+    pub(super) fn rearm_escalation(&mut self, incident: &Incident, event: &Event, now: Stamp) {
         self.escalations.retain(|(_, id)| *id != incident.id);
         let Some(raised_ms) = incident.raised_ms.filter(|_| incident.life == Life::Raised) else { return };
         if let Some(next) = notice::escalation(&self.plan, event, raised_ms, incident.escalated) {
@@ -251,7 +254,7 @@ impl Engine {
             self.escalations.pop_first();
             let Some((incident, Some(_))) = self.incidents.get_mut(&id) else { continue };
             if let Some(step) = incident.escalates(now) {
-                self.event(id, step, Actor::Gateway, "nobody has answered", now.wall_ms, now);
+                self.event(id, Said::rule(step, "nobody has answered", now.wall_ms), now);
             }
         }
     }
@@ -297,7 +300,7 @@ impl Engine {
             }
             let Some((incident, _)) = self.incidents.get_mut(&id) else { continue };
             if let Some(step) = incident.lifted(now) {
-                self.event(id, step, Actor::Gateway, "", now.wall_ms, now);
+                self.event(id, Said::rule(step, "", now.wall_ms), now);
             }
         }
     }
@@ -311,7 +314,8 @@ impl Engine {
         let (incident, _) = self.incidents.get_mut(&id).ok_or(Refused::Unknown(id))?;
         let step = incident.order(order, now)?;
         let told = incident.clone();
-        self.event(id, step, order.by.clone(), &order.reason, now.wall_ms, now);
+        let said = Said { step, by: order.by.clone(), reason: &order.reason, at_ms: now.wall_ms };
+        self.event(id, said, now);
         Ok(told)
     }
 
@@ -333,90 +337,6 @@ impl Engine {
         self.out.push(Outcome::Maintenance(work.clone(), false));
         Some(work)
     }
-
-    /// Takes up what was kept, after what is remembered of readings; gives up what the plan does not have any more, and tells
-    /// it by the outcomes.
-    pub fn restore(&mut self, kept: Kept, now: Stamp) {
-        let Kept { triggers, incidents, closed, runs, maintenances, numbers } = kept;
-        self.numbers = numbers;
-        let slots = self.slots.iter().enumerate();
-        let slots: HashMap<(LineId, DeviceId), u32> = slots
-            .map(|(at, slot)| {
-                let alarm = self.plan.alarms[slot.alarm as usize].id.clone();
-                ((alarm, slot.device.clone()), at as u32)
-            })
-            .collect();
-        for work in maintenances {
-            self.maintenances.insert(work.id, (work.clone(), Due::at(now, work.until_ms)));
-        }
-        for (alarm, device, state) in triggers {
-            let inhibit = || self.plan.inhibits.iter().position(|inhibit| inhibit.id == alarm);
-            if device == nobody() {
-                let until = inhibit().zip(state.parse().ok());
-                match until {
-                    Some((at, wall_ms)) => self.inhibitions[at].until = Some(Due::at(now, wall_ms)),
-                    None => self.out.push(Outcome::Trigger(alarm, device, None)),
-                }
-                continue;
-            }
-            let key = (alarm, device);
-            let state = slots.get(&key).copied().zip(trigger::State::restored(&state, now));
-            match state {
-                Some((slot, state)) => self.slots[slot as usize].state = state,
-                None => self.out.push(Outcome::Trigger(key.0, key.1, None)),
-            }
-        }
-        for slot in 0..self.slots.len() {
-            let Self { plan, slots, memory, .. } = self;
-            let Slot { alarm, state, listens, .. } = &mut slots[slot];
-            let rule = &plan.alarms[*alarm as usize].trigger;
-            if let Some(newest_ms) = listens.and_then(|series| memory.newest_ms(series)) {
-                rule.alive(state, heard_ms(newest_ms, rule.absent_ms, now), now);
-            }
-            self.rearm(slot as u32, now);
-        }
-        for (alarm, device, closed_ms) in closed {
-            let Some(&slot) = slots.get(&(alarm, device)) else { continue };
-            let slot = &mut self.slots[slot as usize];
-            let cooldown_ms =
-                i64::try_from(self.plan.alarms[slot.alarm as usize].cooldown_ms).unwrap_or(i64::MAX);
-            slot.cools = Some(Due::at(now, closed_ms.saturating_add(cooldown_ms)));
-        }
-        for incident in incidents {
-            let slot = slots.get(&(incident.alarm.clone(), incident.device.clone())).copied();
-            self.take_up(incident, slot, now);
-        }
-        for mut run in runs {
-            let command = self.plan.commands.iter().find(|command| command.id == run.command);
-            let due = Due::at(now, run.expires_ms);
-            let changed = run.restarted(command, now.wall_ms);
-            let id = run.id;
-            let goes = run.stage == Stage::Accepted;
-            self.runs.insert(id, (run, due));
-            if goes {
-                self.send(id, now);
-            } else if changed {
-                self.run_changed(id);
-            }
-        }
-    }
-
-    fn take_up(&mut self, incident: Incident, slot: Option<u32>, now: Stamp) {
-        let id = incident.id;
-        self.incidents.insert(id, (incident.clone(), slot));
-        let Some(slot) = slot else {
-            if let Some((incident, _)) = self.incidents.get_mut(&id) {
-                incident.life = Life::Closed;
-                incident.active = false;
-                incident.changed_ms = now.wall_ms;
-            }
-            self.event(id, Step::Closed, Actor::Gateway, "not configured any more", now.wall_ms, now);
-            return;
-        };
-        self.slots[slot as usize].incident = Some(id);
-        let event = self.event_of(&incident, slot, Step::Raised, Actor::Gateway, "", incident.began_ms, now);
-        self.rearm_escalation(&incident, &event, now);
-    }
 }
 
 fn owned(seen: Seen<'_>) -> Value {
@@ -427,24 +347,14 @@ fn owned(seen: Seen<'_>) -> Value {
     }
 }
 
-/// When a device counts as heard at a start: while the gateway was off nobody listened, so one whose time ran out then is
-/// given [`GRACE_MS`] to speak.
-fn heard_ms(newest_ms: i64, absent_ms: Option<u64>, now: Stamp) -> i64 {
-    let Some(absent_ms) = absent_ms.and_then(|absent_ms| i64::try_from(absent_ms).ok()) else {
-        return newest_ms;
-    };
-    let is_over = newest_ms.saturating_add(absent_ms) <= now.wall_ms;
-    let graced_ms = now.wall_ms.saturating_sub(absent_ms).saturating_add(GRACE_MS.min(absent_ms));
-    if is_over { graced_ms } else { newest_ms }
-}
-
 /// In place of a device, where what is kept is of an inhibition.
-fn nobody() -> DeviceId {
+pub(super) fn nobody() -> DeviceId {
     "-".parse().expect("a device id")
 }
 
 /// An event of an incident whose alarm the plan does not have.
-fn orphan(incident: &Incident, step: Step, by: Actor, reason: &str, at_ms: i64) -> Event {
+fn orphan(incident: &Incident, said: Said<'_>) -> Event {
+    let Said { step, by, reason, at_ms } = said;
     Event {
         incident: incident.id,
         alarm: incident.alarm.clone(),

@@ -12,6 +12,7 @@
 
 mod bind;
 mod incidents;
+mod restore;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -200,7 +201,8 @@ impl Engine {
         }
         let at_ms = self.moment.at_ms;
         let series = std::mem::take(&mut self.moment.series);
-        let is_of = |table: &[bool]| series.iter().any(|series| table.get(series.index()).is_some_and(|is| *is));
+        let is_of =
+            |table: &[bool]| series.iter().any(|series| table.get(series.index()).is_some_and(|is| *is));
         let (inhibits, expects) = (is_of(&self.inhibiting), is_of(&self.expecting));
         if inhibits {
             self.inhibitions_pass(now);

@@ -344,6 +344,63 @@ fn people_are_told_and_others_when_nobody_answers() {
     assert_eq!(told, [("property", Step::Raised), ("street", Step::Escalated), ("property", Step::Raised)]);
 }
 
+/// A message told of a level and of a door, and the alarm of both looked between the two: it saw the new level with the old
+/// door, and was raised for a moment.
+#[test]
+fn what_a_device_says_at_once_is_looked_at_at_once() {
+    let mut both = alarm("both", "open && level > 5");
+    both.trigger.times = Some((2, 60_000));
+    let mut world = World::new(plan(vec![alarm("flood", "open && level > 5"), both]));
+    world.open("door-1", true);
+    let reading = |world: &World, metric: &str, value| Reading {
+        series: find(&device("door-1"), &metric.parse().expect("a metric")).expect("a point"),
+        value,
+        time_ms: world.now().wall_ms,
+        received_ms: world.now().wall_ms,
+        device_time: false,
+        quality: Quality::Good,
+    };
+    let mut say = |world: &mut World, level: i64, open| {
+        world.now_ms += 1000;
+        let now = world.now();
+        let level = reading(world, "level", Value::Number(Decimal::from(level)));
+        world.engine.reading(&level, now);
+        let open = reading(world, "open", Value::Flag(open));
+        world.engine.reading(&open, now);
+        world.engine.settle(now);
+        world.events()
+    };
+    assert_eq!(say(&mut world, 9, false), NOTHING, "not between the two");
+    assert_eq!(say(&mut world, 9, true), ["flood door-1 raised"], "one message counts once");
+    assert_eq!(say(&mut world, 9, true), ["both door-1 raised"]);
+}
+
+#[test]
+fn what_two_need_is_ended_by_the_last() {
+    let siren = |name: &str| Command {
+        id: id(name),
+        title: String::new(),
+        device: device("door-2"),
+        action: Action::Publish { topic: "siren".into(), payload: name.into() },
+        interlock: None,
+        expect: None,
+        expires_ms: 20_000,
+        level: 0,
+    };
+    let mut fire = alarm("fire", "open");
+    (fire.commands, fire.commands_end) = (vec![0], vec![1]);
+    let mut plan = plan(vec![fire]);
+    plan.commands = vec![siren("on"), siren("off")];
+    let mut world = World::new(plan);
+    for (device, open, off) in
+        [("door-1", true, 0), ("door-2", true, 0), ("door-1", false, 0), ("door-2", false, 1)]
+    {
+        world.open(device, open);
+        let ended = world.runs.values().filter(|run| run.command == id("off")).count();
+        assert_eq!(ended, off, "{device} {open}");
+    }
+}
+
 #[test]
 fn a_run_ends_whatever_happens() {
     let command = |name: &str, interlock, expect, level| Command {
