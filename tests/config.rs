@@ -43,6 +43,10 @@ fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
             .expect("a file");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
     }
+    // That of a webhook is looked into.
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let root = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
+    std::fs::write(dir.path().join("city-ca.pem"), root.pem()).expect("a file");
     let path = dir.path().join("smallbrain.toml");
     std::fs::write(&path, text).expect("a file");
     (dir, path)
