@@ -168,6 +168,15 @@ impl Txn<'_> {
         all(self.conn, &find, (recipient.as_str(), upto.0 as i64), rows::notice)
     }
 
+    /// The notices that wait for a recipient, however it is reached.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn waiting_notices_to(&self, recipient: &LineId) -> Result<Vec<Notice>, StoreError> {
+        let find = rows::notices("recipient = ?1 AND fate = 'waiting' ORDER BY id");
+        all(self.conn, &find, [recipient.as_str()], rows::notice)
+    }
+
     /// Stores a run as it is now.
     ///
     /// # Errors

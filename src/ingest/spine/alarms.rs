@@ -81,7 +81,28 @@ impl Spine {
         self.engine.restore(kept, now);
         let mut txn = store.begin()?;
         self.follow(&mut txn, now)?;
+        self.give_up(&mut txn, now)?;
         txn.commit()
+    }
+
+    /// Seals the fate of what waits for somebody who is not configured any more, or is reached in another way now: nothing
+    /// would ever come of it.
+    fn give_up(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
+        for id in self.alarms.waiting.keys().cloned().collect::<Vec<_>>() {
+            let recipient = self.plan.rules.recipients.iter().find(|recipient| recipient.id == id);
+            let channel = recipient.map(|recipient| recipient.channel.clone());
+            for notice in txn.waiting_notices_to(&id)? {
+                let why = match &channel {
+                    Some(Channel::Webhook) => continue,
+                    Some(Channel::Lane(_)) if notice.seq.is_some() => continue,
+                    Some(Channel::Command(_)) if notice.run.is_some() => continue,
+                    Some(_) => "the recipient is reached in another way now",
+                    None => "the recipient is no longer configured",
+                };
+                self.fate(txn, notice, Fate::Dropped, why.to_owned(), now)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what follows from what the engine has just taken.
