@@ -99,7 +99,24 @@ impl Database {
         (self.devices, self.readings) = (devices, readings);
     }
 
-    fn integer(&self, sql: &str) -> i64 {
+    /// Every row of an answer.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
+        let mut statement = self.conn.prepare(sql).expect(sql);
+        let rows = statement.query_map([], |row| read(row)).expect(sql);
+        rows.collect::<Result<_, _>>().expect(sql)
+    }
+
+    /// The number of a device in the readings.
+    pub(crate) fn device(&self, name: &str) -> u16 {
+        let at = self.devices.iter().position(|known| known == name);
+        u16::try_from(at.unwrap_or_else(|| panic!("{name} has no reading"))).expect("a few devices")
+    }
+
+    pub(crate) fn integer(&self, sql: &str) -> i64 {
         self.conn.query_row(sql, [], |row| row.get(0)).expect(sql)
     }
 

@@ -1,6 +1,8 @@
 //! Alarms from the sensor to the end: who is told, what people and the city do, what devices are made to do, maintenance, and a
 //! configuration that changes under open incidents.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::device::Device;
@@ -82,6 +84,13 @@ fn show(gateway: &Gateway, incident: u64) -> Value {
     done(gateway, &["alarms", "show", &incident.to_string()])
 }
 
+/// What a webhook was told, line by line.
+fn texts(hook: &Hook) -> Vec<String> {
+    let letters = hook.taken();
+    let notices = letters.iter().flat_map(|letter| letter.notices());
+    notices.map(|notice| notice["text"].as_str().expect("a text").to_owned()).collect()
+}
+
 /// A member of each of a list, as text.
 fn each(list: &Value, member: &str) -> Vec<String> {
     let text = |one: &Value| one[member].as_str().unwrap_or("-").to_owned();
@@ -156,10 +165,10 @@ fn an_alarm_goes_from_the_sensor_to_the_webhook_to_people_and_to_its_end() {
     let raised = &listed[0];
     assert_eq!((&raised["incident"], &raised["life"], &raised["active"]), (&json!(1), &json!("raised"), &json!(true)));
     assert_eq!((&raised["place"], &raised["device"]), (&json!("B3/cellar"), &json!("thermometer-1")));
-    let first = until("the property is told", || property.texts().into_iter().next());
+    let first = until("the property is told", || texts(&property).into_iter().next());
     assert!(first.contains("【重要】Steam 蒸汽 · 告警") && first.contains("建议：关闭阀门"), "{first}");
     assert!(!first.contains("95"), "the value is the police's: {first}");
-    let first = until("the police are told", || police.texts().into_iter().next());
+    let first = until("the police are told", || texts(&police).into_iter().next());
     assert!(first.contains("humidity 95 %"), "{first}");
 
     let by = ["--by", "王师傅"];
@@ -210,7 +219,10 @@ fn an_alarm_goes_from_the_sensor_to_the_webhook_to_people_and_to_its_end() {
     for hook in [&property, &police] {
         let numbers = hook.notices();
         assert_eq!(numbers.len(), 6, "each once: {numbers:?}");
-        let said = hook.texts().concat();
+        let letters = hook.taken();
+        let keys: BTreeSet<_> = letters.iter().map(|letter| letter.field("idempotency-key").expect("a key")).collect();
+        assert_eq!(keys.len(), letters.len(), "a key of its own for each message");
+        let said = texts(hook).concat();
         assert!(said.contains("已由小区人员关闭") && !said.contains("王师傅") && !said.contains("蒸汽管"), "{said}");
     }
     assert!(!gateway.log.text().contains("王师傅"), "no name in the log");
@@ -249,8 +261,8 @@ fn the_city_confirms_an_alarm_and_the_same_word_again_is_answered_the_same() {
     assert_eq!(each(&shown["history"], "step"), ["raised", "confirmed"]);
     assert_eq!((&shown["history"][1]["by_kind"], &shown["history"][1]["by"]), (&json!("consumer"), &json!(CITY)));
     assert_eq!(each(&shown["feedback"], "outcome"), ["taken", "late"]);
-    let texts = until("the property learns it", || Some(hook.texts()).filter(|texts| texts.len() == 2));
-    assert!(texts[1].contains("已由城市平台确认") && !texts[1].contains("街道"), "{texts:?}");
+    let said = until("the property learns it", || Some(texts(&hook)).filter(|said| said.len() == 2));
+    assert!(said[1].contains("已由城市平台确认") && !said[1].contains("街道"), "{said:?}");
     // And the city sees what it did, once.
     let steps: Vec<_> = steps_of(&gateway.pull("alarm")).into_iter().map(|(step, _)| step).collect();
     assert_eq!(steps, ["raised", "confirmed"]);
@@ -341,16 +353,16 @@ fn what_people_work_on_is_suppressed_until_they_have_done() {
         open(&gateway).iter().map(|one| (one["device"].clone(), one["life"].clone())).collect();
     let expected = [("thermometer-2", "raised"), ("thermometer-1", "suppressed")];
     assert_eq!(lives, expected.map(|(device, life)| (json!(device), json!(life))));
-    let texts = until("the other one is told", || Some(hook.texts()).filter(|texts| !texts.is_empty()));
-    assert!(texts.len() == 1 && texts[0].contains("thermometer-2"), "{texts:?}");
+    let said = until("the other one is told", || Some(texts(&hook)).filter(|said| !said.is_empty()));
+    assert!(said.len() == 1 && said[0].contains("thermometer-2"), "{said:?}");
     let history = show(&gateway, 1)["history"].clone();
     assert_eq!((&history[0]["step"], &history[0]["reason"]), (&json!("suppressed"), &json!("maintenance 1")));
 
     done(&gateway, &["alarms", "resume", "1", "--by", "电梯公司"]);
     refused(&gateway.ask(&["alarms", "resume", "1", "--by", "电梯公司"]), "no maintenance 1");
     wait_for(&gateway, 1, "what still holds is raised", |shown| shown["life"] == "raised");
-    let texts = until("now it is told", || Some(hook.texts()).filter(|texts| texts.len() == 2));
-    assert!(texts[1].contains("thermometer-1"), "{texts:?}");
+    let said = until("now it is told", || Some(texts(&hook)).filter(|said| said.len() == 2));
+    assert!(said[1].contains("thermometer-1"), "{said:?}");
     assert_eq!(done(&gateway, &["alarms"])["maintenance"], json!([]));
 }
 

@@ -28,16 +28,27 @@ pub(crate) enum Mood {
     Closes,
 }
 
+impl Mood {
+    /// All of them.
+    pub(crate) const ALL: [Mood; 5] =
+        [Mood::Takes, Mood::Hangs, Mood::Fails, Mood::Redirects, Mood::Closes];
+}
+
 /// Something that was taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
     /// Its fields, one a line, lower case.
-    pub(crate) head: String,
+    head: String,
     /// What it says.
     pub(crate) body: Value,
 }
 
 impl Letter {
+    /// A field of its head.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     /// The notices in it, of the form "json".
     pub(crate) fn notices(&self) -> &[Value] {
         self.body["notices"].as_array().map_or(&[], Vec::as_slice)
@@ -97,13 +108,6 @@ impl Hook {
         let state = self.now();
         let notices = state.taken.iter().flat_map(Letter::notices);
         notices.map(|notice| notice["id"].as_u64().expect("a number")).collect()
-    }
-
-    /// Their texts.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        let state = self.now();
-        let notices = state.taken.iter().flat_map(Letter::notices);
-        notices.map(|notice| notice["text"].as_str().expect("a text").to_owned()).collect()
     }
 
     /// How many requests it did not take.
