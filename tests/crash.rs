@@ -15,12 +15,16 @@ mod client;
 mod devices;
 #[path = "crash/gateway.rs"]
 mod gateway;
+#[path = "crash/incidents.rs"]
+mod incidents;
 #[path = "crash/judge.rs"]
 mod judge;
 #[path = "crash/powercut.rs"]
 mod powercut;
 #[path = "crash/sessions.rs"]
 mod sessions;
+#[path = "daemon/webhook.rs"]
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -37,6 +41,7 @@ use gateway::{Gateway, Site, until};
 use judge::Database;
 use powercut::Rig;
 use sessions::Clients;
+use webhook::{Hook, Mood};
 
 /// How long a stop may take: the city's streams have five seconds to end.
 const STOP: Duration = Duration::from_secs(15);
@@ -136,10 +141,16 @@ impl World {
     }
 
     /// Lets the devices and the city come to an end, stops the gateway and judges.
-    fn judge(mut self, doubtful: &[Range<usize>]) -> judge::Verdict {
+    fn judge(self, doubtful: &[Range<usize>]) -> judge::Verdict {
+        self.judge_after(doubtful, |_| {})
+    }
+
+    /// The same, with something to wait for before the gateway is stopped.
+    fn judge_after(mut self, doubtful: &[Range<usize>], quiet: impl FnOnce(&Site)) -> judge::Verdict {
         let gateway = self.ready();
         let report = self.devices.finish(&self.runtime);
         let counters = caught_up(&self.runtime, &self.site, &self.city, true);
+        quiet(&self.site);
         let (end, took) = gateway.stop();
         assert!(end.success() && took < STOP, "SIGTERM ended it with {end} after {took:?}");
         self.city.disconnect(&self.runtime);
@@ -243,6 +254,40 @@ fn kills_neither_lose_nor_double_what_kept_sessions_are_owed() {
     judge::sequences(&database, &devices::ledger(&site.dir, &[]), &last);
     judge::nothing_waits(&database);
     eprintln!("{rounds} ends in {:?}, the last readings at QoS 2: {last:?}", began.elapsed());
+}
+
+/// Alarms that come and go under load, two webhooks in changing moods, a lane, and commands of which some are never answered.
+#[test]
+fn kills_neither_lose_nor_double_alarms_notices_and_runs() {
+    let mut random = Random::seeded();
+    let rounds = number("CRASH_ROUNDS").unwrap_or(50);
+    let dir = tempfile::tempdir().expect("a directory");
+    let hooks = ["hall", "street"].map(|id| (id, Hook::new(Mood::Takes)));
+    let site = Site::new(dir.path(), &dir.path().join("store"), |config| incidents::told(config, &hooks));
+    let mut world = World::new(site, 20);
+    let gateway = world.ready();
+    incidents::listens(&world.site);
+    gateway.kill();
+    world.city.disconnect(&world.runtime);
+    let began = Instant::now();
+    for round in 1..=rounds {
+        let moment = Moment::random(&mut random, world.start);
+        for (_, hook) in &hooks {
+            let any = Mood::ALL[random.below(Mood::ALL.len() as u64) as usize];
+            hook.turn(if random.one_in(2) { Mood::Takes } else { any });
+        }
+        world.city.disk().falls_after = random.one_in(2).then(|| random.below(10));
+        let gateway = world.live(moment);
+        gateway.kill();
+        world.city.disconnect(&world.runtime);
+        let acked = world.devices.acked();
+        eprintln!("{:?}: kill {round} at {moment:?}, {acked} acknowledged", began.elapsed());
+    }
+    hooks.iter().for_each(|(_, hook)| hook.turn(Mood::Takes));
+    let store = world.site.store.clone();
+    world.judge_after(&[], incidents::quiet);
+    let found = incidents::judge(&Database::open(&store), &hooks, rounds + 1);
+    eprintln!("{rounds} kills in {:?}: {found}", began.elapsed());
 }
 
 #[test]

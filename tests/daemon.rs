@@ -1,6 +1,8 @@
 //! The real binary from outside: the example as it is, live reload, bad input, exit codes, systemd, and what must never
 //! reach disk or log.
 
+#[path = "daemon/alarms.rs"]
+mod alarms;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[path = "daemon/bus.rs"]
@@ -23,6 +25,10 @@ mod privacy;
 mod reload;
 #[path = "daemon/start_stop.rs"]
 mod start_stop;
+#[path = "daemon/told.rs"]
+mod told;
+#[path = "daemon/webhook.rs"]
+mod webhook;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

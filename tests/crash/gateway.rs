@@ -262,6 +262,12 @@ fn rules(config: &mut Table) {
         HUMID / 10,
         WINDOW_MS / 1000,
     );
+    add(config, &extra);
+    add_point(config, "humidity", "/humidity", false);
+}
+
+/// More tables of arrays.
+pub(crate) fn add(config: &mut Table, extra: &str) {
     let extra: Table = extra.parse().expect("it is TOML");
     for (name, value) in extra {
         let Value::Array(tables) = value else { unreachable!("only arrays of tables") };
@@ -270,7 +276,6 @@ fn rules(config: &mut Table) {
             _ => drop(config.insert(name, Value::Array(tables))),
         }
     }
-    add_point(config, "humidity", "/humidity", false);
 }
 
 /// One more number of the one template, collected as it is; shared on the bulk lane or not.
@@ -307,7 +312,7 @@ pub(crate) fn share_again(config: &mut Table, id: &str) {
 }
 
 /// The first of an array of tables.
-fn first<'c>(config: &'c mut Table, name: &str) -> &'c mut Table {
+pub(crate) fn first<'c>(config: &'c mut Table, name: &str) -> &'c mut Table {
     let tables = config.get_mut(name).and_then(Value::as_array_mut);
     tables.and_then(|tables| tables.first_mut()).and_then(Value::as_table_mut).expect("it is there")
 }
@@ -324,6 +329,6 @@ pub(crate) fn set(config: &mut Table, table: &str, key: &str, value: impl Into<V
 }
 
 /// The program under test: the one that was built with the tests, or the one that SMALLBRAIN names.
-fn binary() -> std::ffi::OsString {
+pub(crate) fn binary() -> std::ffi::OsString {
     std::env::var_os("SMALLBRAIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_smallbrain").into())
 }

@@ -99,7 +99,24 @@ impl Database {
         (self.devices, self.readings) = (devices, readings);
     }
 
-    fn integer(&self, sql: &str) -> i64 {
+    /// Every row of an answer.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
+        let mut statement = self.conn.prepare(sql).expect(sql);
+        let rows = statement.query_map([], |row| read(row)).expect(sql);
+        rows.collect::<Result<_, _>>().expect(sql)
+    }
+
+    /// The number of a device in the readings.
+    pub(crate) fn device(&self, name: &str) -> u16 {
+        let at = self.devices.iter().position(|known| known == name);
+        u16::try_from(at.unwrap_or_else(|| panic!("{name} has no reading"))).expect("a few devices")
+    }
+
+    pub(crate) fn integer(&self, sql: &str) -> i64 {
         self.conn.query_row(sql, [], |row| row.get(0)).expect(sql)
     }
 
@@ -168,6 +185,8 @@ struct Told {
     readings: Vec<Row>,
     /// By device, in the order of the lane: raised or cleared.
     alarms: BTreeMap<u16, Vec<bool>>,
+    /// Every step of every incident.
+    steps: BTreeSet<(u64, String)>,
     /// Counts by (start of window, device).
     windows: BTreeMap<(i64, u16), u64>,
 }
@@ -182,8 +201,7 @@ impl Told {
                 (Lane::Bulk, Content::Readings(readings)) => told.readings(&readings, devices),
                 (Lane::Alarm, Content::Event(event)) => {
                     let device = number_of(devices, &event.attributes["device"]);
-                    let raised = event.state() == v1::EventState::Raised;
-                    told.alarms.entry(device).or_default().push(raised);
+                    told.event(device, &event);
                 }
                 (Lane::Aggregate, Content::Aggregate(aggregate)) => {
                     told.window(window, &aggregate, devices);
@@ -191,7 +209,26 @@ impl Told {
                 _ => panic!("{lane} {seq} holds what does not belong there"),
             }
         }
+        let count = |of: &str| told.steps.iter().filter(|(_, step)| step == of).count();
+        assert_eq!(count("cleared"), count("closed"), "what clears closes itself");
         told
+    }
+
+    /// An incident is raised, cleared, and closes itself with that: each once.
+    fn event(&mut self, device: u16, event: &v1::Event) {
+        let (step, incident) = (event.attributes["step"].as_str(), event.attributes["incident"].as_str());
+        let number: u64 = incident.parse().expect("a number");
+        assert!(self.steps.insert((number, step.to_owned())), "incident {number} is told to be {step} twice");
+        let changes = self.alarms.entry(device).or_default();
+        match step {
+            "raised" => changes.push(true),
+            "cleared" => changes.push(false),
+            "closed" => assert!(
+                changes.last() == Some(&false) && self.steps.contains(&(number, "cleared".into())),
+                "incident {number} is closed before it is cleared"
+            ),
+            other => panic!("incident {number} is told to be {other}"),
+        }
     }
 
     fn readings(&mut self, readings: &v1::Readings, devices: &mut Vec<String>) {

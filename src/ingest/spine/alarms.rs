@@ -80,26 +80,24 @@ impl Spine {
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
         let mut txn = store.begin()?;
-        self.give_up(&mut txn, now)?;
         self.follow(&mut txn, now)?;
+        self.give_up(&mut txn, now)?;
         txn.commit()
     }
 
-    /// Seals the fate of what waits for recipients that there are not, and of what waits for an acknowledgement of a record
-    /// that there is not.
+    /// Seals the fate of what waits for somebody who is not configured any more, or is reached in another way now: nothing
+    /// would ever come of it.
     fn give_up(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
-        let waiting: Vec<LineId> = self.alarms.waiting.keys().cloned().collect();
-        for id in waiting {
+        for id in self.alarms.waiting.keys().cloned().collect::<Vec<_>>() {
             let recipient = self.plan.rules.recipients.iter().find(|recipient| recipient.id == id);
             let channel = recipient.map(|recipient| recipient.channel.clone());
             for notice in txn.waiting_notices_to(&id)? {
                 let why = match &channel {
-                    None => "the recipient is not configured any more",
-                    Some(Channel::Lane(_)) if notice.seq.is_none() => "its record is gone",
-                    Some(Channel::Command(_)) if notice.run.is_none() => {
-                        "the recipient is reached by a command now"
-                    }
-                    Some(_) => continue,
+                    Some(Channel::Webhook) => continue,
+                    Some(Channel::Lane(_)) if notice.seq.is_some() => continue,
+                    Some(Channel::Command(_)) if notice.run.is_some() => continue,
+                    Some(_) => "the recipient is reached in another way now",
+                    None => "the recipient is no longer configured",
                 };
                 self.fate(txn, notice, Fate::Dropped, why.to_owned(), now)?;
             }
