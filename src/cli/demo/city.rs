@@ -1,6 +1,6 @@
-//! The demo's city: pulls, remembers what it got, and can be cut off.
+//! The demo's city: pulls, remembers what it got, answers alarms, and can be cut off.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +10,28 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::Lane;
-use crate::share::client::{PullError, Puller, Settings};
+use crate::model::{Lane, Step};
+use crate::share::client::{self, PullError, Puller, Settings, Target};
 use crate::share::position::Position;
 use crate::wire::v1::record_body::Content;
 use crate::wire::{self, v1};
+
+/// What a record of the alarm lane says.
+#[derive(Clone)]
+pub(super) struct Word {
+    /// The record's id.
+    pub(super) record: String,
+    pub(super) alarm: String,
+    pub(super) attributes: BTreeMap<String, String>,
+    /// All of it, as it came.
+    pub(super) body: Vec<u8>,
+}
+
+impl Word {
+    pub(super) fn get(&self, attribute: &str) -> &str {
+        self.attributes.get(attribute).map_or("", String::as_str)
+    }
+}
 
 /// What the city knows.
 #[derive(Default)]
@@ -37,6 +54,8 @@ pub(super) struct Knowledge {
     pub(super) latencies_ms: Vec<u64>,
     /// Every body, to look for raw values in.
     pub(super) bodies: Vec<u8>,
+    /// What it was told of alarms, in the order of the lane.
+    pub(super) words: Vec<Word>,
     /// When the line came back, milliseconds since 1970 UTC; alarms from then on are timed.
     pub(super) back_since_ms: Option<i64>,
 }
@@ -53,6 +72,14 @@ impl Knowledge {
             self.bodies.extend_from_slice(&record.body);
             if let Ok(body) = v1::RecordBody::decode(record.body.clone()) {
                 self.read(&body, now_ms);
+                if let Some(Content::Event(event)) = body.content {
+                    self.words.push(Word {
+                        record: record.record_id.clone(),
+                        alarm: event.event_code,
+                        attributes: event.attributes.into_iter().collect(),
+                        body: record.body.to_vec(),
+                    });
+                }
             }
         }
         self.gaps[lane.index()] += batch.gaps.iter().map(|gap| gap.to_seq - gap.from_seq + 1).sum::<u64>();
@@ -84,6 +111,33 @@ impl Knowledge {
     }
 }
 
+/// Where people of the city sit, read what it knows of alarms and answer.
+pub(super) struct Desk {
+    knowledge: Arc<Mutex<Knowledge>>,
+    target: Target,
+}
+
+impl Desk {
+    /// What the city was told of that step of an alarm, once it has it.
+    pub(super) fn word(&self, alarm: &str, step: Step) -> Option<Word> {
+        let knowledge = self.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |word: &&Word| word.alarm == alarm && word.get("step") == step.as_str();
+        knowledge.words.iter().find(said).cloned()
+    }
+
+    /// Says what has become of the alarm of a record.
+    pub(super) async fn say(&self, record: &str, step: Step, text: &str) -> Result<(), PullError> {
+        let request = v1::PushFeedbackRequest {
+            request_id: format!("demo-{step}"),
+            in_reply_to: record.to_owned(),
+            kind: step.to_string(),
+            text: text.to_owned(),
+            ..v1::PushFeedbackRequest::default()
+        };
+        client::feedback(&self.target, request).await.map(|_| ())
+    }
+}
+
 /// The city, connected or not.
 pub(super) struct City {
     pub(super) knowledge: Arc<Mutex<Knowledge>>,
@@ -95,6 +149,14 @@ pub(super) struct City {
 impl City {
     pub(super) fn new(gateway: String, clock: Arc<dyn Clock>) -> Self {
         Self { knowledge: Arc::default(), gateway, clock, line: None }
+    }
+
+    fn target(&self) -> Target {
+        Target { gateway: self.gateway.clone(), ..Target::default() }
+    }
+
+    pub(super) fn desk(&self) -> Desk {
+        Desk { knowledge: self.knowledge.clone(), target: self.target() }
     }
 
     /// Connects, and goes on where it was; from now on alarms are timed.
@@ -110,12 +172,7 @@ impl City {
         let (knowledge, clock, ends) = (self.knowledge.clone(), self.clock.clone(), stop.clone());
         let position = knowledge.lock().unwrap_or_else(PoisonError::into_inner).position.clone();
         let settings = Settings {
-            target: crate::share::client::Target {
-                gateway: self.gateway.clone(),
-                ca: None,
-                certificate: None,
-                key: None,
-            },
+            target: self.target(),
             instance: "demo".into(),
             lanes: Vec::new(),
             share_items: Vec::new(),

@@ -1,9 +1,15 @@
-//! `smallbrain demo`: the whole road in one process, with simulated meters, doors and a city that is cut off in the
-//! middle. Ends with a table that proves the promises in numbers, and fails when one does not hold.
+//! `smallbrain demo`: the whole road in one process, with simulated meters, doors, a fire alarm from sensor to closed, and
+//! a city that is cut off in the middle. Ends with a table that proves the promises in numbers, and fails when one does not
+//! hold.
 
 mod city;
+mod hook;
+mod incident;
 mod proof;
+mod story;
+mod thing;
 
+use std::future::pending;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +22,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::city::City;
+use self::hook::Hook;
+use self::incident::Rows;
 use self::proof::Proof;
+use self::story::{Stage, Story};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -43,8 +52,12 @@ pub struct Args {
 const DEVICES: [u16; 4] = [4, 3, 10, 1];
 /// On the bus, by the names of the demo's configuration.
 const METERS: [&str; 4] = ["meter-1", "meter-2", "electricity-1", "water-meter-1"];
+/// The file with what signs messages to the property management.
+const SECRET: &str = "property.secret";
 /// How long the city may take to catch up at the end.
 const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+/// How long the city is not cut off while the story goes on.
+const STORY_MAX: Duration = Duration::from_secs(30);
 
 /// Plays the whole road; false when a promise does not hold.
 ///
@@ -89,6 +102,8 @@ struct Play {
     daemon: Daemon,
     city: City,
     bus: SimulatedBus,
+    hook: Hook,
+    story: Option<Story>,
     stop: CancellationToken,
     friendly: Arc<devices::Counters>,
     heavy: Arc<load::Counters>,
@@ -104,7 +119,9 @@ impl Play {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let bus = SimulatedBus::start(meters(), false, None).context("simulated serial bus")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let config = configure(dir, bus.path(), clock.now().wall_ms)?;
+        let hook = Hook::start().await?;
+        let config = configure(dir, bus.path(), &hook, clock.now().wall_ms)?;
+        let socket = config.socket.clone();
         let daemon = Daemon::start(config, clock.clone()).await?;
         let mqtt = daemon.addresses.mqtt.context("the demo's configuration has an MQTT listener")?;
         let gateway =
@@ -126,6 +143,7 @@ impl Play {
             ..load::Settings::default()
         };
         let city = City::new(format!("http://{gateway}"), clock);
+        let stage = Stage { mqtt_port: mqtt.port(), socket, desk: city.desk(), hook: hook.clone() };
         Ok(Self {
             friendly_task: tokio::spawn(devices::run(friendly_settings, friendly.clone(), stop.clone())),
             heavy_task: tokio::spawn(load::run(heavy_settings, heavy.clone(), stop.clone())),
@@ -133,6 +151,8 @@ impl Play {
             daemon,
             city,
             bus,
+            hook,
+            story: Some(Story::begin(stage)),
             stop,
             friendly,
             heavy,
@@ -145,6 +165,7 @@ impl Play {
         writeln!(out, "smallbrain demo: {} s, store in {}", args.seconds, self.dir.display())?;
         self.city.connect();
         self.act("the city pulls", third, out).await?;
+        self.end_story(out).await?;
         self.city.cut().await.map_err(anyhow::Error::msg)?;
         self.act("the city is cut off", third, out).await?;
         self.city.reconnect();
@@ -155,11 +176,47 @@ impl Play {
     async fn act(&mut self, name: &str, length: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
         let end = Instant::now() + length;
         while Instant::now() < end {
-            tokio::select! {
-                () = sleep(Duration::from_secs(1).min(end.saturating_duration_since(Instant::now()))) => {}
-                error = self.daemon.failed() => return Err(error.into()),
+            let next = (Instant::now() + Duration::from_secs(1)).min(end);
+            while Instant::now() < next {
+                self.wait(next, out).await?;
             }
             self.progress(name, out)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next line of the story and prints it, until `until` at most.
+    async fn wait(&mut self, until: Instant, out: &mut dyn Write) -> anyhow::Result<()> {
+        let story = async {
+            match &mut self.story {
+                Some(story) => story.line().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            line = story => match line {
+                Some(line) => writeln!(out, "{line}")?,
+                None => self.story = None,
+            },
+            () = sleep(until.saturating_duration_since(Instant::now())) => {}
+            error = self.daemon.failed() => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The story needs the city: it is waited for on a machine that is busy with other things, but not for ever.
+    async fn end_story(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let give_up = Instant::now() + STORY_MAX;
+        while self.story.is_some() && Instant::now() < give_up {
+            self.wait(give_up, out).await?;
+        }
+        if let Some(story) = self.story.take() {
+            writeln!(
+                out,
+                "  the story did not end: {} s later it waits for {}",
+                STORY_MAX.as_secs(),
+                story.waits_for()
+            )?;
         }
         Ok(())
     }
@@ -194,7 +251,15 @@ impl Play {
             self.daemon.devices().into_iter().filter_map(said).map(|(name, count)| (*name, count)).collect();
         writeln!(out, "stopping, then reading the store as an auditor would")?;
         self.daemon.stop().await?;
-        self.city.with(|city| Proof::collect(&self.dir, &friendly, &heavy, (ledger, &meters), heads, city))
+        let store = self.dir.join("store");
+        let secret = self.dir.join(SECRET);
+        let story = proof::Story {
+            rows: Rows::read(&proof::open(store.clone())?, &store).await?,
+            letters: self.hook.letters(),
+            secret: std::fs::read_to_string(&secret).with_context(|| secret.display().to_string())?,
+        };
+        let counted = (ledger, &meters[..]);
+        self.city.with(|city| Proof::collect(&self.dir, &friendly, &heavy, counted, heads, &story, city))
     }
 }
 
@@ -227,20 +292,24 @@ async fn quiet(daemon: &mut Daemon, city: &City) -> anyhow::Result<[u64; Lane::A
     }
 }
 
-fn configure(dir: &Path, bus: &Path, now_ms: i64) -> anyhow::Result<Config> {
+fn configure(dir: &Path, bus: &Path, hook: &Hook, now_ms: i64) -> anyhow::Result<Config> {
+    for name in ["pseudonym.key", SECRET] {
+        secret(&dir.join(name)).context(name)?;
+    }
+    let path = dir.join("smallbrain.toml");
+    let text = include_str!("demo.toml")
+        .replace("\"{bus}\"", &format!("{:?}", bus.display().to_string()))
+        .replace("{hook}", &format!("http://{}", hook.address));
+    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Config::load(&path, now_ms, None).map_err(|faults| anyhow::anyhow!("{faults}"))
+}
+
+/// A new secret in a file of its owner alone.
+fn secret(path: &Path) -> anyhow::Result<()> {
     let mut key = [0_u8; 32];
     getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("random numbers: {error}"))?;
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(dir.join("pseudonym.key"))
-        .context("pseudonym.key")?;
-    file.write_all(hex.as_bytes()).context("pseudonym.key")?;
-    let path = dir.join("smallbrain.toml");
-    let text = include_str!("demo.toml").replace("\"{bus}\"", &format!("{:?}", bus.display().to_string()));
-    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-    Config::load(&path, now_ms, None).map_err(|faults| anyhow::anyhow!("{faults}"))
+    let mut file =
+        std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    Ok(file.write_all(hex.as_bytes())?)
 }
