@@ -768,7 +768,11 @@ impl City {
                 aggregate.measures.iter().for_each(|measure| self.measure(measure))
             }
             Content::Event(event) => {
-                self.raised += if event.state() == v1::EventState::Raised { 1 } else { -1 }
+                self.raised += match event.state() {
+                    v1::EventState::Raised => 1,
+                    v1::EventState::Cleared => -1,
+                    _ => 0,
+                }
             }
         }
     }

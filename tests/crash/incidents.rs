@@ -218,7 +218,9 @@ fn notices(
         let why = ["notices wait for the recipient", "is failed"];
         match fate.as_str() {
             "delivered" => assert!(!proof.is_empty(), "notice {id} has no proof"),
-            "dropped" => assert!(why.iter().any(|why| proof.contains(why)), "notice {id} is dropped: {proof}"),
+            "dropped" => {
+                assert!(why.iter().any(|why| proof.contains(why)), "notice {id} is dropped: {proof}")
+            }
             other => panic!("notice {id} to {} is {other}: {proof}", key.2),
         }
         if fate == "delivered" {
@@ -230,7 +232,11 @@ fn notices(
     assert!(due.is_empty(), "nobody is told of these: {due:?}");
     for (id, hook) in hooks {
         let taken: BTreeSet<u64> = hook.notices().into_iter().collect();
-        assert_eq!(&taken, delivered.entry((*id).to_owned()).or_default(), "what {id} has and the ledger says");
+        assert_eq!(
+            &taken,
+            delivered.entry((*id).to_owned()).or_default(),
+            "what {id} has and the ledger says"
+        );
     }
 }
 

@@ -360,7 +360,7 @@ fn what_a_device_says_at_once_is_looked_at_at_once() {
         device_time: false,
         quality: Quality::Good,
     };
-    let mut say = |world: &mut World, level: i64, open| {
+    let say = |world: &mut World, level: i64, open| {
         world.now_ms += 1000;
         let now = world.now();
         let level = reading(world, "level", Value::Number(Decimal::from(level)));
