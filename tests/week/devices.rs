@@ -19,8 +19,14 @@ struct Device {
     metrics: Vec<(&'static str, SeriesKey)>,
 }
 
-/// A calm value, and one that is not, in hundredths; flags are 0 and 1.
-fn values(metric: &str) -> (i64, i64) {
+/// A calm value, and one that is not, in hundredths; flags are 0 and 1. There are three ways of not being calm.
+fn values(metric: &str, way: u64) -> (i64, i64) {
+    match (metric, way) {
+        ("temperature", 1) => return (2_000, 100),
+        ("humidity", 1) => return (5_000, 100),
+        ("humidity", 2) => return (5_000, 9_500),
+        _ => {}
+    }
     match metric {
         "battery" => (9_000, 1_000),
         "temperature" => (2_000, 6_500),
@@ -101,7 +107,7 @@ impl Fleet {
         let chance = self.chance;
         // Not all of it at once, and not all the time.
         let odd = odd && chance.below(3, ("how", at, step, metric)) > 0;
-        let (calm, bad) = values(metric);
+        let (calm, bad) = values(metric, chance.below(3, ("way", at, step / 12)));
         match metric {
             "status" => Value::Text(if odd { "fault" } else { "running" }.into()),
             "open" | "smoke" | "intrusion" => Value::Flag(odd),
@@ -112,6 +118,8 @@ impl Fleet {
                 let jump = if odd { bad } else { chance.below(50, ("used", at, step)) as i64 };
                 Value::Number(Decimal::new(step as i64 * 100 + jump, 2))
             }
+            // Nobody is at home, the whole day.
+            "flow" if chance.one_in(4, ("dry", at, step / 288)) => Value::Number(Decimal::ZERO),
             _ => {
                 let spread = chance.below(100, ("spread", at, step, metric)) as i64;
                 let number = if odd { bad + spread / 10 * i64::from(bad != 0) } else { calm + spread };
@@ -137,7 +145,7 @@ impl Fleet {
             let value = match &sample.value {
                 Value::Flag(_) => Value::Flag(true),
                 Value::Text(_) => Value::Text("stopped".into()),
-                Value::Number(_) => Value::Number(Decimal::new(values(metric).1, 2)),
+                Value::Number(_) => Value::Number(Decimal::new(values(metric, 0).1, 2)),
             };
             // Also with a time that nobody believes, and with a clock that is wrong.
             let back_ms = [7_200_000, 90_000_000_000][chance.below(2, ("back", about, metric)) as usize];
