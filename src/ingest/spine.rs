@@ -177,7 +177,10 @@ impl Spine {
         let reading = cleared.get();
         self.batch.flagged[reading.quality as usize] += u64::from(reading.quality != Quality::Good);
         self.batch.rebased += u64::from(verdict.rebased);
-        let id = txn.append(slot.id, &cleared)?;
+        let id = match sample.is_past() {
+            true => txn.append_past(slot.id, &cleared)?,
+            false => txn.append(slot.id, &cleared)?,
+        };
         slot.seen_ms = Some(received.wall_ms);
         slot.readings += 1;
         for &at in &point.aggregates {

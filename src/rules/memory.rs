@@ -131,7 +131,8 @@ impl Memory {
     /// Remembers a reading that is not of the past.
     pub fn reading(&mut self, reading: &Reading) {
         let Some(series) = self.series.get_mut(reading.series.index()) else { return };
-        series.newest_ms = Some(series.newest_ms.map_or(reading.time_ms, |ms| ms.max(reading.time_ms)));
+        series.newest_ms =
+            Some(series.newest_ms.map_or(reading.received_ms, |ms| ms.max(reading.received_ms)));
         let mut next = series.first;
         while let Some(cell) = next.and_then(|id| self.cells.get_mut(id.0 as usize)) {
             next = cell.next;
@@ -168,7 +169,8 @@ impl Memory {
         self.series.get(series.index()).is_some_and(|series| series.first.is_some())
     }
 
-    /// The latest event time of a series that something reads, of readings of any quality, milliseconds since 1970 UTC.
+    /// When a series that something reads was last heard, by the gateway's clock and of any quality: a device whose clock is
+    /// behind is not silent. Milliseconds since 1970 UTC.
     #[must_use]
     pub fn newest_ms(&self, series: SeriesKey) -> Option<i64> {
         self.series.get(series.index())?.newest_ms

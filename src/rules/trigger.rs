@@ -204,7 +204,7 @@ impl Rule {
         Some(Signal::On(at_ms))
     }
 
-    /// The newest sign of life before a restart, event time: an absence is not due before it plus the time. Signs of life
+    /// The newest sign of life before a restart, by the gateway's clock: an absence is not due before it plus the time. Signs of life
     /// alone are no reason to keep a state, so after [`State::restored`] this tells what was heard since.
     pub fn alive(&self, state: &mut State, newest_ms: i64, now: Stamp) {
         let Some(absent_ms) = self.absent_ms else { return };

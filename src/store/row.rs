@@ -15,13 +15,16 @@ pub(super) const SELECT: &str = "SELECT id, series, received, time_offset, value
 const SCALE_LONG: i64 = -1;
 const SCALE_FLAG: i64 = -2;
 const SCALE_TEXT: i64 = -3;
+/// In the column of the quality: the reading told of the past, and its quality is another one.
+const PAST: u8 = 0x80;
 
-/// Inserts one reading.
+/// Inserts one reading; `past` says that it tells nothing of now.
 pub(super) fn insert(
     statement: &mut CachedStatement<'_>,
     id: i64,
     series: SeriesId,
     reading: &Reading,
+    past: bool,
 ) -> Result<(), StoreError> {
     let long;
     let (value, scale) = match &reading.value {
@@ -36,7 +39,8 @@ pub(super) fn insert(
         Value::Text(text) => (ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())), SCALE_TEXT),
     };
     let offset = reading.device_time.then(|| reading.time_ms - reading.received_ms);
-    let quality = reading.quality as u8;
+    let told = if past && reading.quality != Quality::Retained { PAST } else { 0 };
+    let quality = reading.quality as u8 | told;
     let crc = match &value {
         ToSqlOutput::Owned(SqlValue::Integer(number)) => {
             checksum(series, reading.received_ms, offset, &number.to_le_bytes(), scale, quality)
@@ -92,12 +96,13 @@ pub(super) fn decode(
                 time_ms: received_ms + offset.unwrap_or(0),
                 received_ms,
                 device_time: offset.is_some(),
-                quality: Quality::from_code(quality),
+                quality: Quality::from_code(quality & !PAST),
             })
         }),
-        _ => return Ok(Stored { id, reading: None, intact: false }),
+        _ => return Ok(Stored { id, reading: None, past: false, intact: false }),
     };
-    Ok(Stored { id, reading, intact: true })
+    let past = quality & PAST != 0 || Quality::from_code(quality) == Quality::Retained;
+    Ok(Stored { id, reading, past, intact: true })
 }
 
 /// A row of the log as it was found.
@@ -106,6 +111,8 @@ pub struct Stored {
     pub id: i64,
     /// The reading; none when its series is no point any more, or when the row is not intact.
     pub reading: Option<Cleared<Reading>>,
+    /// Whether it told nothing of now when it came.
+    pub past: bool,
     /// Whether its checksum holds.
     pub intact: bool,
 }

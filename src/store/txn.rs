@@ -31,10 +31,27 @@ impl Txn<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn append(&mut self, series: SeriesId, reading: &Cleared<Reading>) -> Result<i64, StoreError> {
+        self.append_row(series, reading, false)
+    }
+
+    /// The same of a reading that tells nothing of now, which a replay has to know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn append_past(&mut self, series: SeriesId, reading: &Cleared<Reading>) -> Result<i64, StoreError> {
+        self.append_row(series, reading, true)
+    }
+
+    fn append_row(
+        &mut self,
+        series: SeriesId,
+        reading: &Cleared<Reading>,
+        past: bool,
+    ) -> Result<i64, StoreError> {
         let id = self.next.reading + 1;
         let insert =
             self.insert.as_mut().ok_or_else(|| StoreError::Internal("the transaction has ended".into()))?;
-        row::insert(insert, id, series, reading.get())?;
+        row::insert(insert, id, series, reading.get(), past)?;
         self.next.reading = id;
         Ok(id)
     }

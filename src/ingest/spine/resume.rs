@@ -11,7 +11,7 @@ use super::{Slot, Spine};
 use crate::aggregate::statistic::Statistics;
 use crate::aggregate::windows::{Aggregate, Windows};
 use crate::ingest::Plan;
-use crate::model::{Quality, SeriesKey, Stamp};
+use crate::model::{SeriesKey, Stamp};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::{plausible, thinning};
 use crate::store::{FoldRow, SeriesId, Store, StoreError, Stored, Txn};
@@ -160,7 +160,7 @@ impl Spine {
         let takers = if row.id > from.series {
             slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value);
             slot.plausible.recall(&point.plausible, reading);
-            if reading.quality != Quality::Retained && self.engine.reads(reading.series) {
+            if !row.past && self.engine.reads(reading.series) {
                 self.engine.recall(reading);
             }
             self.takers(reading, reading.received_ms).unwrap_or_default()

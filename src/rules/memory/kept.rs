@@ -1,7 +1,7 @@
 //! What a memory keeps over a restart, as bytes.
 //!
 //! Little-endian. A version, and then for every cell that holds something: the series' own number (8), what is read
-//! (1, and 8 for how far back), the series' newest time (8), the length of what follows (4), and what it holds. Bytes
+//! (1, and 8 for how far back), when the series was last heard (8), the length of what follows (4), and what it holds. Bytes
 //! that end in the middle, or of another version, give what could be read of them.
 
 use std::collections::VecDeque;
