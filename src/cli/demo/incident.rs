@@ -12,9 +12,8 @@ use super::hook::Letter;
 use super::story::{
     ADVICE, ALARM, DETECTOR, PERSON, PLACE, POLICE, PROPERTY, RESIDENTS, SIREN, TITLE, WORDS,
 };
-use crate::model::{Event, Life, Step};
+use crate::model::{Life, Step};
 use crate::rules::command::{Run, Stage};
-use crate::rules::incident::Incident;
 use crate::rules::notice::{Fate, Notice};
 use crate::store::Store;
 use crate::store::alarms::Feedback;
@@ -36,8 +35,10 @@ const MEMBERS: [&str; 6] = ["id", "incident", "alarm", "step", "place", "text"];
 /// All that the store says of the incident.
 #[derive(Default)]
 pub(super) struct Rows {
-    incidents: Vec<Incident>,
-    history: Vec<Event>,
+    /// Where each incident of the alarm is.
+    lives: Vec<Life>,
+    /// What happened to it, and by what kind of actor.
+    steps: Vec<(Step, &'static str)>,
     notices: Vec<Notice>,
     runs: Vec<Run>,
     feedback: Vec<Feedback>,
@@ -52,16 +53,12 @@ impl Rows {
         let Some(id) = incidents.first().map(|incident| incident.id) else { return Ok(Self::default()) };
         let which = Notices { incident: Some(id), limit: ROWS_MAX, ..Notices::default() };
         Ok(Self {
-            incidents,
-            history: reader.history(id).await?.into_iter().map(|(_, event)| event).collect(),
+            lives: incidents.iter().map(|incident| incident.life).collect(),
+            steps: reader.history(id).await?.iter().map(|(_, event)| (event.step, event.by.kind())).collect(),
             notices: reader.notices(which).await?,
             runs: reader.runs_of(id).await?,
             feedback: reader.feedback_of(id).await?.into_iter().map(|(_, said)| said).collect(),
         })
-    }
-
-    fn steps(&self) -> Vec<(Step, &str)> {
-        self.history.iter().map(|event| (event.step, event.by.kind())).collect()
     }
 
     fn delivered(&self, to: &str) -> impl Iterator<Item = &Notice> {
@@ -85,7 +82,7 @@ pub(super) struct Left<'l> {
 impl Left<'_> {
     /// What is not as it has to be; empty when the promise holds.
     pub(super) fn faults(&self) -> Vec<&'static str> {
-        let Rows { incidents, notices, runs, feedback, .. } = self.rows;
+        let Rows { lives, steps, notices, runs, feedback } = self.rows;
         let raised = self.words().find(|word| word.get("step") == Step::Raised.as_str());
         let is_linked = |(said, step): (&Feedback, Step)| {
             let record = raised.map(|word| word.record.as_str());
@@ -93,8 +90,8 @@ impl Left<'_> {
         };
         let done = |(run, command): (&Run, &str)| run.command.as_str() == command && run.stage == Stage::Done;
         [
-            ("not one incident, closed", incidents.len() == 1 && incidents[0].life == Life::Closed),
-            ("not its steps in their order", self.rows.steps() == STEPS),
+            ("not one incident, closed", lives[..] == [Life::Closed]),
+            ("not its steps in their order", steps[..] == STEPS),
             (
                 "somebody not told, or without proof",
                 [POLICE, PROPERTY, RESIDENTS].iter().all(|to| self.rows.delivered(to).next().is_some())
@@ -125,7 +122,7 @@ impl Left<'_> {
 
     /// The promise in words.
     pub(super) fn evidence(&self) -> String {
-        let steps: Vec<_> = self.rows.history.iter().map(|event| event.step.as_str()).collect();
+        let steps: Vec<_> = self.rows.steps.iter().map(|(step, _)| step.as_str()).collect();
         let told = [POLICE, PROPERTY, RESIDENTS].map(|to| self.rows.delivered(to).count());
         let done = self.rows.runs.iter().filter(|run| run.stage == Stage::Done).count();
         format!(
@@ -201,4 +198,151 @@ fn is_whole(word: &Word) -> bool {
 
 fn lacks(bytes: &[u8], needles: &[&str]) -> bool {
     !needles.iter().any(|needle| super::proof::contains(bytes, needle.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{IncidentId, Severity};
+
+    const SECRET: &[u8] = b"secret";
+
+    fn notice(to: &str, text: &str) -> Notice {
+        Notice {
+            id: 1,
+            incident: IncidentId(1),
+            step: Step::Raised,
+            alarm: ALARM.parse().expect("an id"),
+            severity: Severity::Critical,
+            place: None,
+            recipient: to.parse().expect("an id"),
+            made_ms: 0,
+            due_ms: 0,
+            seq: None,
+            run: None,
+            text: text.into(),
+            fate: Fate::Delivered,
+            tries: 1,
+            done_ms: Some(0),
+            proof: "200".into(),
+        }
+    }
+
+    fn run(command: &str) -> Run {
+        Run {
+            id: 1,
+            command: command.parse().expect("an id"),
+            incident: Some(IncidentId(1)),
+            stage: Stage::Done,
+            ordered_ms: 0,
+            expires_ms: 0,
+            changed_ms: 0,
+            approved: Vec::new(),
+            detail: String::new(),
+        }
+    }
+
+    fn said(step: Step) -> Feedback {
+        Feedback {
+            consumer: "spiffe://brain.example/demo".parse().expect("a consumer"),
+            request: "r".into(),
+            record: "record-raised".into(),
+            step,
+            text: "".into(),
+            at_ms: 0,
+            incident: Some(IncidentId(1)),
+            outcome: "taken".into(),
+        }
+    }
+
+    fn word(step: Step) -> Word {
+        let attributes = [("step", step.as_str()), ("device", DETECTOR), ("place", PLACE), ("metric", ALARM)];
+        let attributes = attributes.into_iter().chain([("value", "true")]);
+        let attributes: BTreeMap<_, _> =
+            attributes.map(|(name, value)| (name.into(), value.into())).collect();
+        Word { record: format!("record-{step}"), alarm: ALARM.into(), attributes, body: b"body".to_vec() }
+    }
+
+    fn letter(to: &str, body: &str) -> Letter {
+        Letter::signed(to, body, SECRET)
+    }
+
+    fn property(text: &str, more: &str) -> Letter {
+        let item = format!(
+            r#""id":1,"incident":1,"alarm":"fire","step":"raised","place":"{PLACE}","text":"{text}""#
+        );
+        letter(PROPERTY, &format!(r#"{{"notices":[{{{item}{more}}}]}}"#))
+    }
+
+    fn residents(text: &str) -> Letter {
+        letter(RESIDENTS, &format!(r#"{{"text":{{"content":"{text}"}}}}"#))
+    }
+
+    /// What a good story leaves.
+    struct Good {
+        rows: Rows,
+        letters: Vec<Letter>,
+        words: Vec<Word>,
+    }
+
+    impl Good {
+        fn new() -> Self {
+            let to_property = format!("{TITLE} · 告警 · {PLACE} · 建议：{ADVICE}");
+            let to_residents = format!("{TITLE} · 告警");
+            let rows = Rows {
+                lives: vec![Life::Closed],
+                steps: STEPS.to_vec(),
+                notices: vec![
+                    notice(POLICE, "all"),
+                    notice(PROPERTY, &to_property),
+                    notice(RESIDENTS, &to_residents),
+                ],
+                runs: vec![run("siren-on"), run("siren-off")],
+                feedback: vec![said(Step::Confirmed), said(Step::Closed)],
+            };
+            let letters = vec![property(&to_property, ""), residents(&to_residents)];
+            Self { rows, letters, words: STEPS.iter().map(|(step, _)| word(*step)).collect() }
+        }
+
+        fn faults(&self) -> Vec<&'static str> {
+            let personal = BTreeSet::from(["13800138000".to_owned()]);
+            let Self { rows, letters, words } = self;
+            Left { rows, letters, words, secret: SECRET, personal: &personal }.faults()
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_right_is_named() {
+        assert_eq!(Good::new().faults(), Vec::<&str>::new());
+        type Spoil = fn(&mut Good);
+        let spoils: [(&str, Spoil); 16] = [
+            ("not one incident", |good| good.rows.lives.push(Life::Closed)),
+            ("not one incident", |good| good.rows.lives[0] = Life::Handled),
+            ("not its steps", |good| good.rows.steps.swap(1, 2)),
+            ("not its steps", |good| good.rows.steps[1].1 = "person"),
+            ("somebody not told", |good| good.rows.notices[0].fate = Fate::Waiting),
+            ("somebody not told", |good| good.rows.notices[0].proof.clear()),
+            ("the siren", |good| good.rows.runs[1].stage = Stage::Expired),
+            ("feedback", |good| good.rows.feedback[1].outcome = "late".into()),
+            ("feedback", |good| good.rows.feedback[0].record = "another".into()),
+            ("the police", |good| drop(good.words[0].attributes.remove("place"))),
+            ("the property", |good| good.letters[0].signature.clear()),
+            ("the property", |good| {
+                let text = good.letters[0].texts().remove(0);
+                good.letters[0] = property(&text, r#","device":"door-9""#);
+            }),
+            ("the property", |good| drop(good.letters.remove(0))),
+            ("the residents", |good| good.letters[1] = residents("火警 · 告警 · B3/lobby")),
+            ("something personal", |good| good.words[3].body = format!("x{PERSON}").into_bytes()),
+            ("something personal", |good| good.letters.push(letter("nobody", "13800138000"))),
+        ];
+        for (fault, spoil) in spoils {
+            let mut good = Good::new();
+            spoil(&mut good);
+            let faults = good.faults();
+            assert!(matches!(faults[..], [one] if one.starts_with(fault)), "{fault}: {faults:?}");
+        }
+    }
 }
