@@ -178,7 +178,7 @@ fn runs(database: &Database, events: &BTreeMap<u64, Vec<String>>, found: &mut Fo
             _ => &["expired"],
         };
         assert!(expected.contains(&stage.as_str()), "run {id} of {command} is {stage}: {detail}");
-        *found.runs.entry(format!("{command} {stage}")).or_default() += 1;
+        *found.runs.entry(format!("{command} {stage}: {detail}")).or_default() += 1;
         *ordered.entry((incident, command)).or_default() += 1;
     }
     let mut due = BTreeMap::new();
