@@ -177,7 +177,10 @@ fn runs(database: &Database, events: &BTreeMap<u64, Vec<String>>, found: &mut Fo
             "unanswered" => &["expired", "failed"],
             _ => &["expired"],
         };
-        assert!(expected.contains(&stage.as_str()), "run {id} of {command} is {stage}: {detail}");
+        // All devices are in step, and one siren takes 16 errands at once.
+        let why = ["the gateway stopped while", "too many errands wait", "its time was over"];
+        let is_told = stage != "failed" || why.iter().any(|why| detail.contains(why));
+        assert!(expected.contains(&stage.as_str()) && is_told, "run {id} of {command} is {stage}: {detail}");
         *found.runs.entry(format!("{command} {stage}: {detail}")).or_default() += 1;
         *ordered.entry((incident, command)).or_default() += 1;
     }
@@ -218,7 +221,9 @@ fn notices(
         let why = ["notices wait for the recipient", "is failed"];
         match fate.as_str() {
             "delivered" => assert!(!proof.is_empty(), "notice {id} has no proof"),
-            "dropped" => assert!(why.iter().any(|why| proof.contains(why)), "notice {id} is dropped: {proof}"),
+            "dropped" => {
+                assert!(why.iter().any(|why| proof.contains(why)), "notice {id} is dropped: {proof}")
+            }
             other => panic!("notice {id} to {} is {other}: {proof}", key.2),
         }
         if fate == "delivered" {
@@ -230,7 +235,11 @@ fn notices(
     assert!(due.is_empty(), "nobody is told of these: {due:?}");
     for (id, hook) in hooks {
         let taken: BTreeSet<u64> = hook.notices().into_iter().collect();
-        assert_eq!(&taken, delivered.entry((*id).to_owned()).or_default(), "what {id} has and the ledger says");
+        assert_eq!(
+            &taken,
+            delivered.entry((*id).to_owned()).or_default(),
+            "what {id} has and the ledger says"
+        );
     }
 }
 

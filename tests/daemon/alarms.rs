@@ -38,7 +38,9 @@ fields = { siren = "keep" }
 
 /// The alarm of all of these tests.
 fn steam(more: &str) -> String {
-    format!("\n[[alarm]]\nid = \"steam\"\ntitle = \"Steam 蒸汽\"\nadvice = \"关闭阀门\"\nseverity = \"major\"\n{more}\n")
+    format!(
+        "\n[[alarm]]\nid = \"steam\"\ntitle = \"Steam 蒸汽\"\nadvice = \"关闭阀门\"\nseverity = \"major\"\n{more}\n"
+    )
 }
 
 fn shared() -> String {
@@ -163,7 +165,10 @@ fn an_alarm_goes_from_the_sensor_to_the_webhook_to_people_and_to_its_end() {
     let listed = open(&gateway);
     assert_eq!(listed.len(), 1, "{listed:?}");
     let raised = &listed[0];
-    assert_eq!((&raised["incident"], &raised["life"], &raised["active"]), (&json!(1), &json!("raised"), &json!(true)));
+    assert_eq!(
+        (&raised["incident"], &raised["life"], &raised["active"]),
+        (&json!(1), &json!("raised"), &json!(true))
+    );
     assert_eq!((&raised["place"], &raised["device"]), (&json!("B3/cellar"), &json!("thermometer-1")));
     let first = until("the property is told", || texts(&property).into_iter().next());
     assert!(first.contains("【重要】Steam 蒸汽 · 告警") && first.contains("建议：关闭阀门"), "{first}");
@@ -208,11 +213,17 @@ fn an_alarm_goes_from_the_sensor_to_the_webhook_to_people_and_to_its_end() {
     let shown = wait_for(&gateway, 1, "every notice is delivered", all_told);
     assert_eq!(each(&shown["history"], "step"), expected);
     assert_eq!(each(&shown["history"], "by_kind")[1..4], ["person"; 3].map(str::to_owned));
-    assert_eq!((&shown["history"][5]["by"], &shown["history"][5]["reason"]), (&json!("王师傅"), &json!("蒸汽管已修好")));
+    assert_eq!(
+        (&shown["history"][5]["by"], &shown["history"][5]["reason"]),
+        (&json!("王师傅"), &json!("蒸汽管已修好"))
+    );
     for notice in shown["notices"].as_array().expect("a list") {
         let proof = notice["proof"].as_str().expect("a proof");
         let lane = notice["recipient"] == "city";
-        assert!(proof.starts_with(if lane { "acknowledged: lane alarm up to " } else { "200 sha256:" }), "{notice}");
+        assert!(
+            proof.starts_with(if lane { "acknowledged: lane alarm up to " } else { "200 sha256:" }),
+            "{notice}"
+        );
     }
     assert_eq!(each(&shown["runs"], "command"), ["siren-on", "siren-off"]);
     assert_eq!(each(&shown["runs"], "stage"), ["done", "done"]);
@@ -220,10 +231,14 @@ fn an_alarm_goes_from_the_sensor_to_the_webhook_to_people_and_to_its_end() {
         let numbers = hook.notices();
         assert_eq!(numbers.len(), 6, "each once: {numbers:?}");
         let letters = hook.taken();
-        let keys: BTreeSet<_> = letters.iter().map(|letter| letter.field("idempotency-key").expect("a key")).collect();
+        let keys: BTreeSet<_> =
+            letters.iter().map(|letter| letter.field("idempotency-key").expect("a key")).collect();
         assert_eq!(keys.len(), letters.len(), "a key of its own for each message");
         let said = texts(hook).concat();
-        assert!(said.contains("已由小区人员关闭") && !said.contains("王师傅") && !said.contains("蒸汽管"), "{said}");
+        assert!(
+            said.contains("已由小区人员关闭") && !said.contains("王师傅") && !said.contains("蒸汽管"),
+            "{said}"
+        );
     }
     assert!(!gateway.log.text().contains("王师傅"), "no name in the log");
     assert_eq!(gateway.degraded(), Vec::<String>::new());
@@ -259,7 +274,10 @@ fn the_city_confirms_an_alarm_and_the_same_word_again_is_answered_the_same() {
     refused(&feedback("07-alarm-99", "closed", ""), "07-alarm-99");
     let shown = show(&gateway, 1);
     assert_eq!(each(&shown["history"], "step"), ["raised", "confirmed"]);
-    assert_eq!((&shown["history"][1]["by_kind"], &shown["history"][1]["by"]), (&json!("consumer"), &json!(CITY)));
+    assert_eq!(
+        (&shown["history"][1]["by_kind"], &shown["history"][1]["by"]),
+        (&json!("consumer"), &json!(CITY))
+    );
     assert_eq!(each(&shown["feedback"], "outcome"), ["taken", "late"]);
     let said = until("the property learns it", || Some(texts(&hook)).filter(|said| said.len() == 2));
     assert!(said[1].contains("已由城市平台确认") && !said[1].contains("街道"), "{said:?}");
@@ -317,10 +335,12 @@ fn every_run_of_a_command_ends_and_says_why() {
     assert_eq!(siren.delivery().1, b"asked", "sent once somebody agreed, and nothing before it");
     let all_over = |shown: &Value| {
         let stages = each(&shown["runs"], "stage");
-        stages.len() == 5 && stages.iter().all(|stage| ["done", "failed", "expired"].contains(&stage.as_str()))
+        stages.len() == 5
+            && stages.iter().all(|stage| ["done", "failed", "expired"].contains(&stage.as_str()))
     };
     let shown = wait_for(&gateway, 1, "every run is over", all_over);
-    let ends: Vec<_> = each(&shown["runs"], "stage").into_iter().zip(each(&shown["runs"], "detail")).collect();
+    let ends: Vec<_> =
+        each(&shown["runs"], "stage").into_iter().zip(each(&shown["runs"], "detail")).collect();
     let expected = [
         ("expired", "the expected state did not come in time"),
         ("failed", "its interlock does not hold"),
@@ -371,7 +391,9 @@ fn what_people_work_on_is_suppressed_until_they_have_done() {
 fn a_reload_changes_alarms_under_their_open_incidents() {
     let (hook, deaf) = (Hook::new(Mood::Takes), Hook::new(Mood::Hangs));
     let to = recipient("property", "property", &hook) + &recipient("police", "police", &deaf);
-    let text = |alarm: &str| [example().as_str(), alarm, &to, "\n[[route]]\nto = [\"property\", \"police\"]\n"].concat();
+    let text = |alarm: &str| {
+        [example().as_str(), alarm, &to, "\n[[route]]\nto = [\"property\", \"police\"]\n"].concat()
+    };
     let site = Site::new(&text(&steam("when = \"humidity > 90\"")));
     let gateway = site.start();
     wet(&gateway, "thermometer-1", 95);

@@ -30,8 +30,7 @@ pub(crate) enum Mood {
 
 impl Mood {
     /// All of them.
-    pub(crate) const ALL: [Mood; 5] =
-        [Mood::Takes, Mood::Hangs, Mood::Fails, Mood::Redirects, Mood::Closes];
+    pub(crate) const ALL: [Mood; 5] = [Mood::Takes, Mood::Hangs, Mood::Fails, Mood::Redirects, Mood::Closes];
 }
 
 /// Something that was taken.

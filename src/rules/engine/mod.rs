@@ -79,6 +79,8 @@ pub struct Kept {
     pub maintenances: Vec<Maintenance>,
     /// The highest numbers.
     pub numbers: Numbers,
+    /// Whether the process goes on: what it has sent is still on its way, and will be told.
+    pub goes_on: bool,
 }
 
 /// See the module.
