@@ -77,6 +77,18 @@ impl Spine {
     /// # Errors
     /// [`StoreError`].
     pub fn open(plan: Plan, store: &mut Store, now: Stamp) -> Result<Self, StoreError> {
+        Self::opened(plan, store, false, now)
+    }
+
+    /// The same in a process that goes on, in place of the spine before: what that one has sent to devices is on its way.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reopen(plan: Plan, store: &mut Store, now: Stamp) -> Result<Self, StoreError> {
+        Self::opened(plan, store, true, now)
+    }
+
+    fn opened(plan: Plan, store: &mut Store, goes_on: bool, now: Stamp) -> Result<Self, StoreError> {
         let policy_version = store.list_version(&plan.lists_digest, now.wall_ms)?;
         let (devices, by_id) = presence::devices(&plan, now);
         let slots = slots(&plan, &by_id, store)?;
@@ -100,7 +112,7 @@ impl Spine {
         };
         spine.restore_presence(store, now)?;
         spine.restore_folds(store, now)?;
-        spine.restore_alarms(store, now)?;
+        spine.restore_alarms(store, goes_on, now)?;
         Ok(spine)
     }
 

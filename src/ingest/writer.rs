@@ -378,7 +378,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
             self.counters.turns.fetch_add(1, Ordering::Relaxed);
-            match Spine::open(self.spine.plan().clone(), &mut self.store, now) {
+            match Spine::reopen(self.spine.plan().clone(), &mut self.store, now) {
                 Ok(spine) => {
                     let before = std::mem::replace(&mut self.spine, spine);
                     self.spine.remember_devices(&before);
@@ -393,7 +393,7 @@ impl Writer {
     fn apply(&mut self, plan: Plan) -> Result<(), StoreError> {
         self.snapshot()?;
         let mut spine = loop {
-            match Spine::open(plan.clone(), &mut self.store, self.clock.now()) {
+            match Spine::reopen(plan.clone(), &mut self.store, self.clock.now()) {
                 Ok(spine) => break spine,
                 Err(error) if error.is_passing() => self.recover(&error)?,
                 Err(error) => return Err(error),

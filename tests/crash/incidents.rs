@@ -177,8 +177,11 @@ fn runs(database: &Database, events: &BTreeMap<u64, Vec<String>>, found: &mut Fo
             "unanswered" => &["expired", "failed"],
             _ => &["expired"],
         };
-        assert!(expected.contains(&stage.as_str()), "run {id} of {command} is {stage}: {detail}");
-        *found.runs.entry(format!("{command} {stage}")).or_default() += 1;
+        // All devices are in step, and one siren takes 16 errands at once.
+        let why = ["the gateway stopped while", "too many errands wait", "its time was over"];
+        let is_told = stage != "failed" || why.iter().any(|why| detail.contains(why));
+        assert!(expected.contains(&stage.as_str()) && is_told, "run {id} of {command} is {stage}: {detail}");
+        *found.runs.entry(format!("{command} {stage}: {detail}")).or_default() += 1;
         *ordered.entry((incident, command)).or_default() += 1;
     }
     let mut due = BTreeMap::new();

@@ -108,4 +108,9 @@ fn webhooks_that_misbehave_cost_only_their_own_queue_and_catch_up_once() {
         until("nothing waits", || waiting(&gateway, id).is_empty().then_some(()));
     }
     assert_eq!(good.notices().len(), 2 * each, "nobody else is told again");
+    let metrics = gateway.metrics();
+    let refused: usize = bad.iter().map(|(_, hook)| hook.refused()).sum();
+    assert_eq!(metrics["smallbrain_notices_sent_total"], (5 * 2 * each) as u64);
+    assert_eq!(metrics["smallbrain_notices_failed_total"], refused as u64);
+    assert_eq!(metrics["smallbrain_notices_expired_total"], 0);
 }

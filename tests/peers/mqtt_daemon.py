@@ -25,6 +25,7 @@ class Daemon:
         self.work.mkdir(parents=True)
         self.work.joinpath("store").mkdir(mode=0o700)
         self.port, self.tls_port = free_port(), free_port()
+        self.config, self.ports = "mqtt.toml", (self.port, self.tls_port)
         text = pathlib.Path(__file__).with_name("mqtt.toml").read_text()
         for word, value in [("WORK", self.work), ("PLAIN_PORT", self.port), ("TLS_PORT", self.tls_port)]:
             text = text.replace(word, str(value))
@@ -72,12 +73,12 @@ class Daemon:
 
     def start(self):
         with open(self.work / "log", "ab") as log:
-            command = [self.smallbrain, "run", "--config", self.file("mqtt.toml")]
+            command = [self.smallbrain, "run", "--config", self.file(self.config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                for port in (self.port, self.tls_port):
+                for port in self.ports:
                     socket.create_connection(("127.0.0.1", port), 1).close()
                 return self
             except OSError:

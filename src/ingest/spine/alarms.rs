@@ -56,8 +56,14 @@ pub(super) struct Alarms {
 }
 
 impl Spine {
-    /// Takes up what the store kept of alarms. After the folds: conditions read what they remember.
-    pub(super) fn restore_alarms(&mut self, store: &mut Store, now: Stamp) -> Result<(), StoreError> {
+    /// Takes up what the store kept of alarms. After the folds: conditions read what they remember. `goes_on`: see
+    /// [`Kept::goes_on`].
+    pub(super) fn restore_alarms(
+        &mut self,
+        store: &mut Store,
+        goes_on: bool,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
         let longest = self.plan.rules.alarms.iter().map(|alarm| alarm.cooldown_ms).max().unwrap_or(0);
         let since_ms = now.wall_ms.saturating_sub(i64::try_from(longest).unwrap_or(i64::MAX));
         let triggers = store.triggers()?.into_iter().map(|row| (row.alarm, row.device, row.state));
@@ -76,6 +82,7 @@ impl Spine {
                 run: numbers.run,
                 maintenance: numbers.maintenance,
             },
+            goes_on,
         };
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);

@@ -80,6 +80,8 @@ pub struct Kept {
     pub maintenances: Vec<Maintenance>,
     /// The highest numbers.
     pub numbers: Numbers,
+    /// Whether the process goes on: what it has sent is still on its way, and will be told.
+    pub goes_on: bool,
 }
 
 /// What one device has said of one moment, and nobody has looked at yet.

@@ -20,7 +20,7 @@ impl Engine {
     /// Takes up what was kept, after what is remembered of readings; gives up what the plan does not have any more, and tells
     /// it by the outcomes.
     pub fn restore(&mut self, kept: Kept, now: Stamp) {
-        let Kept { triggers, incidents, closed, runs, maintenances, numbers } = kept;
+        let Kept { triggers, incidents, closed, runs, maintenances, numbers, goes_on } = kept;
         self.numbers = numbers;
         let slots = self.slots.iter().enumerate();
         let slots: HashMap<(LineId, DeviceId), u32> = slots
@@ -72,7 +72,8 @@ impl Engine {
         for mut run in runs {
             let command = self.plan.commands.iter().find(|command| command.id == run.command);
             let due = Due::at(now, run.expires_ms);
-            let changed = run.restarted(command, now.wall_ms);
+            let goes_on = goes_on && command.is_some();
+            let changed = !goes_on && run.restarted(command, now.wall_ms);
             let id = run.id;
             let goes = run.stage == Stage::Accepted;
             self.runs.insert(id, (run, due));

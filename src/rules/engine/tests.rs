@@ -377,20 +377,10 @@ fn what_a_device_says_at_once_is_looked_at_at_once() {
 
 #[test]
 fn what_two_need_is_ended_by_the_last() {
-    let siren = |name: &str| Command {
-        id: id(name),
-        title: String::new(),
-        device: device("door-2"),
-        action: Action::Publish { topic: "siren".into(), payload: name.into() },
-        interlock: None,
-        expect: None,
-        expires_ms: 20_000,
-        level: 0,
-    };
     let mut fire = alarm("fire", "open");
     (fire.commands, fire.commands_end) = (vec![0], vec![1]);
     let mut plan = plan(vec![fire]);
-    plan.commands = vec![siren("on"), siren("off")];
+    plan.commands = vec![command("on", None, None, 0), command("off", None, None, 0)];
     let mut world = World::new(plan);
     for (device, open, off) in
         [("door-1", true, 0), ("door-2", true, 0), ("door-1", false, 0), ("door-2", false, 1)]
@@ -401,9 +391,8 @@ fn what_two_need_is_ended_by_the_last() {
     }
 }
 
-#[test]
-fn a_run_ends_whatever_happens() {
-    let command = |name: &str, interlock, expect, level| Command {
+fn command(name: &str, interlock: Option<Condition>, expect: Option<Condition>, level: u8) -> Command {
+    Command {
         id: id(name),
         title: String::new(),
         device: device("door-2"),
@@ -412,7 +401,11 @@ fn a_run_ends_whatever_happens() {
         expect,
         expires_ms: 20_000,
         level,
-    };
+    }
+}
+
+#[test]
+fn a_run_ends_whatever_happens() {
     let mut with = alarm("held", "open");
     with.devices.truncate(1);
     with.commands = vec![0, 1, 2];
@@ -454,4 +447,22 @@ fn what_the_plan_does_not_have_any_more_is_given_up() {
     world.engine.restore(world.kept.clone(), now);
     assert_eq!(world.events(), ["held door-1 closed"]);
     assert_eq!(world.kept.triggers, []);
+}
+
+/// A reload while a command was on its way said that the gateway had stopped, and did not believe the device any more.
+#[test]
+fn what_is_on_its_way_is_given_up_by_a_restart_and_not_by_a_reload() {
+    for (goes_on, end) in [(true, Stage::Done), (false, Stage::Failed)] {
+        let mut plan = plan(vec![Alarm { commands: vec![0], ..alarm("held", "open") }]);
+        plan.commands = vec![command("shut", None, None, 0)];
+        let mut world = World::new(plan);
+        world.open("door-1", true);
+        assert_eq!(world.runs[&1].stage, Stage::Sent);
+        world.kept.goes_on = goes_on;
+        world.restart();
+        let now = world.now();
+        world.engine.ran(1, &Ok(()), now);
+        world.events();
+        assert_eq!(world.runs[&1].stage, end, "goes on: {goes_on}");
+    }
 }
