@@ -369,6 +369,7 @@ impl<'c> Bench<'c> {
         };
         let closed = rows.closed.iter().map(|((alarm, device), ms)| (alarm.clone(), device.clone(), *ms));
         let kept = Kept {
+            goes_on: false,
             triggers: rows.triggers.iter().map(of).collect(),
             incidents: rows.incidents.values().cloned().collect(),
             closed: closed.collect(),
