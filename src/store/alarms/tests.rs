@@ -334,6 +334,8 @@ fn proofs_find_the_notices_they_are_of() {
         assert_eq!(ids(txn.waiting_notices_upto(&id("siren"), Seq(99)).expect("read")), [0; 0]);
         assert_eq!(ids(txn.waiting_notices_of_run(8).expect("read")), [6]);
         assert_eq!(ids(txn.waiting_notices_of_run(9).expect("read")), [0; 0]);
+        assert_eq!(ids(txn.waiting_notices_to(&id("city")).expect("read")), [1, 2, 3]);
+        assert_eq!(ids(txn.waiting_notices_to(&id("siren")).expect("read")), [6]);
     });
 }
 
