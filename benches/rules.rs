@@ -189,7 +189,7 @@ fn alarm(kind: usize, at: usize) -> Alarm {
     };
     (mix.with)(&mut alarm);
     // Every fourth kind wants it in order.
-    if at == 1 && kind % 4 == 0 {
+    if at == 1 && kind.is_multiple_of(4) {
         alarm.trigger.confirm = None;
         alarm.trigger.then_ms = Some(300_000);
         alarm.then = condition("open");

@@ -191,8 +191,9 @@ impl World {
         let chance = self.chance;
         let incidents = std::mem::take(&mut self.incidents);
         let process = self.process.as_mut().expect("running");
-        let page =
-            (step % 3 == 0).then(|| process.store.page(Lane::Alarm, city, 1_000, 1 << 22).expect("a page"));
+        let page = step
+            .is_multiple_of(3)
+            .then(|| process.store.page(Lane::Alarm, city, 1_000, 1 << 22).expect("a page"));
         let epoch = process.store.epoch();
         let mut txn = process.store.begin().expect("a transaction");
         process.spine.tick(&mut txn, now).expect("ticked");

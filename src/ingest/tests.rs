@@ -534,6 +534,26 @@ fn what_is_told_of_the_past_stays_in_the_past() {
     }
 }
 
+/// A logger whose clock is wrong: what it kept has a quality of its own, which an alarm may look at, and was taken for a
+/// reading of now by the replay after a restart.
+#[test]
+fn what_is_told_of_the_past_stays_in_the_past_whatever_its_quality() {
+    let rig = Rig::new();
+    let mut plan = plan(&["meter-1"], 100);
+    plan.rules.alarms[0].when = cel::compile(r#"highest(level, "1h") > 100"#, &Level).ok();
+    for (value, history, quality) in
+        [(5, false, Quality::Good), (900, true, Quality::Clock), (6, false, Quality::Good)]
+    {
+        let mut delivery = rig.delivery(0, &[value]);
+        for sample in &mut delivery.samples {
+            (sample.history, sample.clock_ms) = (history, history.then_some(0));
+        }
+        let (_, store) = rig.life(plan.clone(), &[delivery]);
+        assert_eq!(qualities(&store, store.reading_head() - 1), [quality], "{value}");
+        assert_eq!(store.heads()[Lane::Alarm.index()], Seq(0), "{value}");
+    }
+}
+
 fn presence(online: bool, cause: Cause) -> Presence {
     Presence { device: "tank-1".parse().expect("a name"), online, cause }
 }

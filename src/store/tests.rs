@@ -114,6 +114,31 @@ fn a_transaction_without_a_commit_leaves_no_trace() {
 }
 
 #[test]
+fn what_was_past_comes_back_as_past_with_its_quality() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
+    let told: Vec<(Quality, bool)> =
+        (0..7).map(Quality::from_code).flat_map(|quality| [(quality, true), (quality, false)]).collect();
+    let mut txn = store.begin().expect("a transaction");
+    for (quality, past) in &told {
+        let reading = reading(Value::Flag(true)).of_quality(*quality);
+        let appended = if *past { txn.append_past(series, &reading) } else { txn.append(series, &reading) };
+        appended.expect("appended");
+    }
+    txn.commit().expect("committed");
+    let mut found = Vec::new();
+    let each = |row: Stored| {
+        found.push((row.reading.map(|cleared| cleared.get().quality), row.past, row.intact));
+    };
+    store.replay(0, |_| Some(SeriesKey(0)), each).expect("replayed");
+    // One that is retained is past, whoever stored it.
+    let is_past = |(quality, past): (Quality, bool)| past || quality == Quality::Retained;
+    let expected: Vec<_> = told.into_iter().map(|of| (Some(of.0), is_past(of), true)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn values_come_back_as_they_were_and_a_flipped_bit_is_noticed() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = open(dir.path());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use smallbrain::model::{Event, IncidentId, Lane, Life, Seq, Step};
+use smallbrain::model::{Actor, Event, IncidentId, Lane, Life, Seq, Step};
 use smallbrain::rules::command::{Run, Stage};
 use smallbrain::rules::notice::{Fate, Notice};
 use smallbrain::store::Store;
@@ -173,7 +173,12 @@ fn histories(told: &Told) -> BTreeMap<(&str, &str), Vec<String>> {
         let Event { step, life, active, at_ms, by, reason, .. } = event;
         let is_numbered = reason.starts_with("maintenance");
         let reason = if is_numbered { "maintenance" } else { reason };
-        let told = format!("{step} {life} {active} {at_ms} {} {reason}", by.kind());
+        let by = match by {
+            Actor::Gateway => "gateway",
+            Actor::Person(name) => name,
+            Actor::Consumer(consumer) => consumer.as_str(),
+        };
+        let told = format!("{step} {life} {active} {at_ms} {by} {reason}");
         histories.entry((event.alarm.as_str(), device)).or_default().push(told);
     }
     histories

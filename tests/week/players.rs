@@ -48,7 +48,7 @@ pub(crate) fn works(chance: Chance, step: u64, now: Stamp, going_on: &[Maintenan
         works.push(Act::Maintain(Maintenance {
             id: 0,
             devices: ["*", "smoke-*", "door-*"][chance.below(3, ("devices", step)) as usize].into(),
-            places: format!("B{place}/*").into(),
+            places: format!("B{place}/*"),
             from_ms: now.wall_ms,
             until_ms: now.wall_ms + 60_000 * (7 + chance.below(300, ("long", step)) as i64),
             by: "Zhang San".into(),

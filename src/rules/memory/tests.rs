@@ -70,6 +70,18 @@ fn what_was_said_last() {
     assert_eq!(shown(memory.seen(CellId(77), 0)), "-");
 }
 
+/// A meter whose clock is an hour behind is heard now: by its own clock it would be missed at once after a restart.
+#[test]
+fn heard_by_the_clock_of_the_gateway() {
+    let mut memory = Memory::default();
+    memory.of_series(ONE, Reads::Value);
+    for (time_ms, received_ms, heard_ms) in [(400, 4_000, 4_000), (9_000, 5_000, 5_000), (1, 4_500, 5_000)] {
+        let reading = Reading { received_ms, ..reading(ONE, time_ms, number(1), Good) };
+        memory.reading(&reading);
+        assert_eq!(memory.newest_ms(ONE), Some(heard_ms));
+    }
+}
+
 #[test]
 fn who_is_there() {
     let mut memory = Memory::default();
