@@ -15,6 +15,8 @@ use crate::model::{Lane, Loss, Quality, Reading, Seq, SeriesKey, Value};
 use crate::normalise::{HISTORY_MAX_MS, Kind, Outside, Rule};
 use crate::privacy::intake::clear;
 use crate::rules::cel;
+use crate::rules::command::{Action, Command};
+use crate::rules::notice::{Channel, Fate, Recipient, Role, Route};
 use crate::rules::plan::Alarm;
 use crate::rules::trigger::{self, OnError};
 use crate::store::sessions::{Message, SessionId};
@@ -432,6 +434,51 @@ fn a_counter_that_went_back_while_the_gateway_was_off_is_flagged() {
         ends += ledger.rebased;
     }
     assert_eq!(ends, 1);
+}
+
+/// A siren that is to tell somebody, and that its interlock keeps silent: the notice of it waited for ever, because the run
+/// had ended before there was one.
+#[test]
+fn a_notice_by_a_command_that_ends_at_once_has_its_fate_at_once() {
+    let rig = Rig::new();
+    let mut told = plan(&["tank-1"], 10);
+    let device: crate::model::DeviceId = "tank-1".parse().expect("a name");
+    told.rules.commands.push(Command {
+        id: "siren".parse().expect("a name"),
+        title: String::new(),
+        device: device.clone(),
+        action: Action::Publish { topic: "siren".into(), payload: "ON".into() },
+        interlock: Some(cel::compile("level < 0", &Level).expect("a condition")),
+        expect: None,
+        expires_ms: 1000,
+        level: 0,
+    });
+    told.rules.recipients.push(Recipient {
+        id: "yard".parse().expect("a name"),
+        title: String::new(),
+        role: Role::Property,
+        channel: Channel::Command(0),
+        fields: vec![],
+        quiet: None,
+        digest_ms: 0,
+        english: false,
+    });
+    told.rules.routes.push(Route {
+        alarms: None,
+        severities: None,
+        places: None,
+        schedule: Default::default(),
+        steps: vec![crate::model::Step::Raised],
+        to: vec![0],
+        escalate: vec![],
+    });
+    let (_, mut store) = rig.life(told, &[rig.delivery(0, &[11])]);
+    assert_eq!(store.numbers().expect("numbers").notice, 1);
+    assert_eq!(store.waiting_notices().expect("counts"), []);
+    let txn = store.begin().expect("a transaction");
+    let notice = txn.notice(1).expect("a row").expect("a notice");
+    assert_eq!(notice.fate, Fate::Dropped);
+    assert!(notice.proof.contains("interlock"), "{}", notice.proof);
 }
 
 /// A broken sensor raises no alarm and clears none; what is only too fast to be true may be a fire.

@@ -178,10 +178,15 @@ impl Spine {
         }
         if let Some(why) = lost {
             end(&mut notice, Fate::Dropped, why, now);
-        } else {
-            *waiting += 1;
+            return txn.set_notice(&notice);
         }
-        txn.set_notice(&notice)
+        *waiting += 1;
+        txn.set_notice(&notice)?;
+        // An interlock may have ended the run before there was a notice of it.
+        match notice.run.map(|run| txn.run(run)).transpose()?.flatten() {
+            Some(run) if run.stage.is_final() => self.run_ended(txn, &run, now),
+            _ => Ok(()),
+        }
     }
 
     /// Seals the fate of a notice that waits.
@@ -203,9 +208,11 @@ impl Spine {
 
     fn run(&mut self, txn: &mut Txn<'_>, run: &Run, now: Stamp) -> Result<(), StoreError> {
         txn.set_run(run)?;
-        if !run.stage.is_final() {
-            return Ok(());
-        }
+        if run.stage.is_final() { self.run_ended(txn, run, now) } else { Ok(()) }
+    }
+
+    /// What a run that is over proves.
+    fn run_ended(&mut self, txn: &mut Txn<'_>, run: &Run, now: Stamp) -> Result<(), StoreError> {
         for notice in txn.waiting_notices_of_run(run.id)? {
             let fate = if run.stage == Stage::Done { Fate::Delivered } else { Fate::Dropped };
             let proof = format!("run {} is {}: {}", run.id, run.stage.as_str(), run.detail);
