@@ -244,8 +244,8 @@ impl Spine {
         upto: Seq,
         now: Stamp,
     ) -> Result<(), StoreError> {
-        let is_theirs = |recipient: &crate::rules::notice::Recipient| matches!(&recipient.channel, Channel::Lane(other) if other == consumer);
-        let recipients = self.plan.rules.recipients.iter().filter(|recipient| is_theirs(recipient));
+        let theirs = Channel::Lane(consumer.clone());
+        let recipients = self.plan.rules.recipients.iter().filter(|recipient| recipient.channel == theirs);
         for recipient in recipients.map(|recipient| recipient.id.clone()).collect::<Vec<_>>() {
             if self.alarms.waiting.get(&recipient).is_none_or(|waiting| *waiting == 0) {
                 continue;

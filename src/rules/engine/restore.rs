@@ -16,6 +16,7 @@ use crate::rules::trigger;
 
 /// How long a silent device has to speak after a start, milliseconds.
 const GRACE_MS: i64 = 5 * 60_000;
+
 impl Engine {
     /// Takes up what was kept, after what is remembered of readings; gives up what the plan does not have any more, and tells
     /// it by the outcomes.

@@ -29,7 +29,10 @@ impl Engine {
         let command = self.plan.commands.iter().find(|command| command.id == run.command)?;
         match run.approved(command, by, now.wall_ms) {
             Err(why) => {
-                self.run_changed(id);
+                // One whose time was over has ended with it.
+                if run.stage.is_final() {
+                    self.run_changed(id);
+                }
                 return Some(Err(why));
             }
             Ok(true) => self.send(id, now),
