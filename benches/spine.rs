@@ -91,6 +91,7 @@ fn plan(bulk: bool) -> Plan {
 
 fn sample(sequence: i64) -> Sample {
     Sample {
+        message: None,
         series: SeriesKey((sequence % i64::from(DEVICES)) as u32),
         value: Value::Number(Decimal::from(sequence)),
         device_ms: Some(NOW.wall_ms),

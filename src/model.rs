@@ -242,6 +242,9 @@ pub struct Sample {
     /// What the device's own clock shows, milliseconds since 1970 UTC, of one that is asked for what it measures now:
     /// compared with the receive time, never taken as the time of the reading.
     pub clock_ms: Option<i64>,
+    /// What tells its message from all others of the device but its repetition, as a number made of the message's own; it
+    /// stands in for a time that the device does not give.
+    pub message: Option<i64>,
     /// Whether it came as a retained message.
     pub retained: bool,
     /// Whether it tells of the past, so that a time up to [`crate::normalise::HISTORY_MAX_MS`] ago is no fault; like a

@@ -154,8 +154,15 @@ mod tests {
     }
 
     fn run(rule: &Rule, value: Value, device_ms: Option<i64>, retained: bool) -> Result<Reading, Loss> {
-        let sample =
-            Sample { series: SeriesKey(7), value, device_ms, clock_ms: None, retained, history: false };
+        let sample = Sample {
+            message: None,
+            series: SeriesKey(7),
+            value,
+            device_ms,
+            clock_ms: None,
+            retained,
+            history: false,
+        };
         normalise(rule, sample, Stamp { wall_ms: NOW_MS, mono_ms: 1 })
     }
 
@@ -264,7 +271,8 @@ mod tests {
             ("10", Some(NOW_MS - HISTORY_MAX_MS), false, NOW_MS - HISTORY_MAX_MS, OutOfRange),
         ] {
             let (series, value) = (SeriesKey(7), number(value));
-            let sample = Sample { series, value, device_ms, clock_ms: None, retained, history: true };
+            let sample =
+                Sample { message: None, series, value, device_ms, clock_ms: None, retained, history: true };
             let got = normalise(&ranged, sample, Stamp { wall_ms: NOW_MS, mono_ms: 1 }).expect("kept");
             assert_eq!((got.time_ms, got.quality), (time_ms, quality), "{device_ms:?}");
         }
@@ -290,6 +298,7 @@ mod tests {
             ("1", Some(NOW_MS), None, false, 60_000, Good),
         ] {
             let sample = Sample {
+                message: None,
                 series: SeriesKey(7),
                 value: number(value),
                 device_ms,
@@ -306,6 +315,7 @@ mod tests {
     #[test]
     fn a_gateway_that_woke_in_1970_believes_no_device() {
         let sample = Sample {
+            message: None,
             series: SeriesKey(0),
             value: Value::Flag(true),
             device_ms: Some(60_000),
@@ -356,7 +366,7 @@ mod tests {
         ) {
             let device_ms = Some(by_ms.map_or(far_ms, |by_ms| wall_ms.saturating_add(by_ms)));
             let value = Value::Flag(true);
-            let sample = Sample { series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false, history };
+            let sample = Sample { message: None, series: SeriesKey(0), value, device_ms, clock_ms: None, retained: false, history };
             let rule = rule(Kind::Flag, "1", "0", None);
             let reading = normalise(&rule, sample, Stamp { wall_ms, mono_ms: 0 }).expect("a flag");
             let distance = i128::from(reading.time_ms) - i128::from(wall_ms);

@@ -264,6 +264,7 @@ impl Message {
     fn samples(&self) -> Vec<Sample> {
         let key = |metric: usize| SeriesKey((self.device * METRICS.len() + metric) as u32);
         let sample = |metric, value| Sample {
+            message: None,
             series: key(metric),
             value,
             device_ms: Some(self.device_ms),

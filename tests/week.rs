@@ -180,7 +180,7 @@ impl World {
             let series = self.config.names.get("siren-1", "on").expect("a point");
             let value = Value::Flag(on);
             let (device_ms, clock_ms, retained, history) = (None, None, false, false);
-            let sample = Sample { series, value, device_ms, clock_ms, retained, history };
+            let sample = Sample { message: None, series, value, device_ms, clock_ms, retained, history };
             let mut delivery = smallbrain::ingest::Delivery::empty(now);
             delivery.samples.push(sample);
             deliveries.push(delivery);

@@ -178,7 +178,8 @@ impl Spine {
             Err(loss) => return Ok(Err(loss)),
         };
         let reading = cleared.get();
-        if slot.dedupe.seen(reading.device_time.then_some(reading.time_ms), &reading.value) {
+        if slot.dedupe.seen(reading.device_time.then_some(reading.time_ms).or(sample.message), &reading.value)
+        {
             return Ok(Err(Loss::Duplicate));
         }
         let verdict = slot.plausible.judge(&point.plausible, reading);

@@ -172,6 +172,7 @@ impl Rig {
 
     fn delivery(&self, series: u32, values: &[i64]) -> Delivery {
         let sample = |value: &i64| Sample {
+            message: None,
             series: SeriesKey(series),
             value: Value::Number(Decimal::from(*value)),
             device_ms: None,
@@ -434,6 +435,21 @@ fn a_counter_that_went_back_while_the_gateway_was_off_is_flagged() {
         ends += ledger.rebased;
     }
     assert_eq!(ends, 1);
+}
+
+/// A gateway of devices that tell no time repeated a message whose acknowledgement it had not seen: it was stored twice.
+#[test]
+fn a_message_that_is_repeated_counts_once_without_a_time_of_its_own() {
+    let rig = Rig::new();
+    let said = |message: Option<i64>| {
+        let mut delivery = rig.delivery(0, &[7]);
+        let [sample] = &mut delivery.samples[..] else { panic!("one sample") };
+        (sample.device_ms, sample.message) = (None, message);
+        delivery
+    };
+    let told = [said(Some(1)), said(Some(1)), said(Some(2)), said(None), said(None)];
+    let (ledger, store) = rig.life(plan(&["tank-1"], 10), &told);
+    assert_eq!((ledger.lost.get(Loss::Duplicate), store.reading_head()), (1, 4));
 }
 
 /// A siren that is to tell somebody, and that its interlock keeps silent: the notice of it waited for ever, because the run

@@ -15,17 +15,18 @@ pub const REMEMBERED: usize = 64;
 /// The last few (device time, value) of one series; bounded.
 #[derive(Clone, Default)]
 pub struct Dedupe {
-    /// Hashes of (device time, value); a ring once it is full.
+    /// Hashes of (device time or message, value); a ring once it is full.
     recent: Vec<u64>,
     next: usize,
 }
 
 impl Dedupe {
-    /// Whether this one was seen before; remembers it if not. A sample without a device time is never a repetition.
-    pub fn seen(&mut self, device_ms: Option<i64>, value: &Value) -> bool {
-        let Some(device_ms) = device_ms else { return false };
+    /// Whether this one was seen before; remembers it if not. `mark` is the device's time, or what stands in for it
+    /// ([`crate::model::Sample::message`]); a sample without one is never a repetition.
+    pub fn seen(&mut self, mark: Option<i64>, value: &Value) -> bool {
+        let Some(mark) = mark else { return false };
         let mut hasher = Fnv::default();
-        (device_ms, value).hash(&mut hasher);
+        (mark, value).hash(&mut hasher);
         let entry = hasher.finish();
         if self.recent.contains(&entry) {
             return true;

@@ -88,6 +88,7 @@ impl Fleet {
         let lag_ms = chance.below(40_000, ("lag", at, step)) as i64;
         for (metric, series) in &device.metrics {
             let sample = Sample {
+                message: None,
                 series: *series,
                 value: self.value(metric, at, step, odd),
                 device_ms: chance.one_in(2, ("timed", at, step)).then_some(now.wall_ms - lag_ms),

@@ -225,8 +225,15 @@ impl<'c> Bench<'c> {
         }
         let series = *self.names.get(&(device.as_str(), metric.as_str())).ok_or(Loss::Unlisted)?;
         let point = self.plan.points[series.index()].as_ref().ok_or(Loss::Unlisted)?;
-        let sample =
-            Sample { series, value: value.clone(), device_ms, clock_ms: None, retained, history: false };
+        let sample = Sample {
+            message: None,
+            series,
+            value: value.clone(),
+            device_ms,
+            clock_ms: None,
+            retained,
+            history: false,
+        };
         let reading = normalise::normalise(&point.rule, sample, self.now)?;
         let cleared = intake::clear(point.treatment.as_ref(), reading)?;
         let known = self.series.entry(series).or_default();

@@ -158,6 +158,7 @@ mod tests {
         let mut delivery = Delivery::empty(Stamp { wall_ms: 0, mono_ms: 0 });
         lost.iter().for_each(|loss| delivery.lost.add(*loss, 1));
         let sample = || Sample {
+            message: None,
             series: SeriesKey(0),
             value: Value::Flag(true),
             device_ms: None,

@@ -33,6 +33,8 @@ pub use states::{Command, States};
 
 use super::rights::Rights;
 use crate::codec::json;
+use sha2::{Digest, Sha256};
+
 use crate::codec::profile::{Kind, Mapped, Message, Profile, ProfileError, READINGS_MAX, Reading};
 use crate::ingest::Delivery;
 use crate::model::{Cause, Loss, Presence, Sample, Stamp, Tally, Value};
@@ -117,6 +119,7 @@ impl Batch {
             let Some(series) = speaker.series.get(slot) else { return };
             match model.value(slot, value, None) {
                 Ok(value) => self.samples.push(Sample {
+                    message: None,
                     series: *series,
                     value,
                     device_ms: None,
@@ -268,6 +271,7 @@ impl Batch {
             taken += 1;
             match model.value(point, value.clone(), reading.unit.as_deref()) {
                 Ok(value) => self.samples.push(Sample {
+                    message: mapped.message_id.as_deref().map(numbered),
                     series: *series,
                     value,
                     device_ms,
@@ -327,6 +331,12 @@ impl Batch {
 }
 
 /// What a device, or its gateway, says of itself.
+/// A message's own name as a number: the same name is the same number, in every process.
+fn numbered(message: &str) -> i64 {
+    let digest = Sha256::digest(message.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
 fn told(speaker: &Speaker, online: bool) -> Presence {
     Presence { device: speaker.device.clone(), online, cause: Cause::Told }
 }

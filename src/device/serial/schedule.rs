@@ -276,6 +276,7 @@ impl Schedule {
             state.misconfigured = false;
             match point::value(&state.point, content) {
                 Ok(value) => said.samples.push(Sample {
+                    message: None,
                     series: state.point.series,
                     value,
                     device_ms: None,
