@@ -336,6 +336,8 @@ pub struct Reading {
 pub enum Lane {
     /// Alarms raised and cleared.
     Alarm,
+    /// What happens to the lists; every consumer of a line has it for that line.
+    Event,
     /// Closed windows.
     Aggregate,
     /// Single readings where a share line permits them.
@@ -344,19 +346,20 @@ pub enum Lane {
 
 impl Lane {
     /// All of them, most urgent first.
-    pub const ALL: [Lane; 3] = [Lane::Alarm, Lane::Aggregate, Lane::Bulk];
+    pub const ALL: [Lane; 4] = [Lane::Alarm, Lane::Event, Lane::Aggregate, Lane::Bulk];
 
     /// The lower-case name: of the table, in record ids, in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Lane::Alarm => "alarm",
+            Lane::Event => "event",
             Lane::Aggregate => "aggregate",
             Lane::Bulk => "bulk",
         }
     }
 
-    /// As an index into `[T; 3]`.
+    /// As an index into `[T; Lane::ALL.len()]`.
     #[must_use]
     pub fn index(self) -> usize {
         self as usize

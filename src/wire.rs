@@ -119,6 +119,7 @@ pub fn record_hash(prev: &[u8; 32], record_id: &str, body: &[u8]) -> [u8; 32] {
 pub fn lane_number(lane: Lane) -> i32 {
     i32::from(match lane {
         Lane::Alarm => v1::Lane::Alarm,
+        Lane::Event => v1::Lane::Event,
         Lane::Aggregate => v1::Lane::Aggregate,
         Lane::Bulk => v1::Lane::Bulk,
     })
@@ -177,7 +178,7 @@ mod tests {
         for known in Lane::ALL {
             assert_eq!(lane(lane_number(known)), Some(known));
         }
-        for (number, what) in [(0, "unspecified"), (2, "not filled by this build"), (99, "unknown")] {
+        for (number, what) in [(0, "unspecified"), (4, "not filled by this build"), (99, "unknown")] {
             assert_eq!(lane(number), None, "{what}");
         }
         assert_eq!(schema("alarm/1"), Some(ALARM));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first; a module may use those of its own row and of rows above it in this list.
 const LAYERS: &[&[&str]] = &[
     &["model", "clock", "backoff", "spelling"],
-    &["codec", "normalise", "rules", "privacy", "aggregate", "telemetry"],
+    &["codec", "normalise", "rules", "privacy", "aggregate", "telemetry", "audit", "approval", "lists"],
     &["wire"],
     &["store"],
     &["ingest"],

@@ -294,9 +294,11 @@ impl Spine {
         let mut acked: [Option<Seq>; Lane::ALL.len()] = [None; Lane::ALL.len()];
         for share in &self.plan.shares {
             for consumer in &share.consumers {
-                let theirs = store.acked(consumer, share.lane)?;
-                let lowest = &mut acked[share.lane.index()];
-                *lowest = Some(lowest.map_or(theirs, |seq| seq.min(theirs)));
+                for lane in [share.lane, Lane::Event] {
+                    let theirs = store.acked(consumer, lane)?;
+                    let lowest = &mut acked[lane.index()];
+                    *lowest = Some(lowest.map_or(theirs, |seq| seq.min(theirs)));
+                }
             }
         }
         Ok(acked)

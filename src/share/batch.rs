@@ -52,14 +52,16 @@ impl Rights<'_> {
         self.lines.is_empty()
     }
 
-    /// Whether there is anything in this lane.
+    /// Whether there is anything in this lane: what happens to a line itself is for all who hold it.
     #[must_use]
     pub fn lane(&self, lane: Lane) -> bool {
-        self.lines.iter().any(|line| line.lane == lane)
+        self.lines.iter().any(|line| line.lane == lane || lane == Lane::Event)
     }
 
     fn permits(&self, lane: Lane, record: &StoredRecord) -> bool {
-        self.lines.iter().any(|line| line.lane == lane && line.id == record.share_item)
+        self.lines
+            .iter()
+            .any(|line| (line.lane == lane || lane == Lane::Event) && line.id == record.share_item)
             && (self.schemas.is_empty() || self.schemas.iter().any(|schema| **schema == *record.schema))
     }
 }

@@ -125,9 +125,10 @@ impl<P: Pages> Answer<P> {
         let mut slowest = heads;
         for line in lines.iter() {
             for consumer in &line.consumers {
-                let acked = self.local.pages.acked(consumer).await?[line.lane.index()];
-                let lane = &mut slowest[line.lane.index()];
-                *lane = acked.min(*lane);
+                let acked = self.local.pages.acked(consumer).await?;
+                for index in [line.lane, Lane::Event].map(Lane::index) {
+                    slowest[index] = acked[index].min(slowest[index]);
+                }
             }
         }
         Ok(slowest)

@@ -1,6 +1,7 @@
 //! The file beside the database that knows it: a lock against a second daemon, and a memory of how far the lanes were,
 //! so that a database that vanished or went back in time is noticed instead of believed.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::Heads;
 use super::error::StoreError;
 use super::outbox::Head;
-use crate::model::{Epoch, Seq};
+use crate::model::{Epoch, Lane, Seq};
 
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq, Default)]
 struct Memory {
     epoch: String,
-    heads: [u64; 3],
+    /// By lane: one that a later build adds is not there yet.
+    heads: BTreeMap<String, u64>,
 }
 
 /// The lock and the memory.
@@ -61,16 +63,19 @@ impl Identity {
     }
 
     /// Whether this file has seen positions of this epoch that the database does not have: it is an older copy.
-    pub(super) fn is_ahead_of(&self, heads: &[Head; 3], epoch: &Epoch) -> bool {
+    pub(super) fn is_ahead_of(&self, heads: &[Head; Lane::ALL.len()], epoch: &Epoch) -> bool {
         self.memory.as_ref().is_some_and(|memory| {
             memory.epoch == epoch.to_string()
-                && memory.heads.iter().zip(heads).any(|(seen, head)| Seq(*seen) > head.seq)
+                && Lane::ALL.iter().zip(heads).any(|(lane, head)| {
+                    memory.heads.get(lane.as_str()).is_some_and(|seen| Seq(*seen) > head.seq)
+                })
         })
     }
 
     /// Remembers, atomically and durably; does nothing when nothing changed.
     pub(super) fn write(&mut self, epoch: Epoch, heads: Heads) -> Result<(), StoreError> {
-        let memory = Memory { epoch: epoch.to_string(), heads: heads.map(|seq| seq.0) };
+        let heads = Lane::ALL.iter().map(|lane| (lane.to_string(), heads[lane.index()].0)).collect();
+        let memory = Memory { epoch: epoch.to_string(), heads };
         if self.memory.as_ref() == Some(&memory) {
             return Ok(());
         }

@@ -6,6 +6,8 @@
 //! - positions: consumers' cursors, the folds' resume points, watermarks, presence;
 //! - **incidents**: what triggers remember, history, the ledger of notices, runs of commands, maintenance, feedback;
 //! - **sessions** of MQTT: subscriptions, what is queued for them, retained messages;
+//! - the **trail**: every use, in the transaction of the act, bound by a hash chain;
+//! - the four **lists** by version, **approvals**, and what people entered;
 //! - tallies of everything that is not a row.
 //!
 //! What it guarantees
@@ -18,6 +20,7 @@
 //! cleared readings and sealed records; messages from one to another lie as they were published until they are delivered.
 
 pub mod alarms;
+mod audit;
 mod error;
 mod identity;
 mod outbox;
@@ -44,6 +47,7 @@ pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
 pub use self::txn::Txn;
 pub use self::upkeep::Upkeep;
+use crate::audit::chain;
 use crate::model::{Cause, Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
 use crate::rules::presence::Standing;
 
@@ -138,6 +142,7 @@ thread_local! {
 struct Position {
     reading: i64,
     heads: [outbox::Head; Lane::ALL.len()],
+    audit: chain::Head,
 }
 
 /// The writing side. One per directory: a second one is refused.
@@ -150,6 +155,7 @@ pub struct Store {
     items: HashMap<(LineId, &'static str), i64>,
     upkeep: upkeep::State,
     identity: identity::Identity,
+    trail: audit::Trail,
 }
 
 impl Store {
@@ -164,7 +170,8 @@ impl Store {
             WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }));
-        let position = read_position(&conn)?;
+        let trail = audit::Trail { name: Vec::new(), boot: entropy[16..].to_vec() };
+        let position = read_position(&conn, &trail.name)?;
         let mut store = Self {
             conn,
             epoch: Epoch([0; 16]),
@@ -173,6 +180,7 @@ impl Store {
             upkeep: upkeep::State::open(&settings)?,
             identity,
             settings,
+            trail,
         };
         // The last page may be taken: what would make room for a reading makes room for a boot.
         while let Err(error) = store.enrol(entropy, now) {
@@ -192,10 +200,13 @@ impl Store {
         let transaction = self.conn.transaction()?;
         let created =
             transaction.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", [epoch_seed])? == 1;
-        let mut position = read_position(&transaction)?;
+        transaction.execute("INSERT OR IGNORE INTO meta VALUES ('trail', ?)", [epoch_seed])?;
+        let trail: Vec<u8> =
+            transaction.query_row("SELECT value FROM meta WHERE key = 'trail'", [], |row| row.get(0))?;
+        let mut position = read_position(&transaction, &trail)?;
         if self.identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?) {
             outbox::fork(&transaction, Epoch(epoch_seed.try_into().unwrap_or_default()))?;
-            position = read_position(&transaction)?;
+            position = read_position(&transaction, &trail)?;
             tracing::error!(
                 "the database is an older copy of itself: a new epoch begins and what is unsent keeps its order"
             );
@@ -209,7 +220,7 @@ impl Store {
         )?;
         sessions::rows::purge(&transaction)?;
         transaction.commit()?;
-        (self.epoch, self.position) = (epoch, position);
+        (self.epoch, self.position, self.trail.name) = (epoch, position, trail);
         Ok(())
     }
 
@@ -255,6 +266,7 @@ impl Store {
             conn: &self.conn,
             insert: Some(insert),
             epoch: self.epoch,
+            trail: &self.trail,
             next,
             position: &mut self.position,
             items: &mut self.items,
@@ -411,7 +423,7 @@ fn read_epoch(conn: &Connection) -> Result<Epoch, StoreError> {
     bytes.try_into().map(Epoch).map_err(|_| StoreError::Damaged("the epoch is not of 16 bytes".into()))
 }
 
-fn read_position(conn: &Connection) -> Result<Position, StoreError> {
+fn read_position(conn: &Connection, trail: &[u8]) -> Result<Position, StoreError> {
     let reading = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |row| row.get(0))?;
-    Ok(Position { reading, heads: outbox::read_heads(conn)? })
+    Ok(Position { reading, heads: outbox::read_heads(conn)?, audit: audit::read_head(conn, trail)? })
 }

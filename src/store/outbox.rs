@@ -106,10 +106,12 @@ macro_rules! lane_sql {
 
 fn sql(lane: Lane) -> &'static Sql {
     const ALARM: Sql = lane_sql!("outbox_alarm");
+    const EVENT: Sql = lane_sql!("outbox_event");
     const AGGREGATE: Sql = lane_sql!("outbox_aggregate");
     const BULK: Sql = lane_sql!("outbox_bulk");
     match lane {
         Lane::Alarm => &ALARM,
+        Lane::Event => &EVENT,
         Lane::Aggregate => &AGGREGATE,
         Lane::Bulk => &BULK,
     }

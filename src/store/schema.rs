@@ -20,9 +20,10 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001-store.sql")),
     M::up(include_str!("migrations/0002-sessions.sql")),
     M::up(include_str!("migrations/0003-alarms.sql")),
+    M::up(include_str!("migrations/0004-governance.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection};
 
+use super::audit::Trail;
 use super::error::StoreError;
 use super::sessions::{self, Change};
 use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
@@ -18,6 +19,7 @@ pub struct Txn<'s> {
     pub(super) conn: &'s Connection,
     pub(super) insert: Option<CachedStatement<'s>>,
     pub(super) epoch: Epoch,
+    pub(super) trail: &'s Trail,
     pub(super) next: Position,
     pub(super) position: &'s mut Position,
     pub(super) items: &'s mut HashMap<(LineId, &'static str), i64>,

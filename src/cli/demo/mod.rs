@@ -226,11 +226,12 @@ impl Play {
             self.friendly.published.load(Ordering::Relaxed) + self.heavy.sent.load(Ordering::Relaxed);
         let acked = self.friendly.acked.load(Ordering::Relaxed) + self.heavy.acked.load(Ordering::Relaxed);
         let stored = self.daemon.ledger().stored;
-        let delivered: [u64; 3] = self.city.with(|city| city.delivered);
+        let delivered = self.city.with(|city| city.delivered);
+        let [alarm, aggregate, bulk] =
+            [Lane::Alarm, Lane::Aggregate, Lane::Bulk].map(|lane| delivered[lane.index()]);
         writeln!(
             out,
-            "{name:<20} published {published:>8}  acknowledged {acked:>8}  stored {stored:>8}  delivered: alarm {:>3} aggregate {:>4} bulk {:>5}",
-            delivered[0], delivered[1], delivered[2],
+            "{name:<20} published {published:>8}  acknowledged {acked:>8}  stored {stored:>8}  delivered: alarm {alarm:>3} aggregate {aggregate:>4} bulk {bulk:>5}",
         )?;
         Ok(out.flush()?)
     }

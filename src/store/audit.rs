@@ -1,0 +1,69 @@
+//! The trail on disk: appended in the transaction of the act, never changed.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::StoreError;
+use super::txn::Txn;
+use crate::audit::Entry;
+use crate::audit::chain::Head;
+use crate::model::Stamp;
+
+/// What the trail is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trail {
+    /// Its name.
+    pub(super) name: Vec<u8>,
+    /// This run of the daemon.
+    pub(super) boot: Vec<u8>,
+}
+
+pub(super) fn read_head(conn: &Connection, trail: &[u8]) -> Result<Head, StoreError> {
+    let find = "SELECT seq, row_hash FROM audit ORDER BY seq DESC LIMIT 1";
+    let base = "SELECT seq, hash FROM audit_base";
+    let row =
+        |row: &rusqlite::Row<'_>| Ok(Head { seq: row.get::<_, i64>(0)?.unsigned_abs(), hash: row.get(1)? });
+    let newest = conn.query_row(find, [], row).optional()?;
+    let newest = match newest {
+        Some(head) => Some(head),
+        None => conn.query_row(base, [], row).optional()?,
+    };
+    Ok(newest.unwrap_or_else(|| Head::genesis(trail)))
+}
+
+impl Txn<'_> {
+    /// Appends a row to the trail and tells its number.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the act must not be committed then.
+    pub fn audit(&mut self, entry: &Entry, now: Stamp) -> Result<u64, StoreError> {
+        let head = self.next.audit.next(&self.trail.name, &self.trail.boot, now, entry);
+        self.conn
+            .prepare_cached("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute(rusqlite::params![
+                head.seq as i64,
+                now.wall_ms,
+                now.mono_ms as i64,
+                self.trail.boot,
+                entry.actor,
+                entry.role,
+                entry.action.as_str(),
+                entry.object,
+                entry.list,
+                entry.purpose,
+                entry.approval,
+                entry.outcome.as_str(),
+                entry.reason,
+                entry.detail,
+                self.next.audit.hash.as_slice(),
+                head.hash.as_slice(),
+            ])?;
+        self.next.audit = head;
+        Ok(head.seq)
+    }
+
+    /// The newest row, appended ones included.
+    #[must_use]
+    pub fn audit_head(&self) -> Head {
+        self.next.audit
+    }
+}
