@@ -60,6 +60,7 @@
 //! ```
 
 pub mod generalise;
+pub mod identify;
 pub mod intake;
 pub mod pseudonym;
 pub mod release;
