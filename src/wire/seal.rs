@@ -481,7 +481,8 @@ mod tests {
             (vec![Quality::Clock], vec![6], vec!["clock"]),
         ] {
             let rows: Vec<_> = qualities.into_iter().map(row).collect();
-            let sealed = readings(&gateway(), &line(true), 1, &rows, |_| Some((&device, &metric, "")), 8_000);
+            let column = Column { device: &device, metric: &metric, unit: "", manual: false };
+            let sealed = readings(&gateway(), &line(true), 1, &rows, |_| Some(column), 8_000);
             let body = decoded(&sealed[0]);
             let json = body_json(&body);
             let Some(Content::Readings(columns)) = body.content else { panic!("no readings") };

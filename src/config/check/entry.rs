@@ -1,7 +1,7 @@
 //! Forms: lines of the collection list that people fill in (`source = "manual"`).
 //!
 //! Guarantees: a template has one source: what people tell of its devices no message and no bus tells, nor another line of
-//! the list takes it from there.
+//! the list takes it from there. That a device of it is on no port, the ports' check says.
 
 use std::collections::{HashMap, HashSet};
 
@@ -58,14 +58,6 @@ pub(super) fn check(root: &Root, fleet: &Fleet<'_>, report: &mut Report) {
             if let Some(At { span, .. }) = named {
                 two(*span, &format!("template {}", template.name), report);
             }
-        }
-    }
-    let mut before = None;
-    for device in fleet.devices.iter().filter(|device| fleet.template_of(device).manual) {
-        if before.replace(device.raw.at) != Some(device.raw.at)
-            && let Some(port) = device.raw.port.get()
-        {
-            two(port.span, &format!("device {}", device.id), report);
         }
     }
 }

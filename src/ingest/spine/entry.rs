@@ -398,3 +398,6 @@ fn clear(
     let reading = normalise::normalise(&point.rule, sample, now)?;
     intake::clear(point.treatment.as_ref(), reading)
 }
+
+#[cfg(test)]
+mod tests;
