@@ -401,11 +401,16 @@ mod tests {
             let Some(Content::Aggregate(told)) = decoded(&sealed[0]).content else { panic!("no window") };
             let expected: Vec<String> = names.iter().map(|n| format!("temperature.{n}")).collect();
             assert_eq!(told.measures.iter().map(|m| m.name.clone()).collect::<Vec<_>>(), expected);
+            assert!(!told.manual);
             if sum.is_some() {
                 assert_eq!(told.measures[1].value, Some(Number::Decimal("50.0".into())));
                 assert_eq!(told.measures[3].value, Some(Number::Number(12.5)));
             }
         }
+        let mixed =
+            seal(vec![cell("temperature", Some("t-1"), None), cell("fever_cases", Some("clinic"), None)]);
+        let Some(Content::Aggregate(told)) = decoded(&mixed[0]).content else { panic!("no window") };
+        assert!(told.manual, "some of it people told");
         let many: Vec<_> =
             (0..500).map(|i| cell("temperature", Some(&format!("sensor-{i:04}")), Some("1"))).collect();
         let sealed = seal(many.clone());
