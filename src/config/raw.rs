@@ -3,6 +3,7 @@
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
 mod alarm;
+mod entry;
 mod message;
 mod serial;
 
@@ -25,6 +26,7 @@ use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use entry::Origin;
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -257,6 +259,7 @@ section! {
     /// Something that devices of a model measure.
     Point, "[[template.point]]", named "point" metric, {
         metric: Metric,
+        title: String,
         kind: Kind,
         unit: String,
         scale: Decimal,
@@ -384,6 +387,8 @@ section! {
         title: String,
         templates: Vec<At<LineId>>,
         purpose: String,
+        source: Origin,
+        second_check: bool,
         fields: BTreeMap<Metric, At<Option<Field>>>,
     }
 }

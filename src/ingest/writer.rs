@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
-use super::act::{Done, Errand, Refused};
+use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
 use crate::clock::Clock;
@@ -490,6 +490,7 @@ fn rows_of(request: &Request) -> usize {
         }
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
+        Request::Act(Act::Enter(submission), _) => submission.values.len(),
         Request::Ack(..) | Request::Act(..) => 0,
     }
 }

@@ -7,6 +7,7 @@ mod aggregates;
 mod alarms;
 mod commands;
 mod condition;
+mod entry;
 mod fleet;
 mod http;
 mod inhibits;
@@ -89,6 +90,7 @@ pub(crate) fn config(
     let mut fleet = Fleet::of(root, report);
     let ports = ports::ports(root, &fleet, places, zone, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
+    entry::check(root, &fleet, report);
     let ground = Ground::of(&fleet);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
@@ -137,6 +139,7 @@ pub(crate) fn config(
         rate,
         silence,
         block,
+        forms: entry::forms(root, &fleet),
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
