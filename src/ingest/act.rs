@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::handout::{Delivered, Denied};
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
@@ -45,6 +46,10 @@ pub enum Act {
     },
     /// What the city says about a record.
     Feedback(Feedback),
+    /// A batch is about to leave; it leaves once this is noted.
+    Delivered(Delivered),
+    /// A consumer was turned away.
+    Denied(Denied),
 }
 
 /// How an attempt to tell notices ended.
@@ -88,6 +93,8 @@ impl fmt::Debug for Act {
             Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
+            Act::Delivered(delivered) => delivered.fmt(f),
+            Act::Denied(denied) => denied.fmt(f),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
 
 pub mod act;
+pub mod handout;
 pub mod spine;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
-use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
+use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
@@ -64,6 +65,8 @@ pub enum Request {
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// Something done to alarms; answered after the commit that holds it.
     Act(act::Act, oneshot::Sender<Result<act::Done, act::Refused>>),
+    /// What a consumer has on its disk of the trail's checkpoints; answered after the commit that notes it.
+    Witness(Witnessed, oneshot::Sender<Result<(), WitnessRefused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
 }
@@ -85,6 +88,30 @@ pub struct DeviceSeen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store has stopped")]
 pub struct Stopped;
+
+/// A position of the trail that a consumer keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnessed {
+    /// Who keeps it.
+    pub consumer: Consumer,
+    /// Rows of the trail.
+    pub size: u64,
+    /// Hash of the last of them.
+    pub head: [u8; 32],
+}
+
+/// Why a witness is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WitnessRefused {
+    /// The position is not on the chain: one of the two has another past.
+    #[error(
+        "the audit trail of {size} rows is another one than the gateway's: it was cut, changed or put back; keep the evidence and run `smallbrain audit verify` on the gateway"
+    )]
+    Fork {
+        /** Rows, as the witness has it. */
+        size: u64,
+    },
+}
 
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -161,6 +188,29 @@ impl Intake {
         let (reply, done) = oneshot::channel();
         self.requests.send(Request::Act(act, reply)).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)
+    }
+
+    /// Does something that nobody waits for: dropped where the queue is full, and then false.
+    #[must_use]
+    pub fn note(&self, act: act::Act) -> bool {
+        let (reply, _) = oneshot::channel();
+        self.requests.try_send(Request::Act(act, reply)).is_ok()
+    }
+
+    /// Notes which checkpoint of the trail a consumer keeps: `head` is the hash of row `size`.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone; the inner error when it is not on the trail.
+    pub async fn witness(
+        &self,
+        consumer: Consumer,
+        size: u64,
+        head: [u8; 32],
+    ) -> Result<Result<(), WitnessRefused>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let witnessed = Witnessed { consumer, size, head };
+        self.requests.send(Request::Witness(witnessed, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Swaps the plan.

@@ -10,7 +10,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::act::{Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
-use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
+use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request, WitnessRefused};
 use crate::clock::Clock;
 use crate::model::{Lane, Loss, Stamp};
 use crate::rules::presence::Standing;
@@ -272,7 +272,7 @@ impl Writer {
 
     /// Commits the batch, however long it takes to find room, then answers.
     fn commit(&mut self) -> Result<(), StoreError> {
-        let Attempt { ledger, acks, kept, done } = loop {
+        let Attempt { ledger, acks, kept, done, witnessed } = loop {
             let began = Instant::now();
             match self.attempt() {
                 Ok(done) => {
@@ -295,6 +295,7 @@ impl Writer {
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
         let (mut acks, mut kept, mut done) = (acks.into_iter(), kept.into_iter(), done.into_iter());
+        let mut witnessed = witnessed.into_iter();
         for request in std::mem::take(&mut self.batch) {
             // Whoever asked may be gone; what was stored stays stored.
             match request {
@@ -302,6 +303,7 @@ impl Writer {
                 Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
                 Request::Act(_, reply) => drop(done.next().map(|done| reply.send(done))),
+                Request::Witness(_, reply) => drop(witnessed.next().map(|answer| reply.send(answer))),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
                     let _ = reply.send(());
@@ -331,6 +333,7 @@ impl Writer {
     fn attempt(&mut self) -> Result<Attempt, StoreError> {
         let now = self.clock.now();
         let (mut acks, mut kept, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let mut witnessed = Vec::new();
         let mut txn = self.store.begin()?;
         // First, so that a hold time that is over counts before a reading that would break it.
         self.spine.tick(&mut txn, now)?;
@@ -354,12 +357,16 @@ impl Writer {
                     acks.push(acked);
                 }
                 Request::Act(act, _) => done.push(self.spine.act(&mut txn, act, now)?),
+                Request::Witness(seen, _) => {
+                    let held = txn.witnessed(seen.consumer.as_str(), seen.size, &seen.head, now)?;
+                    witnessed.push(held.map_err(|_| WitnessRefused::Fork { size: seen.size }));
+                }
                 Request::Apply(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
         txn.commit()?;
-        Ok(Attempt { ledger, acks, kept, done })
+        Ok(Attempt { ledger, acks, kept, done, witnessed })
     }
 
     /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
@@ -478,6 +485,8 @@ struct Attempt {
     kept: Vec<Kept>,
     /// Of each act, in order.
     done: Vec<Result<Done, Refused>>,
+    /// Of each witness, in order.
+    witnessed: Vec<Result<(), WitnessRefused>>,
 }
 
 fn rows_of(request: &Request) -> usize {
@@ -490,7 +499,7 @@ fn rows_of(request: &Request) -> usize {
         }
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
-        Request::Ack(..) | Request::Act(..) => 0,
+        Request::Ack(..) | Request::Act(..) | Request::Witness(..) => 0,
     }
 }
 

@@ -42,6 +42,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
+pub use self::audit::Fork;
 pub use self::error::StoreError;
 pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;

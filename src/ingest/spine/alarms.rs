@@ -294,6 +294,14 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::Delivered(delivered) => {
+                txn.audit(&delivered.entry(), now)?;
+                return Ok(Ok(Done::Noted));
+            }
+            Act::Denied(denied) => {
+                txn.audit(&denied.entry(), now)?;
+                return Ok(Ok(Done::Noted));
+            }
         };
         self.follow(txn, now)?;
         Ok(done)
