@@ -310,9 +310,9 @@ impl Message {
 /// What the city has, by lane.
 #[derive(Default)]
 struct City {
-    cursor: [Seq; 3],
+    cursor: [Seq; Lane::ALL.len()],
     /// What it knew at its last crash-safe moment.
-    saved: [Seq; 3],
+    saved: [Seq; Lane::ALL.len()],
     records: [BTreeMap<Seq, [u8; 32]>; 3],
     gaps: [BTreeSet<Seq>; 3],
     rows: u64,
