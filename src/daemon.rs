@@ -381,6 +381,8 @@ impl Daemon {
             intake: self.intake.clone(),
             clock: self.clock.clone(),
             counters: self.inside.share.clone(),
+            // Filled by the writer, once it makes some.
+            checkpoints: watch::Sender::new(None).subscribe(),
         };
         self.core("share server", share::server::serve(bound, city, self.stop.clone()));
         Ok(())
