@@ -26,7 +26,11 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ("Cleared(", &["src/privacy/"], "only privacy builds what store and lanes accept"),
     ("intake::restored", &["src/store/row.rs"], "only the store gives back what was cleared"),
     ("INSERT INTO reading", &["src/store/row.rs"], "one way into the log"),
-    ("Connection::open", &["src/store/schema.rs"], "one place where the database is opened"),
+    (
+        "Connection::open",
+        &["src/store/schema.rs", "src/audit/verify/"],
+        "one place where the database is opened; who checks the trail has a way of his own, and only reads",
+    ),
     (
         "SystemTime::now",
         &["src/clock.rs", "src/simulate/", "src/cli/"],

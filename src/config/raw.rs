@@ -3,6 +3,7 @@
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
 mod alarm;
+mod audit;
 mod message;
 mod serial;
 
@@ -25,6 +26,7 @@ use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use audit::Audit;
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -34,6 +36,7 @@ section! {
         include: Vec<At<String>>,
         gateway: Gateway,
         store: Store,
+        audit: Audit,
         ingest: Ingest,
         mqtt: Mqtt,
         http: Http,

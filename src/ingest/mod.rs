@@ -5,6 +5,7 @@ pub mod handout;
 pub mod spine;
 #[cfg(test)]
 mod tests;
+pub mod trail;
 pub mod writer;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
 use crate::store::sessions::Change;
-pub use crate::store::{Ack, AckRefused, Acked};
+pub use crate::store::{Ack, AckRefused, Acked, WitnessRefused};
 use crate::wire::Gateway;
 
 /// What a shell took from its devices at one moment.
@@ -65,10 +66,21 @@ pub enum Request {
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// Something done to alarms; answered after the commit that holds it.
     Act(act::Act, oneshot::Sender<Result<act::Done, act::Refused>>),
-    /// What a consumer has on its disk of the trail's checkpoints; answered after the commit that notes it.
-    Witness(Witnessed, oneshot::Sender<Result<(), WitnessRefused>>),
+    /// What a consumer holds of the trail; answered after the commit that holds it.
+    Witness(Witness, oneshot::Sender<Result<(), WitnessRefused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
+}
+
+/// "I hold the trail up to this row, and this is its hash."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Whose word.
+    pub consumer: Consumer,
+    /// Rows.
+    pub size: u64,
+    /// Hash of the last of them.
+    pub head: [u8; 32],
 }
 
 /// When a device was last heard, and whether it is there.
@@ -88,30 +100,6 @@ pub struct DeviceSeen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store has stopped")]
 pub struct Stopped;
-
-/// A position of the trail that a consumer keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Witnessed {
-    /// Who keeps it.
-    pub consumer: Consumer,
-    /// Rows of the trail.
-    pub size: u64,
-    /// Hash of the last of them.
-    pub head: [u8; 32],
-}
-
-/// Why a witness is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WitnessRefused {
-    /// The position is not on the chain: one of the two has another past.
-    #[error(
-        "the audit trail of {size} rows is another one than the gateway's: it was cut, changed or put back; keep the evidence and run `smallbrain audit verify` on the gateway"
-    )]
-    Fork {
-        /** Rows, as the witness has it. */
-        size: u64,
-    },
-}
 
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -180,6 +168,22 @@ impl Intake {
         answer.await.map_err(|_| Stopped)
     }
 
+    /// Stores how much of the trail a consumer holds.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone; the inner error when it holds something else than there is.
+    pub async fn witness(
+        &self,
+        consumer: Consumer,
+        size: u64,
+        head: [u8; 32],
+    ) -> Result<Result<(), WitnessRefused>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let witness = Witness { consumer, size, head };
+        self.requests.send(Request::Witness(witness, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
     /// Does something to alarms, and waits for the commit.
     ///
     /// # Errors
@@ -195,22 +199,6 @@ impl Intake {
     pub fn note(&self, act: act::Act) -> bool {
         let (reply, _) = oneshot::channel();
         self.requests.try_send(Request::Act(act, reply)).is_ok()
-    }
-
-    /// Notes which checkpoint of the trail a consumer keeps: `head` is the hash of row `size`.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the writer is gone; the inner error when it is not on the trail.
-    pub async fn witness(
-        &self,
-        consumer: Consumer,
-        size: u64,
-        head: [u8; 32],
-    ) -> Result<Result<(), WitnessRefused>, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let witnessed = Witnessed { consumer, size, head };
-        self.requests.send(Request::Witness(witnessed, reply)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
     }
 
     /// Swaps the plan.

@@ -12,6 +12,7 @@ mod bulk;
 mod ledger;
 mod presence;
 mod resume;
+mod trail;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub struct Spine {
     bulk: Vec<Bulk>,
     engine: Engine,
     alarms: Alarms,
+    refusals: trail::Refusals,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -101,6 +103,7 @@ impl Spine {
             bulk: Vec::new(),
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
+            refusals: trail::Refusals::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),

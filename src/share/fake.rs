@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::Pages;
 use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::ingest::handout::{Delivered, Denied};
-use crate::ingest::{Ack, AckRefused, Acked, Request, WitnessRefused, Witnessed};
+use crate::ingest::{Ack, AckRefused, Acked, Request, Witness, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
 use crate::store::reader::{LaneState, Raised, ReadError};
@@ -72,7 +72,7 @@ struct Inner {
     feedback: Vec<Feedback>,
     delivered: Vec<Delivered>,
     denied: Vec<Denied>,
-    witnessed: Vec<Witnessed>,
+    witnessed: Vec<Witness>,
 }
 
 /// The fake store; clones are the same store.
@@ -214,12 +214,12 @@ impl Fake {
     }
 
     /// What consumers keep of the trail.
-    pub(super) fn witnessed(&self) -> Vec<Witnessed> {
+    pub(super) fn witnessed(&self) -> Vec<Witness> {
         self.inner().witnessed.clone()
     }
 
     /// A trail whose row n has the hash n, n, n ….
-    fn witness(&self, seen: Witnessed) -> Result<(), WitnessRefused> {
+    fn witness(&self, seen: Witness) -> Result<(), WitnessRefused> {
         if seen.head != [seen.size as u8; 32] {
             return Err(WitnessRefused::Fork { size: seen.size });
         }
