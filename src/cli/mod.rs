@@ -131,6 +131,9 @@ Examples:
       everything that is granted, from the stored ack to the head
   smallbrain pull --gateway http://127.0.0.1:50051 --lane alarm --follow --ack --state alarms.json
       alarms as they come; what was written out is acknowledged, and the next run goes on behind it
+  smallbrain pull --gateway https://gateway:50051 --follow --ack --witness gateway.jsonl --audit-key 3b6a27bc…
+      the same as a witness: every signed position of the audit trail is kept, and a trail that was cut, changed or put
+      back ends with exit code 1
 
 One JSON object a line: {lane, seq, record_id, share_item, schema, body} for a record, {lane, gap: {from, to, reason}} for
 a loss, {lane, withheld, through} for positions of other consumers. Density, ids and hashes are verified; what does not

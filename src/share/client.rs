@@ -221,7 +221,11 @@ impl Puller {
     /// The same, as a witness of the audit trail, going on from what the book has. `keep` stores each new checkpoint before
     /// it returns; then the gateway is told that it is kept.
     #[must_use]
-    pub fn witness(self, book: Book, keep: impl FnMut(&Checkpoint) -> io::Result<()> + Send + 'static) -> Self {
+    pub fn witness(
+        self,
+        book: Book,
+        keep: impl FnMut(&Checkpoint) -> io::Result<()> + Send + 'static,
+    ) -> Self {
         Self { keeper: Some(Keeper { book, keep: Box::new(keep) }), ..self }
     }
 

@@ -98,9 +98,8 @@ mod tests {
     fn however_many_knock_a_minute_has_only_so_many_rows() {
         let denials = Denials::default();
         for minute in 0..3 {
-            let rows = (0..10_000).filter(|number| {
-                matches!(denials.row(&stranger(*number), minute * EVERY_MS), Ok(Some(_)))
-            });
+            let rows = (0..10_000)
+                .filter(|number| matches!(denials.row(&stranger(*number), minute * EVERY_MS), Ok(Some(_))));
             assert_eq!(rows.count(), CALLERS_MAX, "minute {minute}");
         }
     }

@@ -27,8 +27,8 @@ use crate::wire::{self, v1};
 use v1::streaming_pull_request::Frame as Request;
 use v1::streaming_pull_response::Frame as Response;
 
-pub use asked::{parse_ack, parse_witness, position};
 use asked::{duration, heartbeat_ms};
+pub use asked::{parse_ack, parse_witness, position};
 
 /// Silence before a heartbeat where the consumer names none, milliseconds.
 const HEARTBEAT_MS: u64 = 20_000;
@@ -374,8 +374,8 @@ impl Session {
     /// passed over once more.
     fn overtaken(&mut self, page: &Page, permitted: [bool; Lane::ALL.len()]) -> bool {
         let urgent = Lane::ALL.into_iter().take_while(|lane| *lane != page.lane);
-        let overtaken =
-            self.passed_over < PASSED_OVER_MAX && urgent.into_iter().any(|lane| self.is_ready(lane, permitted));
+        let overtaken = self.passed_over < PASSED_OVER_MAX
+            && urgent.into_iter().any(|lane| self.is_ready(lane, permitted));
         if overtaken {
             self.flows[page.lane.index()].passed_over = self.passed_over;
         }
@@ -438,7 +438,10 @@ impl Session {
     /// Whether every ack and witness is answered, and what is in the trail has left.
     fn quiet(&self) -> bool {
         let witnessed = self.witness.is_none() && !self.witnessing;
-        witnessed && self.recording.is_none() && self.acking.is_none() && self.flows.iter().all(|flow| flow.ack.is_none() && flow.confirm.is_none())
+        witnessed
+            && self.recording.is_none()
+            && self.acking.is_none()
+            && self.flows.iter().all(|flow| flow.ack.is_none() && flow.confirm.is_none())
     }
 
     fn next_ack(&mut self) -> Option<Ack> {

@@ -68,8 +68,9 @@ impl WitnessFile {
     /// # Errors
     /// With the file's name and the line, in the text.
     pub(super) fn open(path: &Path, key: Option<[u8; 32]>) -> io::Result<(Self, Book)> {
-        let wrong =
-            |text: &dyn std::fmt::Display| io::Error::other(format!("witness file {}: {text}", path.display()));
+        let wrong = |text: &dyn std::fmt::Display| {
+            io::Error::other(format!("witness file {}: {text}", path.display()))
+        };
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).append(true).create(true).open(path);
         let mut file = file.map_err(|error| wrong(&error))?;
@@ -110,7 +111,8 @@ fn read(file: &mut File) -> Result<(Option<Checkpoint>, u64), String> {
         if text.last() != Some(&b'\n') {
             break;
         }
-        let line = serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(Line::checkpoint);
+        let line =
+            serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(Line::checkpoint);
         let taken = line.and_then(|line| book.take(line).map_err(|suspect| suspect.to_string()));
         taken.map_err(|text| format!("line {number}: {text}"))?;
         end += length as u64;

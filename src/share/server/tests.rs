@@ -28,6 +28,8 @@ use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame;
 
+mod witness;
+
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
 const POLICE: &str = "spiffe://brain.example/city/310115/brain/police";
 /// No step of a test takes longer, or the test fails.

@@ -384,7 +384,10 @@ fn a_witness_is_noted_and_a_fork_ends_the_stream() {
         let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
         session.frame(frame);
         let end = session.poll(true, &lines(), at(0));
-        assert!(matches!(&end, Some(Action::End(Err(why))) if why.reason() == "malformed"), "{what}: {end:?}");
+        assert!(
+            matches!(&end, Some(Action::End(Err(why))) if why.reason() == "malformed"),
+            "{what}: {end:?}"
+        );
     }
     let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
     session.frame(witness(3, &[3; 32]));
