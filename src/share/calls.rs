@@ -28,6 +28,7 @@ use crate::ingest::handout::Delivered;
 use crate::ingest::{Stopped, WitnessRefused};
 use crate::model::{Consumer, Lane, Seq};
 use crate::privacy::release::ShareLine;
+use crate::store::Heads;
 use crate::wire::{self, v1};
 use v1::record_service_server::RecordService;
 use v1::status_service_server::StatusService;
@@ -226,6 +227,24 @@ impl<P: Pages> Shell<P> {
         }
     }
 
+    /// A session of the stream's first frame.
+    async fn opened(
+        &self,
+        consumer: &Consumer,
+        inbound: &mut Streaming<v1::StreamingPullRequest>,
+        heads: &mut watch::Receiver<Heads>,
+    ) -> Result<Session, Refused> {
+        let pages = &self.city.pages;
+        let first = timeout(OPEN, inbound.message());
+        let first = first.await.map_err(|_| Refused::Malformed("open did not come within 10 s"))?;
+        let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
+            return Err(Refused::Malformed("the first frame has to be open"));
+        };
+        let acked = pages.acked(consumer).await?;
+        let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
+        Session::open(consumer.clone(), open, stand, &self.lines(), self.city.clock.now())
+    }
+
     async fn stream(
         &self,
         consumer: Consumer,
@@ -233,18 +252,10 @@ impl<P: Pages> Shell<P> {
         out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) -> Result<(), Refused> {
         let pages = &self.city.pages;
-        let first = timeout(OPEN, inbound.message());
-        let first = first.await.map_err(|_| Refused::Malformed("open did not come within 10 s"))?;
-        let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
-            return Err(Refused::Malformed("the first frame has to be open"));
-        };
-        let acked = pages.acked(&consumer).await?;
-        let mut heads = pages.heads();
-        let mut line_changes = self.city.lines.clone();
-        let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
         let now = || self.city.clock.now();
-        let mut session = Session::open(consumer.clone(), open, stand, &self.lines(), now())?;
-        let mut checkpoints = self.city.checkpoints.clone();
+        let (mut heads, mut checkpoints) = (pages.heads(), self.city.checkpoints.clone());
+        let mut line_changes = self.city.lines.clone();
+        let mut session = self.opened(&consumer, inbound, &mut heads).await?;
         session.checkpoint(checkpoints.borrow_and_update().as_ref());
         let replaced = self.streams.open(&consumer);
         let (mut reading, mut acking, mut permit) = (None, None, None);
@@ -283,22 +294,10 @@ impl<P: Pages> Shell<P> {
                     Ok(room) => permit = Some(room),
                     Err(_) => return Ok(()),
                 },
-                written = done(&mut recording) => match written {
-                    Ok(()) => session.delivered(),
-                    Err(stopped) => session.end(Err(stopped.into())),
-                },
-                page = done(&mut reading) => match page {
-                    Ok(page) => session.page(page),
-                    Err(error) => session.end(Err(error.into())),
-                },
-                answer = done(&mut acking) => match answer {
-                    Ok(answer) => session.acked(answer),
-                    Err(stopped) => session.end(Err(stopped.into())),
-                },
-                answer = done(&mut witnessing) => match answer {
-                    Ok(answer) => session.witnessed(answer),
-                    Err(stopped) => session.end(Err(stopped.into())),
-                },
+                written = done(&mut recording) => take(&mut session, written, |session, ()| session.delivered()),
+                page = done(&mut reading) => take(&mut session, page, Session::page),
+                answer = done(&mut acking) => take(&mut session, answer, Session::acked),
+                answer = done(&mut witnessing) => take(&mut session, answer, Session::witnessed),
                 frame = inbound.message(), if open_in => match frame {
                     Ok(Some(frame)) => session.frame(frame),
                     Ok(None) => {
@@ -324,6 +323,18 @@ impl<P: Pages> Shell<P> {
             Some(Frame::AckConfirmation(_)) => self.city.counters.ack(),
             _ => {}
         }
+    }
+}
+
+/// Hands an answer to the session, or ends it with what kept the answer from coming.
+fn take<T, E: Into<Refused>>(
+    session: &mut Session,
+    answer: Result<T, E>,
+    then: impl FnOnce(&mut Session, T),
+) {
+    match answer {
+        Ok(answer) => then(session, answer),
+        Err(error) => session.end(Err(error.into())),
     }
 }
 

@@ -182,10 +182,13 @@ pub async fn feedback(
     Ok(told.await.map_err(|_| PullError::Silent)??.into_inner())
 }
 
+/// Stores a checkpoint before it returns.
+type Keep = dyn FnMut(&Checkpoint) -> io::Result<()> + Send;
+
 /// What is kept of the audit trail, and who keeps it.
 struct Keeper {
     book: Book,
-    keep: Box<dyn FnMut(&Checkpoint) -> io::Result<()> + Send>,
+    keep: Box<Keep>,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -209,6 +212,13 @@ struct Errand {
     heads: BTreeMap<Lane, u64>,
     unconfirmed: BTreeMap<Lane, u64>,
     enough: bool,
+}
+
+impl Errand {
+    fn confirmed(&mut self, confirmed: v1::AckConfirmation) {
+        let upto = confirmed.upto.unwrap_or_default();
+        self.unconfirmed.retain(|lane, seq| wire::lane_number(*lane) != upto.lane || *seq > upto.seq);
+    }
 }
 
 impl Puller {
@@ -325,12 +335,7 @@ impl Puller {
                             .await?;
                     }
                 }
-                Some(Told::AckConfirmation(confirmed)) => {
-                    let upto = confirmed.upto.unwrap_or_default();
-                    errand
-                        .unconfirmed
-                        .retain(|lane, seq| wire::lane_number(*lane) != upto.lane || *seq > upto.seq);
-                }
+                Some(Told::AckConfirmation(confirmed)) => errand.confirmed(confirmed),
                 Some(Told::Draining(draining)) => {
                     let after = draining.reconnect_after.unwrap_or_default();
                     return Err(PullError::Ended(after.try_into().unwrap_or_default()));
