@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
 use crate::config::watch::Watch;
@@ -27,6 +28,7 @@ use crate::config::{Config, Faults};
 use crate::device::mqtt::onboard::Onboard;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::act::Errand;
+use crate::ingest::trail::TrailError;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::alarms::Alarms;
@@ -69,6 +71,9 @@ pub enum DaemonError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key of the trail.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
     /// An address is not to be had.
     #[error("listen {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -98,7 +103,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         let permission = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
         match self {
-            DaemonError::Config(_) => 78,
+            DaemonError::Config(_) | DaemonError::Trail(_) => 78,
             DaemonError::Store(StoreError::File { error, .. })
             | DaemonError::Listen(_, error)
             | DaemonError::Bind(
@@ -213,6 +218,7 @@ impl local::Inside for Inside {
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
+        degraded.extend(self.writer.complaints());
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         degraded.extend(ports.iter().flat_map(|port| port.complaints()));
         degraded
@@ -261,6 +267,8 @@ pub struct Daemon {
     endings: mpsc::Receiver<DaemonError>,
     writer: writer::Handle,
     heads: watch::Receiver<Heads>,
+    /// The newest of the trail.
+    checkpoints: watch::Receiver<Option<Checkpoint>>,
 }
 
 impl Daemon {
@@ -283,16 +291,24 @@ impl Daemon {
         let (intake, requests) = Intake::channel(config.queue);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|error| DaemonError::System("random numbers", error.into()))?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| DaemonError::System("random numbers", error.into()))?;
         let (settings, plan, time, counters) =
             (config.store.clone(), config.plan.clone(), clock.clone(), inside.writer.clone());
+        let trail = config.trail.clone();
         let writer = tokio::task::spawn_blocking(move || {
+            let dir = settings.dir.clone();
             let store = Store::open(settings, entropy, time.now())?;
+            let key = trail.key(&dir, seed)?;
             let (epoch, saved) = (store.epoch(), store.sessions()?);
-            Ok::<_, StoreError>((Writer::open(store, plan, requests, time, counters)?, epoch, saved))
+            let mut writer = Writer::open(store, plan, requests, time, counters)?;
+            writer.sign(&trail, key)?;
+            Ok::<_, DaemonError>((writer, epoch, saved))
         });
         let (mut writer, epoch, saved) =
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
         let (heads, news, errands) = (writer.heads(), writer.news(), writer.errands(ERRANDS_MAX));
+        let checkpoints = writer.checkpoints();
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let onboard = Onboard::default();
@@ -321,6 +337,7 @@ impl Daemon {
             endings,
             writer: writer.spawn()?,
             heads,
+            checkpoints,
             config,
         };
         daemon.start_share(&reader).await?;
@@ -387,6 +404,7 @@ impl Daemon {
             intake: self.intake.clone(),
             clock: self.clock.clone(),
             counters: self.inside.share.clone(),
+            checkpoints: self.checkpoints.clone(),
         };
         self.core("share server", share::server::serve(bound, city, self.stop.clone()));
         Ok(())

@@ -9,6 +9,8 @@ mod seal;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::audit::chain::Head;
+use crate::audit::checkpoint::Checkpoint;
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use json::{body_json, event_time};
@@ -155,9 +157,53 @@ pub fn timestamp(ms: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: ms.div_euclid(1000), nanos }
 }
 
+/// A signed position of the trail as the contract has it.
+#[must_use]
+pub fn checkpoint(made: &Checkpoint) -> v1::AuditCheckpoint {
+    v1::AuditCheckpoint {
+        origin: made.origin.clone(),
+        size: made.head.seq,
+        head: made.head.hash.to_vec(),
+        signature: made.signature.clone(),
+        at: Some(timestamp(made.at_ms)),
+    }
+}
+
+/// The same, read; `None` when its head is no hash or it covers no row.
+#[must_use]
+pub fn checkpoint_of(told: &v1::AuditCheckpoint) -> Option<Checkpoint> {
+    let hash = told.head.as_slice().try_into().ok().filter(|_| told.size > 0)?;
+    let at = told.at.unwrap_or_default();
+    Some(Checkpoint {
+        origin: told.origin.clone(),
+        head: Head { seq: told.size, hash },
+        at_ms: at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000),
+        signature: told.signature.clone(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was_and_one_that_is_none_does_not() {
+        let made = Checkpoint {
+            origin: "smallbrain/07".into(),
+            head: Head { seq: 3, hash: [9; 32] },
+            at_ms: 1_700_000_000_123,
+            signature: vec![1; 64],
+        };
+        let told = checkpoint(&made);
+        assert_eq!(checkpoint_of(&told), Some(made));
+        for wrong in [
+            v1::AuditCheckpoint { head: vec![9; 31], ..told.clone() },
+            v1::AuditCheckpoint { size: 0, ..told.clone() },
+            v1::AuditCheckpoint::default(),
+        ] {
+            assert_eq!(checkpoint_of(&wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn ids_and_hashes_are_what_the_contract_says() {

@@ -35,9 +35,15 @@ fn uncommented() -> String {
 /// A directory with a configuration and the secrets that the example names.
 fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
-    for name in
-        ["pseudonym.key", "gateway.pem", "gateway.key", "city-ca.pem", "devices-ca.pem", "property.secret"]
-    {
+    for name in [
+        "pseudonym.key",
+        "audit.key",
+        "gateway.pem",
+        "gateway.key",
+        "city-ca.pem",
+        "devices-ca.pem",
+        "property.secret",
+    ] {
         let file = dir.path().join(name);
         std::fs::write(&file, "5f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d4865f1c7a90e3b2d486")
             .expect("a file");

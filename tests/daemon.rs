@@ -33,6 +33,8 @@ mod told;
 mod unlisted;
 #[path = "daemon/webhook.rs"]
 mod webhook;
+#[path = "daemon/witness.rs"]
+mod witness;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -6,8 +6,10 @@
 //! decide who may do what, and it cannot show what was never written: that every act writes its row in its own
 //! transaction is the spine's part.
 
+pub mod cadence;
 pub mod chain;
 pub mod checkpoint;
+pub mod verify;
 
 use std::fmt;
 
@@ -133,8 +135,8 @@ impl Outcome {
     }
 }
 
-/// What a row says, without its place in the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a row says, without its place in the chain. Its `Debug` shows no person.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Who: "gateway", a consumer's name, or a person as the local socket was told.
     pub actor: String,
@@ -156,6 +158,13 @@ pub struct Entry {
     pub reason: Option<String>,
     /// More, as a JSON object of ids, counts and hashes.
     pub detail: Option<String>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, action, object, outcome, .. } = self;
+        write!(f, "Entry({role}: {action} {object} {})", outcome.as_str())
+    }
 }
 
 impl Entry {
@@ -185,6 +194,12 @@ impl Entry {
             reason: None,
             detail: None,
         }
+    }
+
+    /// The same, with more: a JSON object of ids, counts and hashes.
+    #[must_use]
+    pub fn with(self, detail: impl fmt::Display) -> Self {
+        Self { detail: Some(detail.to_string()), ..self }
     }
 
     /// The same, of another outcome.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 could not, 2 usage, 70 the daemon ended early, 77 no permission, 78 the configuration is wrong.
 
 pub mod alarms;
+pub mod audit;
 pub mod bus;
 pub mod check;
 pub mod commands;
@@ -87,6 +88,9 @@ enum Verb {
     /// What rules made devices do, and what waits for people to agree
     #[command(after_help = commands::HELP)]
     Commands(commands::Args),
+    /// Whether the trail of what was done is whole, and its public key
+    #[command(after_help = audit::HELP)]
+    Audit(audit::Args),
     /// Find the meters on a bus, and the lines of the configuration that would read them
     #[command(after_help = scan::HELP)]
     Scan(scan::Args),
@@ -131,6 +135,9 @@ Examples:
       everything that is granted, from the stored ack to the head
   smallbrain pull --gateway http://127.0.0.1:50051 --lane alarm --follow --ack --state alarms.json
       alarms as they come; what was written out is acknowledged, and the next run goes on behind it
+  smallbrain pull --gateway https://gateway:50051 --follow --ack --witness gateway.jsonl --audit-key 3b6a27bc…
+      the same as a witness: every signed position of the audit trail is kept, and a trail that was cut, changed or put
+      back ends with exit code 1
 
 One JSON object a line: {lane, seq, record_id, share_item, schema, body} for a record, {lane, gap: {from, to, reason}} for
 a loss, {lane, withheld, through} for positions of other consumers. Density, ids and hashes are verified; what does not
@@ -160,6 +167,7 @@ pub fn main() -> ExitCode {
         Verb::Events(args) => within(events::run(&args, &mut out)),
         Verb::Notices(args) => within(events::notices(&args, &mut out)),
         Verb::Commands(args) => within(commands::run(&args, &mut out)),
+        Verb::Audit(args) => audit::run(&args, &mut out),
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),

@@ -1,4 +1,7 @@
-//! `smallbrain pull`: a city's client on the command line. JSON lines out, cursors in a file, everything verified.
+//! `smallbrain pull`: a city's client on the command line. JSON lines out, cursors in a file, everything verified; a witness
+//! of the gateway's audit trail, if asked to.
+
+mod witness;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,6 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use self::witness::WitnessFile;
 use crate::model::Lane;
 use crate::share::client::{PullError, Puller, Settings, Target};
 use crate::share::position::{Mark, Position, Taken};
@@ -45,6 +49,12 @@ pub struct Args {
     /// Keep the cursors in this file, and go on from them
     #[arg(long)]
     pub state: Option<PathBuf>,
+    /// Be a witness: append each new checkpoint of the gateway's audit trail to this file, and confirm it
+    #[arg(long)]
+    pub witness: Option<PathBuf>,
+    /// The gateway's public audit key, as `smallbrain audit key` prints it: every checkpoint is verified with it
+    #[arg(long, value_name = "HEX", value_parser = audit_key, requires = "witness")]
+    pub audit_key: Option<[u8; 32]>,
     /// PEM roots of the gateway's certificate
     #[arg(long)]
     pub ca: Option<PathBuf>,
@@ -62,6 +72,10 @@ pub struct Args {
 fn lane(text: &str) -> Result<Lane, String> {
     let known = Lane::ALL.into_iter().find(|lane| lane.as_str() == text);
     known.ok_or_else(|| "a lane is alarm, aggregate or bulk".into())
+}
+
+fn audit_key(text: &str) -> Result<[u8; 32], String> {
+    witness::unhex(text).ok_or_else(|| "a public key is 64 hexadecimal digits".into())
 }
 
 /// Pulls until the heads (or for ever with `--follow`), a signal, or an error told on stderr: exit code 1, or 77 when
@@ -88,6 +102,10 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
 
 async fn pull(args: &Args, out: &mut dyn Write) -> Result<(), PullError> {
     let mut puller = Puller::new(settings(args), start(args)?);
+    if let Some(path) = &args.witness {
+        let (mut file, book) = WitnessFile::open(path, args.audit_key)?;
+        puller = puller.witness(book, move |made| file.keep(made));
+    }
     let stop = CancellationToken::new();
     let began = Instant::now();
     let mut total = Taken::default();
@@ -241,6 +259,8 @@ mod tests {
             ack: false,
             limit: None,
             state: Some(path.clone()),
+            witness: None,
+            audit_key: None,
             ca: None,
             cert: None,
             key: None,

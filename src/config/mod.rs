@@ -29,6 +29,8 @@ pub struct Config {
     pub gateway: wire::Gateway,
     /// The store.
     pub store: store::Settings,
+    /// The trail.
+    pub trail: ingest::trail::Settings,
     /// Deliveries that wait for the writer at most.
     pub queue: usize,
     /// The MQTT front; none without `[mqtt]`.
@@ -163,6 +165,7 @@ impl Config {
             ("gateway", self.gateway != new.gateway || self.version.zone_ms != new.version.zone_ms),
             ("gateway.socket", self.socket != new.socket),
             ("store", self.store != new.store),
+            ("audit", self.trail != new.trail),
             ("ingest.queue", self.queue != new.queue),
             ("mqtt.listen", listen(self) != listen(new)),
             ("mqtt.tls", tls(self) != tls(new)),

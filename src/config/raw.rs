@@ -4,6 +4,7 @@
 
 mod alarm;
 mod entry;
+mod audit;
 mod message;
 mod serial;
 
@@ -27,6 +28,7 @@ use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use entry::Origin;
+pub(crate) use audit::Audit;
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -36,6 +38,7 @@ section! {
         include: Vec<At<String>>,
         gateway: Gateway,
         store: Store,
+        audit: Audit,
         ingest: Ingest,
         mqtt: Mqtt,
         http: Http,

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::entry;
+use super::handout::{Delivered, Denied};
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
@@ -50,6 +51,10 @@ pub enum Act {
     Enter(Box<entry::Submission>),
     /// The second look at what somebody entered.
     Check(entry::Check),
+    /// A batch is about to leave; it leaves once this is noted.
+    Delivered(Delivered),
+    /// A consumer was turned away.
+    Denied(Denied),
 }
 
 /// How an attempt to tell notices ended.
@@ -95,6 +100,8 @@ impl fmt::Debug for Act {
             Act::Feedback(feedback) => feedback.fmt(f),
             Act::Enter(submission) => submission.fmt(f),
             Act::Check(check) => check.fmt(f),
+            Act::Delivered(delivered) => delivered.fmt(f),
+            Act::Denied(denied) => denied.fmt(f),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod act;
 pub mod entry;
+pub mod handout;
 pub mod spine;
 #[cfg(test)]
 mod tests;
+pub mod trail;
 pub mod writer;
 
 use std::collections::HashMap;
@@ -15,14 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
-use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
+use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
 use crate::store::sessions::Change;
-pub use crate::store::{Ack, AckRefused, Acked};
+pub use crate::store::{Ack, AckRefused, Acked, WitnessRefused};
 use crate::wire::Gateway;
 
 /// What a shell took from its devices at one moment.
@@ -65,8 +67,21 @@ pub enum Request {
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
     /// Something done; answered after the commit that holds it.
     Act(act::Act, oneshot::Sender<Result<act::Done, act::Refused>>),
+    /// What a consumer holds of the trail; answered after the commit that holds it.
+    Witness(Witness, oneshot::Sender<Result<(), WitnessRefused>>),
     /// A new plan, in force from the next sample on.
     Apply(Box<Plan>, oneshot::Sender<()>),
+}
+
+/// "I hold the trail up to this row, and this is its hash."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Whose word.
+    pub consumer: Consumer,
+    /// Rows.
+    pub size: u64,
+    /// Hash of the last of them.
+    pub head: [u8; 32],
 }
 
 /// When a device was last heard, and whether it is there.
@@ -154,6 +169,22 @@ impl Intake {
         answer.await.map_err(|_| Stopped)
     }
 
+    /// Stores how much of the trail a consumer holds.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer is gone; the inner error when it holds something else than there is.
+    pub async fn witness(
+        &self,
+        consumer: Consumer,
+        size: u64,
+        head: [u8; 32],
+    ) -> Result<Result<(), WitnessRefused>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let witness = Witness { consumer, size, head };
+        self.requests.send(Request::Witness(witness, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
     /// Does something, and waits for the commit.
     ///
     /// # Errors
@@ -162,6 +193,13 @@ impl Intake {
         let (reply, done) = oneshot::channel();
         self.requests.send(Request::Act(act, reply)).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)
+    }
+
+    /// Does something that nobody waits for: dropped where the queue is full, and then false.
+    #[must_use]
+    pub fn note(&self, act: act::Act) -> bool {
+        let (reply, _) = oneshot::channel();
+        self.requests.try_send(Request::Act(act, reply)).is_ok()
     }
 
     /// Swaps the plan.

@@ -13,6 +13,7 @@ mod entry;
 mod ledger;
 mod presence;
 mod resume;
+mod trail;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub struct Spine {
     alarms: Alarms,
     /// What people told.
     manual: Manual,
+    refusals: trail::Refusals,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -106,6 +108,7 @@ impl Spine {
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
             manual: Manual::of(plan.points.iter().flatten()),
+            refusals: trail::Refusals::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
+use super::Witness;
 use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
-use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
+use super::trail::{self, Trail, WITNESS_LAG_MAX};
+use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request, WitnessRefused};
+use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
-use crate::model::{Lane, Loss, Stamp};
+use crate::model::{Loss, Stamp};
 use crate::rules::presence::Standing;
 use crate::store::sessions::Change;
-use crate::store::{Heads, Store, StoreError, Upkeep};
+use crate::store::{Heads, Store, StoreError, Upkeep, Witnessed};
 
 /// Rows of one commit (samples, presence, changes of sessions); a batch is closed when it has more.
 const BATCH_ROWS_MAX: usize = 4096;
@@ -33,6 +36,8 @@ const TIDY_STEPS_MAX: u32 = 4;
 const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Between two rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at how long the trail is.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// Between two resume points of the folds when readings are few: how long the log keeps what could go.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(3600);
 
@@ -47,11 +52,50 @@ pub struct Counters {
     bytes_max: AtomicU64,
     turns: AtomicU64,
     lists_version: AtomicU64,
+    trail: Mutex<TrailState>,
     /// Of the last round of upkeep.
     devices: Mutex<Vec<DeviceSeen>>,
 }
 
+/// How the trail is.
+#[derive(Clone, Copy, Debug, Default)]
+struct TrailState {
+    witnessed: Witnessed,
+    lag: Duration,
+    /// Whether there is anybody who could be a witness.
+    has_witnesses: bool,
+    /// Rows that should go are kept, because no witness has them.
+    is_held: bool,
+    forks: u64,
+}
+
 impl Counters {
+    fn trail(&self) -> std::sync::MutexGuard<'_, TrailState> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the oldest row of the trail that no witness holds has been waiting; none when nobody could be one.
+    #[must_use]
+    pub fn witness_lag(&self) -> Option<Duration> {
+        let trail = *self.trail();
+        trail.has_witnesses.then_some(trail.lag)
+    }
+
+    /// What is not good about the trail, in words.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let trail = *self.trail();
+        let late = trail.has_witnesses && trail.lag > WITNESS_LAG_MAX;
+        let minutes = trail.lag.as_secs() / 60;
+        let late =
+            late.then(|| format!("audit trail is not witnessed for {minutes} min: does the city pull?"));
+        let held = "audit trail is longer than audit.keep or audit.size_max, because no witness has it";
+        let held = trail.is_held.then(|| held.to_owned());
+        let forks = (trail.forks > 0)
+            .then(|| format!("audit trail: {} words of witnesses are not what the store holds", trail.forks));
+        late.into_iter().chain(held).chain(forks).collect()
+    }
+
     fn add(&self, batch: &Ledger) {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).merge(batch);
     }
@@ -113,6 +157,14 @@ impl Counters {
             ("store_limit_bytes", &self.bytes_max),
         ];
         metrics.extend(store.map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed))));
+        let TrailState { witnessed, lag, has_witnesses, forks, .. } = *self.trail();
+        metrics.push(("audit_rows_total".to_owned(), witnessed.rows));
+        metrics.push(("audit_forks_total".to_owned(), forks));
+        if has_witnesses {
+            metrics
+                .push(("audit_unwitnessed_rows".to_owned(), witnessed.rows.saturating_sub(witnessed.size)));
+            metrics.push(("audit_witness_lag_seconds".to_owned(), lag.as_secs()));
+        }
         metrics
     }
 }
@@ -128,8 +180,10 @@ pub struct Writer {
     errands: mpsc::Sender<Errand>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    trail: Trail,
     batch: Vec<Request>,
     upkeep_at: Instant,
+    trim_at: Instant,
     snapshot_at: Instant,
     /// When it was last told that the store is full; none once the ballast lies again.
     full_told: Option<Instant>,
@@ -153,7 +207,7 @@ impl Writer {
         // A store may be full from the start.
         let mut full_told = None;
         let spine = loop {
-            match Spine::open(plan.clone(), &mut store, clock.now()) {
+            match opened(&plan, &mut store, clock.now()) {
                 Err(error) if error.is_passing() && store.make_room()? => {
                     if full_told.replace(Instant::now()).is_none() {
                         tracing::error!(%error, "nothing begins until there is room");
@@ -170,6 +224,7 @@ impl Writer {
         counters.bytes_max.store(max, Ordering::Relaxed);
         *counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = spine.devices();
         let heads = watch::Sender::new(store.heads());
+        let trail = Trail::new(&store)?;
         // Nobody takes what is sent until the shell does ([`Writer::errands`]).
         let (errands, _) = mpsc::channel(1);
         let now = Instant::now();
@@ -182,8 +237,10 @@ impl Writer {
             errands,
             clock,
             counters,
+            trail,
             batch: Vec::new(),
             upkeep_at: now,
+            trim_at: now,
             snapshot_at: now + SNAPSHOT_EVERY,
             full_told,
         })
@@ -199,6 +256,20 @@ impl Writer {
     #[must_use]
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    /// From now on positions of the trail are signed with this key, and so much of it is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sign(&mut self, settings: &trail::Settings, key: trail::Key) -> Result<(), StoreError> {
+        self.trail.set(settings, key, &mut self.store, self.clock.now())
+    }
+
+    /// The newest signed position of the trail; changes after the commit that holds it.
+    #[must_use]
+    pub fn checkpoints(&self) -> watch::Receiver<Option<Checkpoint>> {
+        self.trail.checkpoints()
     }
 
     /// The runs of commands that are to be sent, once they are committed; at most `capacity` wait. One receiver: the last
@@ -241,6 +312,11 @@ impl Writer {
             Err(error) if error.is_passing() => tracing::warn!(%error, "stopped without fresh resume points"),
             end => end?,
         }
+        match self.sign_rest() {
+            // The next start signs it.
+            Err(error) if error.is_passing() => tracing::warn!(%error, "stopped without a signed trail"),
+            end => end?,
+        }
         self.store.close()
     }
 
@@ -272,7 +348,7 @@ impl Writer {
 
     /// Commits the batch, however long it takes to find room, then answers.
     fn commit(&mut self) -> Result<(), StoreError> {
-        let Attempt { ledger, acks, kept, done } = loop {
+        let Attempt { now, ledger, acks, kept, done, witnessed, signed } = loop {
             let began = Instant::now();
             match self.attempt() {
                 Ok(done) => {
@@ -287,6 +363,8 @@ impl Writer {
             }
         };
         self.counters.add(&ledger);
+        self.trail.committed(now, signed);
+        self.counters.trail().forks += witnessed.iter().filter(|taken| taken.is_err()).count() as u64;
         self.follow_up();
         for PresenceChange { device, standing: Standing { online, cause, .. } } in self.spine.take_presence()
         {
@@ -295,6 +373,7 @@ impl Writer {
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
         let (mut acks, mut kept, mut done) = (acks.into_iter(), kept.into_iter(), done.into_iter());
+        let mut witnessed = witnessed.into_iter();
         for request in std::mem::take(&mut self.batch) {
             // Whoever asked may be gone; what was stored stays stored.
             match request {
@@ -302,6 +381,7 @@ impl Writer {
                 Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
                 Request::Act(_, reply) => drop(done.next().map(|done| reply.send(done))),
+                Request::Witness(_, reply) => drop(witnessed.next().map(|taken| reply.send(taken))),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;
                     let _ = reply.send(());
@@ -331,7 +411,9 @@ impl Writer {
     fn attempt(&mut self) -> Result<Attempt, StoreError> {
         let now = self.clock.now();
         let (mut acks, mut kept, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut witnessed, trail) = (Vec::new(), self.store.trail().to_vec());
         let mut txn = self.store.begin()?;
+        self.trail.clock(&mut txn, now)?;
         // First, so that a hold time that is over counts before a reading that would break it.
         self.spine.tick(&mut txn, now)?;
         for request in &self.batch {
@@ -344,22 +426,18 @@ impl Writer {
                     kept.push(self.spine.take(&mut txn, delivery, now)?);
                     txn.sessions(&delivery.changes)?;
                 }
-                Request::Ack(ack, _) => {
-                    let acked = txn.ack(ack)?;
-                    if let Ok(acked) = &acked
-                        && ack.lane == Lane::Alarm
-                    {
-                        self.spine.acknowledged(&mut txn, &ack.consumer, acked.upto, now)?;
-                    }
-                    acks.push(acked);
+                Request::Ack(ack, _) => acks.push(self.spine.ack(&mut txn, ack, now)?),
+                Request::Witness(Witness { consumer, size, head }, _) => {
+                    witnessed.push(self.spine.witnessed(&mut txn, consumer, *size, head, now)?);
                 }
                 Request::Act(act, _) => done.push(self.spine.act(&mut txn, act, now)?),
                 Request::Apply(..) => {}
             }
         }
         let ledger = self.spine.finish(&mut txn)?;
+        let signed = self.trail.sign(&mut txn, &trail, now, false)?;
         txn.commit()?;
-        Ok(Attempt { ledger, acks, kept, done })
+        Ok(Attempt { now, ledger, acks, kept, done, witnessed, signed })
     }
 
     /// After a batch that found no room: makes some, and opens the spine anew, because its memory ran ahead.
@@ -371,6 +449,7 @@ impl Writer {
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
         loop {
             let now = self.clock.now();
+            self.store.at(now);
             match self.store.make_room() {
                 Ok(true) => {}
                 Ok(false) => std::thread::sleep(ROOM_PAUSE),
@@ -393,7 +472,7 @@ impl Writer {
     fn apply(&mut self, plan: Plan) -> Result<(), StoreError> {
         self.snapshot()?;
         let mut spine = loop {
-            match Spine::reopen(plan.clone(), &mut self.store, self.clock.now()) {
+            match reopened(&plan, &mut self.store, self.clock.now()) {
                 Ok(spine) => break spine,
                 Err(error) if error.is_passing() => self.recover(&error)?,
                 Err(error) => return Err(error),
@@ -419,7 +498,18 @@ impl Writer {
     fn try_snapshot(&mut self) -> Result<(), StoreError> {
         let mut txn = self.store.begin()?;
         self.spine.snapshot(&mut txn)?;
+        txn.tell_expired(self.clock.now())?;
         txn.commit()
+    }
+
+    /// Signs what is not signed yet.
+    fn sign_rest(&mut self) -> Result<(), StoreError> {
+        let (now, trail) = (self.clock.now(), self.store.trail().to_vec());
+        let mut txn = self.store.begin()?;
+        let signed = self.trail.sign(&mut txn, &trail, now, true)?;
+        txn.commit()?;
+        self.trail.committed(now, signed);
+        Ok(())
     }
 
     fn upkeep_of(&self, now: Stamp) -> Result<Upkeep, StoreError> {
@@ -428,6 +518,28 @@ impl Writer {
             acked: self.spine.acked_by_all(&self.store)?,
             expire_before_ms: now.wall_ms.saturating_sub(retention),
         })
+    }
+
+    /// Looks how far witnesses are, and trims the trail once in a while.
+    fn tend_trail(&mut self, at: Instant) -> Result<(), StoreError> {
+        let (now, witnesses) = (self.clock.now(), self.spine.witnesses());
+        let has_witnesses = !witnesses.is_empty();
+        let witnessed = self.store.witnessed(witnesses.into_iter())?;
+        let lag_ms = if has_witnesses { witnessed.lag_ms(now.wall_ms) } else { 0 };
+        let lag = Duration::from_millis(lag_ms);
+        self.trail.witnessed(lag > WITNESS_LAG_MAX, lag_ms);
+        if at >= self.trim_at {
+            match self.trail.trim(&mut self.store, has_witnesses.then_some(witnessed), now) {
+                Ok(true) => {}
+                Ok(false) => self.trim_at = at + TRIM_EVERY,
+                // It goes when there is room for the row that says so.
+                Err(error) if error.is_passing() => self.trim_at = at + TRIM_EVERY,
+                Err(error) => return Err(error),
+            }
+        }
+        let mut state = self.counters.trail();
+        *state = TrailState { witnessed, lag, has_witnesses, is_held: self.trail.is_held(), ..*state };
+        Ok(())
     }
 
     /// Between commits: gives the log back, and once in a while tidies one chunk.
@@ -445,6 +557,8 @@ impl Writer {
             self.snapshot_at = now + SNAPSHOT_EVERY;
             self.snapshot()?;
         }
+        self.store.at(self.clock.now());
+        self.tend_trail(now)?;
         let upkeep = self.upkeep_of(self.clock.now())?;
         for step in 1.. {
             match self.store.tidy(&upkeep) {
@@ -469,8 +583,26 @@ impl Writer {
     }
 }
 
+/// Opens the spine; that its plan is in force is in the trail.
+fn opened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    loaded(Spine::open(plan.clone(), store, now)?, store, now)
+}
+
+/// The same in a process that goes on.
+fn reopened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    loaded(Spine::reopen(plan.clone(), store, now)?, store, now)
+}
+
+fn loaded(spine: Spine, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    let mut txn = store.begin()?;
+    spine.loaded(&mut txn, now)?;
+    txn.commit()?;
+    Ok(spine)
+}
+
 /// What a batch came to.
 struct Attempt {
+    now: Stamp,
     ledger: Ledger,
     /// Of each acknowledgement, in order.
     acks: Vec<Result<Acked, AckRefused>>,
@@ -478,6 +610,10 @@ struct Attempt {
     kept: Vec<Kept>,
     /// Of each act, in order.
     done: Vec<Result<Done, Refused>>,
+    /// Of each word of a witness, in order.
+    witnessed: Vec<Result<(), WitnessRefused>>,
+    /// A position of the trail that was signed with it.
+    signed: Option<Checkpoint>,
 }
 
 fn rows_of(request: &Request) -> usize {
@@ -491,7 +627,7 @@ fn rows_of(request: &Request) -> usize {
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
         Request::Act(Act::Enter(submission), _) => submission.values.len(),
-        Request::Ack(..) | Request::Act(..) => 0,
+        Request::Ack(..) | Request::Act(..) | Request::Witness(..) => 0,
     }
 }
 

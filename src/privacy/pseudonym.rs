@@ -122,6 +122,12 @@ impl MasterKey {
         }
         Self::new(&bytes).map_err(|why| KeyError::Content { path: path.into(), why: Box::new(why) })
     }
+
+    /// Its bytes: for a key of another kind that lies in a file by the same rules.
+    #[must_use]
+    pub fn secret(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Whether others than its owner may use a file of secrets. systemd shows its access list for the unit's user as the group's

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 
-use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::ingest::handout::Delivered;
+use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::privacy::release::ShareLine;
 use crate::store::{Page, StoredRecord};
 use crate::wire::{self, v1};
@@ -75,6 +76,26 @@ pub struct Cut {
     pub bytes: u64,
     /// Bytes of the record that did not fit any more.
     pub next_bytes: Option<u64>,
+    /// Its records by line of the share list.
+    pub lines: Vec<(LineId, u64)>,
+    /// The line's purpose and its approval, where all are of one line.
+    pub under: Option<(String, String)>,
+}
+
+impl Cut {
+    /// What the trail has to say before it leaves; nothing where nothing leaves.
+    #[must_use]
+    pub fn delivered(&self, consumer: &Consumer, lane: Lane) -> Option<Delivered> {
+        let (first, last) = (self.batch.records.first()?, self.batch.records.last()?);
+        Some(Delivered {
+            consumer: consumer.clone(),
+            lane,
+            from: Seq(first.seq),
+            to: Seq(last.seq),
+            lines: self.lines.clone(),
+            under: self.under.clone(),
+        })
+    }
 }
 
 /// The longest run of the page that fits in `records_max` records and `bytes_max` bytes of bodies, strictly.
@@ -83,6 +104,7 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
     let mut records: Vec<v1::Record> = Vec::with_capacity(page.records.len().min(records_max));
     let (mut bytes, mut withheld, mut through, mut next_bytes) = (0, 0, page.through, None);
     let mut last = None;
+    let mut lines: Vec<(LineId, u64)> = Vec::new();
     for record in &page.records {
         if !rights.permits(page.lane, record) {
             withheld += 1;
@@ -95,6 +117,10 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
             break;
         }
         bytes += length;
+        match lines.iter_mut().find(|(id, _)| *id == record.share_item) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((record.share_item.clone(), 1)),
+        }
         let follows = last.is_some_and(|last: Seq| last.next() == record.seq);
         last = Some(record.seq);
         records.push(v1::Record {
@@ -124,7 +150,12 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
         gaps: gaps.collect(),
         withheld,
     };
-    Cut { batch, bytes, next_bytes }
+    let under = match &lines[..] {
+        [(id, _)] => rights.lines.iter().find(|line| line.id == *id),
+        _ => None,
+    };
+    let under = under.map(|line| (line.purpose.clone(), line.approval.clone()));
+    Cut { batch, bytes, next_bytes, lines, under }
 }
 
 #[cfg(test)]
@@ -174,6 +205,14 @@ mod tests {
             assert_eq!(told, expected, "{what}");
             let gaps: u64 = cut.batch.gaps.iter().map(|gap| gap.lost_records).sum();
             let span = cut.batch.through_seq + 1 - cut.batch.first_seq;
+            let named: u64 = cut.lines.iter().map(|(_, count)| count).sum();
+            assert_eq!(named, seqs.len() as u64, "{what}");
+            let delivered = cut.delivered(&wanted.consumer, Lane::Bulk);
+            let ends = delivered.as_ref().map(|told| (told.from.0, told.to.0));
+            assert_eq!(ends, seqs.first().copied().zip(seqs.last().copied()), "{what}");
+            let one_line = delivered.filter(|told| told.lines.len() == 1).and_then(|told| told.under);
+            let approved = ("test".to_owned(), "AP-1".to_owned());
+            assert_eq!(one_line, (cut.lines.len() == 1).then_some(approved), "{what}");
             assert_eq!(span, seqs.len() as u64 + gaps + cut.batch.withheld, "{what}");
         }
     }

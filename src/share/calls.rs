@@ -18,12 +18,17 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Pages;
 use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::denials::Denials;
 use super::feedback::Said;
 use super::refused::Refused;
 use super::server::City;
-use super::session::{Action, Session, Stand, parse_ack, position};
+use super::session::{Action, Session, Stand, parse_ack, parse_witness, position};
+use crate::ingest::act::Act;
+use crate::ingest::handout::Delivered;
+use crate::ingest::{Stopped, WitnessRefused};
 use crate::model::{Consumer, Lane, Seq};
 use crate::privacy::release::ShareLine;
+use crate::store::Heads;
 use crate::wire::{self, v1};
 use v1::record_service_server::RecordService;
 use v1::status_service_server::StatusService;
@@ -51,6 +56,7 @@ pub(super) struct Shell<P> {
     pub(super) city: Arc<City<P>>,
     pub(super) streams: Arc<Streams>,
     pub(super) said: Arc<Said>,
+    pub(super) denials: Arc<Denials>,
     pub(super) who: Who,
     pub(super) stop: CancellationToken,
     pub(super) start_ms: u64,
@@ -62,6 +68,7 @@ impl<P> Clone for Shell<P> {
             city: self.city.clone(),
             streams: self.streams.clone(),
             said: self.said.clone(),
+            denials: self.denials.clone(),
             who: self.who.clone(),
             stop: self.stop.clone(),
             start_ms: self.start_ms,
@@ -118,7 +125,39 @@ impl<P: Pages> Shell<P> {
 
     pub(super) fn refuse(&self, refused: Refused) -> Status {
         self.city.counters.refused(&refused);
+        let is_written = match self.denials.row(&refused, self.city.clock.now().mono_ms) {
+            Ok(None) => true,
+            Ok(Some(denied)) => self.city.intake.note(Act::Denied(denied)),
+            Err(()) => false,
+        };
+        if !is_written {
+            self.city.counters.denial_unwritten();
+        }
         refused.into()
+    }
+
+    /// The newest checkpoint of the trail, once there is one.
+    fn checkpoint(&self) -> Option<v1::AuditCheckpoint> {
+        self.city.checkpoints.borrow().as_ref().map(wire::checkpoint)
+    }
+
+    /// Comes when the trail has it: only then may the batch leave.
+    async fn delivered(&self, delivered: Delivered) -> Result<(), Stopped> {
+        // A delivery is noted or the store has stopped; there is no third.
+        self.city.intake.act(Act::Delivered(delivered)).await?.map(drop).map_err(|_| Stopped)
+    }
+
+    async fn witness(
+        &self,
+        consumer: Consumer,
+        size: u64,
+        head: [u8; 32],
+    ) -> Result<Result<(), WitnessRefused>, Stopped> {
+        let answer = self.city.intake.witness(consumer, size, head).await?;
+        if answer.is_ok() {
+            self.city.counters.witnessed();
+        }
+        Ok(answer)
     }
 
     async fn fetch_batch(
@@ -154,10 +193,13 @@ impl<P: Pages> Shell<P> {
             at = Seq(part.batch.through_seq);
             let found = !part.batch.records.is_empty() || !part.batch.gaps.is_empty();
             if found || Instant::now() >= deadline || self.stop.is_cancelled() {
+                if let Some(delivered) = part.delivered(&wanted.consumer, lane) {
+                    self.delivered(delivered).await?;
+                }
                 self.city.counters.batch(part.batch.records.len(), part.bytes, withheld);
                 let batch = v1::RecordBatch { first_seq: start.next().0, withheld, ..part.batch };
                 let more = batch.through_seq < batch.head_seq;
-                return Ok(v1::FetchResponse { batch: Some(batch), audit: None, more });
+                return Ok(v1::FetchResponse { batch: Some(batch), audit: self.checkpoint(), more });
             }
             if at < page.head {
                 continue;
@@ -185,6 +227,24 @@ impl<P: Pages> Shell<P> {
         }
     }
 
+    /// A session of the stream's first frame.
+    async fn opened(
+        &self,
+        consumer: &Consumer,
+        inbound: &mut Streaming<v1::StreamingPullRequest>,
+        heads: &mut watch::Receiver<Heads>,
+    ) -> Result<Session, Refused> {
+        let pages = &self.city.pages;
+        let first = timeout(OPEN, inbound.message());
+        let first = first.await.map_err(|_| Refused::Malformed("open did not come within 10 s"))?;
+        let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
+            return Err(Refused::Malformed("the first frame has to be open"));
+        };
+        let acked = pages.acked(consumer).await?;
+        let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
+        Session::open(consumer.clone(), open, stand, &self.lines(), self.city.clock.now())
+    }
+
     async fn stream(
         &self,
         consumer: Consumer,
@@ -192,19 +252,14 @@ impl<P: Pages> Shell<P> {
         out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) -> Result<(), Refused> {
         let pages = &self.city.pages;
-        let first = timeout(OPEN, inbound.message());
-        let first = first.await.map_err(|_| Refused::Malformed("open did not come within 10 s"))?;
-        let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
-            return Err(Refused::Malformed("the first frame has to be open"));
-        };
-        let acked = pages.acked(&consumer).await?;
-        let mut heads = pages.heads();
-        let mut line_changes = self.city.lines.clone();
-        let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
         let now = || self.city.clock.now();
-        let mut session = Session::open(consumer.clone(), open, stand, &self.lines(), now())?;
+        let (mut heads, mut checkpoints) = (pages.heads(), self.city.checkpoints.clone());
+        let mut line_changes = self.city.lines.clone();
+        let mut session = self.opened(&consumer, inbound, &mut heads).await?;
+        session.checkpoint(checkpoints.borrow_and_update().as_ref());
         let replaced = self.streams.open(&consumer);
         let (mut reading, mut acking, mut permit) = (None, None, None);
+        let (mut recording, mut witnessing) = (None, None);
         let (mut open_in, mut draining) = (true, false);
         loop {
             let lines = self.lines();
@@ -214,6 +269,10 @@ impl<P: Pages> Shell<P> {
                         reading = Some(Box::pin(pages.page(lane, after, records_max, bytes_max)));
                     }
                     Action::Ack(ack) => acking = Some(Box::pin(self.city.intake.ack(ack))),
+                    Action::Deliver(delivered) => recording = Some(Box::pin(self.delivered(delivered))),
+                    Action::Witness { size, head } => {
+                        witnessing = Some(Box::pin(self.witness(consumer.clone(), size, head)));
+                    }
                     Action::End(end) => return end,
                     Action::Send(frame) => {
                         self.count(&frame);
@@ -235,14 +294,10 @@ impl<P: Pages> Shell<P> {
                     Ok(room) => permit = Some(room),
                     Err(_) => return Ok(()),
                 },
-                page = done(&mut reading) => match page {
-                    Ok(page) => session.page(&page, &self.lines(), now()),
-                    Err(error) => session.end(Err(error.into())),
-                },
-                answer = done(&mut acking) => match answer {
-                    Ok(answer) => session.acked(answer),
-                    Err(stopped) => session.end(Err(stopped.into())),
-                },
+                written = done(&mut recording) => take(&mut session, written, |session, ()| session.delivered()),
+                page = done(&mut reading) => take(&mut session, page, Session::page),
+                answer = done(&mut acking) => take(&mut session, answer, Session::acked),
+                answer = done(&mut witnessing) => take(&mut session, answer, Session::witnessed),
                 frame = inbound.message(), if open_in => match frame {
                     Ok(Some(frame)) => session.frame(frame),
                     Ok(None) => {
@@ -253,6 +308,7 @@ impl<P: Pages> Shell<P> {
                 },
                 () = changed(&mut heads) => session.heads(&heads.borrow_and_update()),
                 () = changed(&mut line_changes) => {}
+                () = changed(&mut checkpoints) => session.checkpoint(checkpoints.borrow_and_update().as_ref()),
                 () = sleep(Duration::from_millis(idle_ms)), if permit.is_some() => {}
             }
         }
@@ -267,6 +323,18 @@ impl<P: Pages> Shell<P> {
             Some(Frame::AckConfirmation(_)) => self.city.counters.ack(),
             _ => {}
         }
+    }
+}
+
+/// Hands an answer to the session, or ends it with what kept the answer from coming.
+fn take<T, E: Into<Refused>>(
+    session: &mut Session,
+    answer: Result<T, E>,
+    then: impl FnOnce(&mut Session, T),
+) {
+    match answer {
+        Ok(answer) => then(session, answer),
+        Err(error) => session.end(Err(error.into())),
     }
 }
 
@@ -342,6 +410,10 @@ impl<P: Pages> RecordService for Shell<P> {
             if request.acks.len() > Lane::ALL.len() {
                 return Err(Refused::Malformed("one ack a lane"));
             }
+            if let Some(witness) = &request.witness {
+                let (size, head) = parse_witness(witness)?;
+                self.witness(consumer.clone(), size, head).await??;
+            }
             let epoch = self.city.pages.epoch();
             let mut confirmations = Vec::new();
             for ack in &request.acks {
@@ -354,7 +426,7 @@ impl<P: Pages> RecordService for Shell<P> {
                     hash_matched: acked.hash_matched,
                 });
             }
-            Ok(v1::AckResponse { confirmations, audit: None })
+            Ok(v1::AckResponse { confirmations, audit: self.checkpoint() })
         };
         answer.await.map(Response::new).map_err(|refused| self.refuse(refused))
     }
@@ -384,6 +456,7 @@ impl<P: Pages> StatusService for Shell<P> {
                         super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms)
                     })
                     .collect(),
+                audit: self.checkpoint(),
                 uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,
                 ..v1::GetStatusResponse::default()
             })

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: every batch is held against the contract ([`Position::take`]) before its taker sees it; an ack leaves
 //! only after the taker said that it has stored the batch; at most one window of records is in memory; a silent line
-//! is given up after 30 s. It keeps no state on disk: the taker stores the [`Position`] it is shown.
+//! is given up after 30 s. A checkpoint of the audit trail is confirmed only after it was kept. It keeps no state on disk:
+//! the taker stores the [`Position`] it is shown, the keeper the checkpoints.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +22,8 @@ use tonic::{Code, Status};
 use super::listen::chain;
 use super::position::{Broken, Mark, Position, Taken};
 use super::server::MESSAGE_BYTES_MAX;
+use super::witness::{Book, Suspect};
+use crate::audit::checkpoint::Checkpoint;
 use crate::backoff::Backoff;
 use crate::model::Lane;
 use crate::wire::{self, v1};
@@ -100,6 +103,11 @@ pub enum PullError {
     /// The contract does not hold.
     #[error("contract broken: {0}")]
     Broken(#[from] Broken),
+    /// The audit trail is not the one it was.
+    #[error(
+        "audit trail: {0}; keep what you have and ask for `smallbrain audit verify` on the gateway, with it as the witness"
+    )]
+    Suspect(#[from] Suspect),
     /// The taker could not store what came.
     #[error("output: {0}")]
     Taker(#[from] io::Error),
@@ -174,12 +182,28 @@ pub async fn feedback(
     Ok(told.await.map_err(|_| PullError::Silent)??.into_inner())
 }
 
+/// Stores a checkpoint before it returns.
+type Keep = dyn FnMut(&Checkpoint) -> io::Result<()> + Send;
+
+/// What is kept of the audit trail, and who keeps it.
+struct Keeper {
+    book: Book,
+    keep: Box<Keep>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.book.fmt(f)
+    }
+}
+
 /// A consumer that pulls.
 #[derive(Debug)]
 pub struct Puller {
     settings: Settings,
     position: Position,
     taken: u64,
+    keeper: Option<Keeper>,
 }
 
 /// What one stream has to reach, and what it still waits for.
@@ -190,11 +214,29 @@ struct Errand {
     enough: bool,
 }
 
+impl Errand {
+    fn confirmed(&mut self, confirmed: v1::AckConfirmation) {
+        let upto = confirmed.upto.unwrap_or_default();
+        self.unconfirmed.retain(|lane, seq| wire::lane_number(*lane) != upto.lane || *seq > upto.seq);
+    }
+}
+
 impl Puller {
     /// A consumer at this position; a lane without a mark resumes at the ack that the gateway has stored.
     #[must_use]
     pub fn new(settings: Settings, position: Position) -> Self {
-        Self { settings, position, taken: 0 }
+        Self { settings, position, taken: 0, keeper: None }
+    }
+
+    /// The same, as a witness of the audit trail, going on from what the book has. `keep` stores each new checkpoint before
+    /// it returns; then the gateway is told that it is kept.
+    #[must_use]
+    pub fn witness(
+        self,
+        book: Book,
+        keep: impl FnMut(&Checkpoint) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        Self { keeper: Some(Keeper { book, keep: Box::new(keep) }), ..self }
     }
 
     /// Where it stands.
@@ -293,17 +335,17 @@ impl Puller {
                             .await?;
                     }
                 }
-                Some(Told::AckConfirmation(confirmed)) => {
-                    let upto = confirmed.upto.unwrap_or_default();
-                    errand
-                        .unconfirmed
-                        .retain(|lane, seq| wire::lane_number(*lane) != upto.lane || *seq > upto.seq);
-                }
+                Some(Told::AckConfirmation(confirmed)) => errand.confirmed(confirmed),
                 Some(Told::Draining(draining)) => {
                     let after = draining.reconnect_after.unwrap_or_default();
                     return Err(PullError::Ended(after.try_into().unwrap_or_default()));
                 }
-                Some(Told::Heartbeat(_)) | None => {}
+                Some(Told::Heartbeat(heartbeat)) => {
+                    if let Some(witness) = self.kept(heartbeat.audit.as_ref())? {
+                        ask(Ask::Witness(witness)).await?;
+                    }
+                }
+                None => {}
             }
             if self.over(&errand) {
                 // The gateway ends the stream either way: it may be gone already.
@@ -315,9 +357,10 @@ impl Puller {
 
     /// Asks for the gateway's state: the epoch, where to start, and how far to go.
     async fn errand(&mut self, channel: Channel) -> Result<Errand, PullError> {
-        let mut client = StatusServiceClient::new(channel);
+        let mut client = StatusServiceClient::new(channel.clone());
         let status = timeout(CALL, client.get_status(v1::GetStatusRequest {}));
         let status = status.await.map_err(|_| PullError::Silent)??.into_inner();
+        self.confirm(channel, status.audit.as_ref()).await?;
         self.position.meet(&status.stream_epoch)?;
         let mut errand = Errand::default();
         for told in &status.lanes {
@@ -333,6 +376,32 @@ impl Puller {
             }
         }
         if errand.heads.is_empty() { Err(PullError::NothingGranted) } else { Ok(errand) }
+    }
+
+    /// Keeps a checkpoint, if it is new: what is to be confirmed then.
+    fn kept(&mut self, told: Option<&v1::AuditCheckpoint>) -> Result<Option<v1::AuditWitness>, PullError> {
+        let (Some(Keeper { book, keep }), Some(told)) = (&mut self.keeper, told) else { return Ok(None) };
+        let Some(new) = book.look(told)? else { return Ok(None) };
+        keep(&new)?;
+        let witness = witness(&new);
+        book.take(new)?;
+        Ok(Some(witness))
+    }
+
+    /// Says what is kept, also when it is not new: the last word may have been lost with the line, and a gateway that has
+    /// another trail by now learns it from here.
+    async fn confirm(
+        &mut self,
+        channel: Channel,
+        told: Option<&v1::AuditCheckpoint>,
+    ) -> Result<(), PullError> {
+        self.kept(told)?;
+        let newest = self.keeper.as_ref().and_then(|keeper| keeper.book.newest());
+        let Some(newest) = newest.map(witness) else { return Ok(()) };
+        let request = v1::AckRequest { witness: Some(newest), ..v1::AckRequest::default() };
+        let mut records = RecordServiceClient::new(channel);
+        timeout(CALL, records.ack(request)).await.map_err(|_| PullError::Silent)??;
+        Ok(())
     }
 
     fn over(&self, errand: &Errand) -> bool {
@@ -380,4 +449,8 @@ impl Puller {
         batch.withheld = span.saturating_sub(lost).saturating_sub(left as u64);
         batch.through_seq = through;
     }
+}
+
+fn witness(kept: &Checkpoint) -> v1::AuditWitness {
+    v1::AuditWitness { size: kept.head.seq, head: kept.head.hash.to_vec() }
 }

@@ -16,6 +16,8 @@ pub struct Counters {
     acks: AtomicU64,
     feedback: AtomicU64,
     feedback_again: AtomicU64,
+    denials_unwritten: AtomicU64,
+    witnessed: AtomicU64,
     refused: [AtomicU64; Refused::REASONS.len()],
 }
 
@@ -46,6 +48,16 @@ impl Counters {
         count.fetch_add(1, Relaxed);
     }
 
+    /// A denial that got no row in the trail.
+    pub(super) fn denial_unwritten(&self) {
+        self.denials_unwritten.fetch_add(1, Relaxed);
+    }
+
+    /// A position of the trail that a consumer keeps.
+    pub(super) fn witnessed(&self) {
+        self.witnessed.fetch_add(1, Relaxed);
+    }
+
     /// A refusal.
     pub(super) fn refused(&self, refused: &Refused) {
         self.refused[refused.index()].fetch_add(1, Relaxed);
@@ -63,6 +75,8 @@ impl Counters {
             ("acks_total", &self.acks),
             ("feedback_total", &self.feedback),
             ("feedback_duplicates_total", &self.feedback_again),
+            ("denials_unwritten_total", &self.denials_unwritten),
+            ("witnessed_total", &self.witnessed),
         ];
         let refused = Refused::REASONS.into_iter().zip(&self.refused);
         plain.into_iter().map(|(name, count)| (format!("share_{name}"), count.load(Relaxed))).chain(

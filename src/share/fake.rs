@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::Pages;
 use crate::ingest::act::{self, Act, Done, Feedback};
-use crate::ingest::{Ack, AckRefused, Acked, Request};
+use crate::ingest::handout::{Delivered, Denied};
+use crate::ingest::{Ack, AckRefused, Acked, Request, Witness, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
 use crate::store::reader::{LaneState, Raised, ReadError};
@@ -69,6 +70,9 @@ struct Inner {
     acked: HashMap<Consumer, Heads>,
     /// In the order they came; a number is a place here, from 1.
     feedback: Vec<Feedback>,
+    delivered: Vec<Delivered>,
+    denied: Vec<Denied>,
+    witnessed: Vec<Witness>,
 }
 
 /// The fake store; clones are the same store.
@@ -199,13 +203,48 @@ impl Fake {
         self.inner().feedback.clone()
     }
 
+    /// What the trail has of deliveries.
+    pub(super) fn delivered(&self) -> Vec<Delivered> {
+        self.inner().delivered.clone()
+    }
+
+    /// What the trail has of denials.
+    pub(super) fn denied(&self) -> Vec<Denied> {
+        self.inner().denied.clone()
+    }
+
+    /// What consumers keep of the trail.
+    pub(super) fn witnessed(&self) -> Vec<Witness> {
+        self.inner().witnessed.clone()
+    }
+
+    /// A trail whose row n has the hash n, n, n ….
+    fn witness(&self, seen: Witness) -> Result<(), WitnessRefused> {
+        if seen.head != [seen.size as u8; 32] {
+            return Err(WitnessRefused::Fork { size: seen.size });
+        }
+        self.inner().witnessed.push(seen);
+        Ok(())
+    }
+
+    fn act(&self, act: Act) -> Result<Done, act::Refused> {
+        match act {
+            Act::Feedback(told) => return self.feed(told),
+            Act::Delivered(delivered) => self.inner().delivered.push(delivered),
+            Act::Denied(denied) => self.inner().denied.push(denied),
+            other => panic!("not of this side: {other:?}"),
+        }
+        Ok(Done::Noted)
+    }
+
     /// Answers the acks and the feedback of an intake until its senders are gone.
     pub(super) async fn serve(self, mut requests: mpsc::Receiver<Request>) {
         while let Some(request) = requests.recv().await {
             // A caller that has gone does not want the answer.
             match request {
                 Request::Ack(ack, reply) => drop(reply.send(self.ack(&ack))),
-                Request::Act(Act::Feedback(told), reply) => drop(reply.send(self.feed(told))),
+                Request::Act(act, reply) => drop(reply.send(self.act(act))),
+                Request::Witness(seen, reply) => drop(reply.send(self.witness(seen))),
                 _ => {}
             }
         }

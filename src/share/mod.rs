@@ -1,15 +1,17 @@
 //! The gateway's gRPC side: what the city pulls, and the client that pulls it.
 //!
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
-//! around them (what the city calls is in `calls`, what it says back in `feedback`); [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
-//! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`], feedback through
-//! [`crate::ingest::Intake::act`].
+//! around them (what the city calls is in `calls`, what it says back in `feedback`); [`position`] is a consumer's side of the contract as a pure ledger, [`witness`] what it keeps of the
+//! audit trail, [`client`] the shell around it.
+//! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`], feedback, deliveries and
+//! denials through [`crate::ingest::Intake::act`], what a consumer witnesses through [`crate::ingest::Intake::witness`].
 
 pub mod batch;
 mod calls;
 pub mod client;
 mod connections;
 pub mod counters;
+mod denials;
 mod feedback;
 pub mod listen;
 pub mod local;
@@ -17,6 +19,7 @@ pub mod position;
 pub mod refused;
 pub mod server;
 pub mod session;
+pub mod witness;
 
 #[cfg(test)]
 mod fake;

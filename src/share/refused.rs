@@ -3,7 +3,7 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use crate::ingest::{AckRefused, Stopped};
+use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::rules::incident;
 use crate::store::reader::ReadError;
@@ -21,7 +21,7 @@ pub enum Refused {
     #[error("request: {0}")]
     Malformed(&'static str),
     /// A lane that this gateway does not fill.
-    #[error("lane {0} is none of this gateway's: it has 1 (alarm), 3 (aggregate) and 6 (bulk)")]
+    #[error("lane {0} is none of this gateway's: it has 1 (alarm), 2 (event), 3 (aggregate) and 6 (bulk)")]
     Lane(i32),
     /// A cursor of another epoch.
     #[error(
@@ -46,6 +46,9 @@ pub enum Refused {
     /// An ack that moves nothing.
     #[error(transparent)]
     Ack(#[from] AckRefused),
+    /// A witnessed position that is not on the trail.
+    #[error(transparent)]
+    Witness(#[from] WitnessRefused),
     /// A record that is no alarm of this consumer.
     #[error(
         "record {0} is not an alarm of this consumer: give a record_id of the alarm lane as it was delivered"
@@ -70,7 +73,7 @@ pub enum Refused {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 12] = [
+    pub const REASONS: [&'static str; 13] = [
         "identity",
         "not_listed",
         "malformed",
@@ -83,6 +86,7 @@ impl Refused {
         "record_unknown",
         "alarm_past",
         "rate",
+        "audit_fork",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -101,6 +105,7 @@ impl Refused {
             Refused::Record(_) => 9,
             Refused::Incident(_) => 10,
             Refused::Rate(_) => 11,
+            Refused::Witness(_) => 12,
         }
     }
 
@@ -117,7 +122,7 @@ impl Refused {
             "malformed" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
-            "hash_mismatch" => Code::DataLoss,
+            "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
             "record_unknown" => Code::NotFound,
             "alarm_past" => Code::FailedPrecondition,

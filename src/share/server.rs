@@ -19,6 +19,7 @@ use super::calls::{Shell, Who};
 use super::connections::{Accept, Connections};
 use super::counters::Counters;
 use super::listen::{Bound, TlsFiles, chain};
+use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::ingest::Intake;
 use crate::privacy::release::ShareLine;
@@ -66,6 +67,8 @@ pub struct City<P> {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// The newest checkpoint of the trail; changes when there is a newer one on disk.
+    pub checkpoints: watch::Receiver<Option<Checkpoint>>,
 }
 
 /// A listener that stopped by itself.
@@ -99,6 +102,7 @@ async fn serve_patiently<P: Pages>(
         city: Arc::new(city),
         streams: Arc::default(),
         said: Arc::default(),
+        denials: Arc::default(),
         who: Who::Certificate,
         stop,
         start_ms,

@@ -1,25 +1,34 @@
 //! One StreamingPull stream as a sans-IO machine: frames, pages, heads and time in; reads, acks and frames out.
 //!
 //! Guarantees: never more records or bytes than the consumer granted; every position told exactly once and in order;
-//! a sealed alarm waits for at most the one batch that is being read; a lane with credit and a backlog gets at least
-//! one batch in sixteen; what the share list does not permit at the moment of a batch is withheld, and a lane in which
+//! a sealed alarm waits for at most the one batch that is on its way into the trail; a lane with credit and a backlog gets
+//! at least one batch in sixteen; a batch leaves only after the trail has it; what the share list does not permit at the moment of a batch is withheld, and a lane in which
 //! the consumer holds no line at that moment stands still, so that a renewed approval finds its records. At most one
-//! read and one ack are under way, and acks that overtake each other are answered once: nothing here grows.
+//! read, one row of the trail, one ack and one witness are under way, and those that overtake each other are answered once:
+//! nothing here grows.
+//!
+//! The next page is read while the row of a batch is written, so that a backlog flows as fast as the slower of the two. It is
+//! cut into a batch, and so held against the share list, only when the batch before it has left.
 //!
 //! A caller feeds what happened and then calls [`Session::poll`] until it answers `None`. It does not look at a clock,
 //! and it does not know who else pulls.
 
-use prost_types::Duration as ProtoDuration;
+mod asked;
 
 use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
 use super::refused::Refused;
-use crate::ingest::{Ack, AckRefused, Acked};
+use crate::audit::checkpoint::Checkpoint;
+use crate::ingest::handout::Delivered;
+use crate::ingest::{Ack, AckRefused, Acked, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, Seq, Stamp};
 use crate::privacy::release::ShareLine;
 use crate::store::{Heads, Page};
 use crate::wire::{self, v1};
 use v1::streaming_pull_request::Frame as Request;
 use v1::streaming_pull_response::Frame as Response;
+
+use asked::{duration, heartbeat_ms};
+pub use asked::{parse_ack, parse_witness, position};
 
 /// Silence before a heartbeat where the consumer names none, milliseconds.
 const HEARTBEAT_MS: u64 = 20_000;
@@ -50,8 +59,17 @@ pub enum Action {
     },
     /// Send a frame; only given when there was room for one.
     Send(v1::StreamingPullResponse),
+    /// Write down what is about to leave, and say so with [`Session::delivered`].
+    Deliver(Delivered),
     /// Store an ack, and hand the answer to [`Session::acked`].
     Ack(Ack),
+    /// Note which position of the trail the consumer keeps, and hand the answer to [`Session::witnessed`].
+    Witness {
+        /** Rows. */
+        size: u64,
+        /** Hash of the last. */
+        head: [u8; 32],
+    },
     /// The stream is over: politely, or for a reason. Nothing comes after it.
     End(Result<(), Refused>),
 }
@@ -87,8 +105,21 @@ pub struct Session {
     epoch: Epoch,
     flows: [Flow; Lane::ALL.len()],
     reading: Option<Lane>,
-    acking: Option<Lane>,
+    /// How often the lane of the page was passed over before it was chosen.
+    passed_over: u8,
+    /// Read, and not yet cut.
+    page: Option<Page>,
+    /// On its way into the trail.
+    recording: Option<v1::RecordBatch>,
+    /// In the trail; leaves next.
     batch: Option<v1::RecordBatch>,
+    acking: Option<Lane>,
+    /// What the consumer keeps, to be noted.
+    witness: Option<(u64, [u8; 32])>,
+    witnessing: bool,
+    checkpoint: Option<v1::AuditCheckpoint>,
+    /// Whether the consumer was told of the newest checkpoint.
+    told: bool,
     read_bytes: usize,
     batch_sent_ms: Option<u64>,
     heartbeat_ms: u64,
@@ -128,8 +159,15 @@ impl Session {
             epoch: stand.epoch,
             flows: Default::default(),
             reading: None,
-            acking: None,
+            passed_over: 0,
+            page: None,
+            recording: None,
             batch: None,
+            acking: None,
+            witness: None,
+            witnessing: false,
+            checkpoint: None,
+            told: true,
             read_bytes: BATCH_BYTES_MAX,
             batch_sent_ms: None,
             heartbeat_ms: heartbeat_ms(open.idle_heartbeat)?,
@@ -161,6 +199,9 @@ impl Session {
         let taken = match frame.frame {
             Some(Request::Credit(credit)) => self.grant(&credit),
             Some(Request::Ack(ack)) => self.ack(&ack),
+            Some(Request::Witness(witness)) => {
+                asked::parse_witness(&witness).map(|witness| self.witness = Some(witness))
+            }
             Some(Request::Close(_)) => return self.close(),
             Some(Request::Open(_)) => Err(Refused::Malformed("open comes first and once")),
             None => Err(Refused::Malformed("a frame that this gateway does not know")),
@@ -177,31 +218,30 @@ impl Session {
         }
     }
 
-    /// Takes the page that the last [`Action::Read`] asked for. Rights are those of `lines` at `now`.
-    pub fn page(&mut self, page: &Page, lines: &[ShareLine], now: Stamp) {
-        self.reading = None;
-        let rights = self.wanted.rights(lines, now.wall_ms);
-        let flow = &mut self.flows[page.lane.index()];
-        if !rights.lane(page.lane) {
-            return;
+    /// Takes the newest checkpoint of the trail: a heartbeat tells it soon.
+    pub fn checkpoint(&mut self, newest: Option<&Checkpoint>) {
+        let newest = newest.map(wire::checkpoint);
+        if newest != self.checkpoint {
+            self.told = newest.is_none();
+            self.checkpoint = newest;
         }
+    }
+
+    /// Takes the page that the last [`Action::Read`] asked for.
+    pub fn page(&mut self, page: Page) {
+        self.reading = None;
+        let flow = &mut self.flows[page.lane.index()];
         if page.after != flow.cursor || page.through <= page.after {
             // Nothing there: wait for the next change of the heads instead of asking again.
             flow.head = flow.cursor;
             return;
         }
-        let records_max = usize::try_from(flow.messages).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
-        // A record larger than any batch travels alone, once its credit is there.
-        let bytes_max = flow.bytes.min(flow.needs.max(BATCH_BYTES_MAX as u64));
-        let cut = cut(self.epoch, page, &rights, records_max, bytes_max);
-        flow.needs = if cut.batch.records.is_empty() { cut.next_bytes.unwrap_or(0) } else { 0 };
-        let through = Seq(cut.batch.through_seq);
-        if through > flow.cursor {
-            flow.cursor = through;
-            flow.messages -= cut.batch.records.len() as u64;
-            flow.bytes -= cut.bytes;
-            self.batch = Some(cut.batch);
-        }
+        self.page = Some(page);
+    }
+
+    /// The batch of the last [`Action::Deliver`] is in the trail.
+    pub fn delivered(&mut self) {
+        self.batch = self.recording.take();
     }
 
     /// Takes the answer to the last [`Action::Ack`].
@@ -210,6 +250,14 @@ impl Session {
         match answer {
             Ok(acked) => self.flows[lane.index()].confirm = Some(acked),
             Err(refused) => self.end(Err(refused.into())),
+        }
+    }
+
+    /// Takes the answer to the last [`Action::Witness`].
+    pub fn witnessed(&mut self, answer: Result<(), WitnessRefused>) {
+        self.witnessing = false;
+        if let Err(refused) = answer {
+            self.end(Err(refused.into()));
         }
     }
 
@@ -247,6 +295,12 @@ impl Session {
         if let Some(ack) = self.next_ack() {
             return Some(Action::Ack(ack));
         }
+        if !self.witnessing
+            && let Some((size, head)) = self.witness.take()
+        {
+            self.witnessing = true;
+            return Some(Action::Witness { size, head });
+        }
         let rights = self.wanted.rights(lines, now.wall_ms);
         if rights.is_empty() {
             self.ended = true;
@@ -256,10 +310,25 @@ impl Session {
             self.ended = true;
             return Some(Action::End(Ok(())));
         }
-        if !room || self.reading.is_some() || self.batch.is_some() || self.leaving.is_some() {
+        if !room || self.batch.is_some() || self.leaving.is_some() {
             return None;
         }
-        let lane = self.next_lane(Lane::ALL.map(|lane| rights.lane(lane)))?;
+        let permitted = Lane::ALL.map(|lane| rights.lane(lane));
+        if self.recording.is_none()
+            && let Some(page) = self.page.take()
+            && !self.overtaken(&page, permitted)
+        {
+            match self.cut(&page, lines, now) {
+                Some(delivered) => return Some(Action::Deliver(delivered)),
+                // Nothing in it leaves: it needs no row and may be sent at once.
+                None if self.batch.is_some() => return self.poll(room, lines, now),
+                None => {}
+            }
+        }
+        if self.reading.is_some() || self.page.is_some() {
+            return None;
+        }
+        let lane = self.next_lane(permitted)?;
         let flow = &self.flows[lane.index()];
         self.reading = Some(lane);
         Some(Action::Read {
@@ -276,18 +345,57 @@ impl Session {
         self.silent_since_ms + self.heartbeat_ms
     }
 
+    /// Makes a batch of the page as the share list is now. Tells what the trail has to have before it leaves.
+    fn cut(&mut self, page: &Page, lines: &[ShareLine], now: Stamp) -> Option<Delivered> {
+        let rights = self.wanted.rights(lines, now.wall_ms);
+        if !rights.lane(page.lane) {
+            return None;
+        }
+        let flow = &mut self.flows[page.lane.index()];
+        let records_max = usize::try_from(flow.messages).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
+        // A record larger than any batch travels alone, once its credit is there.
+        let bytes_max = flow.bytes.min(flow.needs.max(BATCH_BYTES_MAX as u64));
+        let cut = cut(self.epoch, page, &rights, records_max, bytes_max);
+        flow.needs = if cut.batch.records.is_empty() { cut.next_bytes.unwrap_or(0) } else { 0 };
+        let through = Seq(cut.batch.through_seq);
+        if through <= flow.cursor {
+            return None;
+        }
+        flow.cursor = through;
+        flow.messages -= cut.batch.records.len() as u64;
+        flow.bytes -= cut.bytes;
+        let delivered = cut.delivered(&self.wanted.consumer, page.lane);
+        let slot = if delivered.is_some() { &mut self.recording } else { &mut self.batch };
+        *slot = Some(cut.batch);
+        delivered
+    }
+
+    /// Whether a page that was read ahead gives way to a more urgent lane. It is read again later, and its lane has been
+    /// passed over once more.
+    fn overtaken(&mut self, page: &Page, permitted: [bool; Lane::ALL.len()]) -> bool {
+        let urgent = Lane::ALL.into_iter().take_while(|lane| *lane != page.lane);
+        let overtaken = self.passed_over < PASSED_OVER_MAX
+            && urgent.into_iter().any(|lane| self.is_ready(lane, permitted));
+        if overtaken {
+            self.flows[page.lane.index()].passed_over = self.passed_over;
+        }
+        overtaken
+    }
+
+    fn is_ready(&self, lane: Lane, permitted: [bool; Lane::ALL.len()]) -> bool {
+        let flow = &self.flows[lane.index()];
+        permitted[lane.index()]
+            && flow.cursor < flow.head
+            && flow.messages > 0
+            && flow.bytes >= flow.needs.max(1)
+    }
+
     /// A lane with backlog, credit and rights: the most urgent one, or one that was passed over too often.
     fn next_lane(&mut self, permitted: [bool; Lane::ALL.len()]) -> Option<Lane> {
-        let ready = |lane: &Lane| {
-            let flow = &self.flows[lane.index()];
-            permitted[lane.index()]
-                && flow.cursor < flow.head
-                && flow.messages > 0
-                && flow.bytes >= flow.needs.max(1)
-        };
-        let ready: Vec<Lane> = Lane::ALL.into_iter().filter(ready).collect();
+        let ready: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.is_ready(*lane, permitted)).collect();
         let starved = ready.iter().find(|lane| self.flows[lane.index()].passed_over >= PASSED_OVER_MAX);
         let chosen = *starved.or(ready.first())?;
+        self.passed_over = self.flows[chosen.index()].passed_over;
         for lane in ready {
             let flow = &mut self.flows[lane.index()];
             flow.passed_over = if lane == chosen { 0 } else { flow.passed_over.saturating_add(1) };
@@ -313,7 +421,8 @@ impl Session {
             self.end(Ok(()));
             return Some(Response::Draining(v1::Draining { reconnect_after: Some(duration(RECONNECT_MS)) }));
         }
-        (now.mono_ms >= self.wakeup_ms()).then(|| {
+        (now.mono_ms >= self.wakeup_ms() || !self.told).then(|| {
+            self.told = true;
             let rights = self.wanted.rights(lines, now.wall_ms);
             let open = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
             Response::Heartbeat(v1::Heartbeat {
@@ -321,14 +430,18 @@ impl Session {
                 heads: open
                     .map(|lane| wire::cursor(self.epoch, lane, self.flows[lane.index()].head))
                     .collect(),
-                audit: None,
+                audit: self.checkpoint.clone(),
             })
         })
     }
 
-    /// Whether every ack is answered.
+    /// Whether every ack and witness is answered, and what is in the trail has left.
     fn quiet(&self) -> bool {
-        self.acking.is_none() && self.flows.iter().all(|flow| flow.ack.is_none() && flow.confirm.is_none())
+        let witnessed = self.witness.is_none() && !self.witnessing;
+        witnessed
+            && self.recording.is_none()
+            && self.acking.is_none()
+            && self.flows.iter().all(|flow| flow.ack.is_none() && flow.confirm.is_none())
     }
 
     fn next_ack(&mut self) -> Option<Ack> {
@@ -367,63 +480,6 @@ impl Session {
             flow.ack = Some((asked.upto, asked.head_hash));
         }
         Ok(())
-    }
-}
-
-/// An ack as the store takes it; an empty epoch means the present one.
-///
-/// # Errors
-/// [`Refused`] when it has no position, another epoch, or a hash that is not 32 bytes.
-pub fn parse_ack(consumer: Consumer, ack: &v1::CumulativeAck, epoch: Epoch) -> Result<Ack, Refused> {
-    let upto = ack.upto.as_ref().ok_or(Refused::Malformed("an ack needs a position"))?;
-    // Whether the position is ahead of the head is the store's to say: it knows the newest one.
-    let (lane, upto) = position(upto, epoch, &[Seq(u64::MAX); Lane::ALL.len()])?;
-    let head_hash = match ack.head_hash.len() {
-        0 => None,
-        _ => Some(
-            ack.head_hash.as_slice().try_into().map_err(|_| Refused::Malformed("head_hash has 32 bytes"))?,
-        ),
-    };
-    Ok(Ack { consumer, epoch, lane, upto, head_hash })
-}
-
-/// A cursor's lane and position; an empty epoch means the present one.
-///
-/// # Errors
-/// [`Refused`] when the lane is none, the epoch is another one, or the position is ahead of the head.
-pub fn position(cursor: &v1::Cursor, epoch: Epoch, heads: &Heads) -> Result<(Lane, Seq), Refused> {
-    let lane = wire::lane(cursor.lane).ok_or(Refused::Lane(cursor.lane))?;
-    if !cursor.stream_epoch.is_empty() {
-        let theirs: [u8; 16] = cursor
-            .stream_epoch
-            .as_slice()
-            .try_into()
-            .map_err(|_| Refused::Malformed("stream_epoch has 16 bytes or none"))?;
-        if theirs != epoch.0 {
-            return Err(Refused::Epoch { ours: epoch, theirs: Epoch(theirs) });
-        }
-    }
-    let (seq, head) = (Seq(cursor.seq), heads[lane.index()]);
-    if seq > head {
-        return Err(Refused::Ahead { lane, seq, head });
-    }
-    Ok((lane, seq))
-}
-
-fn heartbeat_ms(asked: Option<ProtoDuration>) -> Result<u64, Refused> {
-    let Some(asked) = asked.filter(|asked| *asked != ProtoDuration::default()) else {
-        return Ok(HEARTBEAT_MS);
-    };
-    let asked =
-        std::time::Duration::try_from(asked).map_err(|_| Refused::Malformed("idle_heartbeat is negative"))?;
-    let (least, most) = HEARTBEAT_RANGE_MS;
-    Ok(u64::try_from(asked.as_millis()).unwrap_or(most).clamp(least, most))
-}
-
-fn duration(ms: u64) -> ProtoDuration {
-    ProtoDuration {
-        seconds: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
-        nanos: i32::try_from(ms % 1000 * 1_000_000).unwrap_or(0),
     }
 }
 

@@ -43,12 +43,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
+pub use self::audit::{Keep, Trimmed, WitnessRefused, Witnessed};
 pub use self::error::StoreError;
 pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
 pub use self::txn::Txn;
 pub use self::upkeep::Upkeep;
-use crate::audit::chain;
+use crate::audit::{Action, Entry, Outcome, chain};
 use crate::model::{Cause, Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
 use crate::rules::presence::Standing;
 
@@ -173,12 +174,13 @@ impl Store {
         }));
         let trail = audit::Trail { name: Vec::new(), boot: entropy[16..].to_vec() };
         let position = read_position(&conn, &trail.name)?;
+        let upkeep = upkeep::State::open(&settings, now)?;
         let mut store = Self {
             conn,
             epoch: Epoch([0; 16]),
             position,
             items: HashMap::new(),
-            upkeep: upkeep::State::open(&settings)?,
+            upkeep,
             identity,
             settings,
             trail,
@@ -195,7 +197,7 @@ impl Store {
     }
 
     /// Gives a new store its epoch, an older copy of itself another one, and this run its boot id; drops what was left of
-    /// sessions that are over.
+    /// sessions that are over. What became of the store is the trail's first row of this run.
     fn enrol(&mut self, entropy: [u8; 32], now: Stamp) -> Result<(), StoreError> {
         let [epoch_seed, boot_id] = [&entropy[..16], &entropy[16..]];
         let transaction = self.conn.transaction()?;
@@ -204,15 +206,32 @@ impl Store {
         transaction.execute("INSERT OR IGNORE INTO meta VALUES ('trail', ?)", [epoch_seed])?;
         let trail: Vec<u8> =
             transaction.query_row("SELECT value FROM meta WHERE key = 'trail'", [], |row| row.get(0))?;
-        let mut position = read_position(&transaction, &trail)?;
-        if self.identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?) {
+        let trail = audit::Trail { name: trail, boot: boot_id.to_vec() };
+        let mut position = read_position(&transaction, &trail.name)?;
+        let is_cut = self
+            .identity
+            .is_cut(position.audit, &trail.name, |seq| audit::hash_at(&transaction, &trail.name, seq))?;
+        let is_older = self.identity.is_ahead_of(&position.heads, &read_epoch(&transaction)?);
+        let fork = match (is_cut, is_older) {
+            (_, true) => Some("older_copy"),
+            (true, false) => Some("trail_cut"),
+            _ if created && self.identity.existed() => Some("database_gone"),
+            _ => None,
+        };
+        if is_cut || is_older {
             outbox::fork(&transaction, Epoch(epoch_seed.try_into().unwrap_or_default()))?;
-            position = read_position(&transaction, &trail)?;
+            audit::forget(&transaction, position.audit.seq)?;
+            position = read_position(&transaction, &trail.name)?;
+        }
+        if let Some(reason) = fork {
             tracing::error!(
-                "the database is an older copy of itself: a new epoch begins and what is unsent keeps its order"
+                reason,
+                "the database is not what the identity file beside it knows: a new epoch begins and what is unsent \
+                 keeps its order"
             );
-        } else if created && self.identity.existed() {
-            tracing::error!("the database is gone although its identity file is here: a new epoch begins");
+            let entry = Entry::gateway(Action::StoreFork, format!("row:{}", position.audit.seq));
+            let entry = entry.not(Outcome::Error, reason).with(self.identity.known_trail());
+            position.audit = audit::append(&transaction, &trail, position.audit, &entry, now)?;
         }
         let epoch = read_epoch(&transaction)?;
         transaction.execute(
@@ -221,7 +240,7 @@ impl Store {
         )?;
         sessions::rows::purge(&transaction)?;
         transaction.commit()?;
-        (self.epoch, self.position, self.trail.name) = (epoch, position, trail);
+        (self.epoch, self.position, self.trail) = (epoch, position, trail);
         Ok(())
     }
 

@@ -247,9 +247,9 @@ pub(super) fn trim(conn: &Connection, lane: Lane, acked: Seq, chunk: u64) -> Res
     Ok(conn.prepare_cached(sql(lane).trim)?.execute([last.0 as i64])? as u64)
 }
 
-/// Deletes the oldest records of a lane, at most `chunk`, and declares them lost; tells how many went.
-pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<u64, StoreError> {
-    let Some((from, _)) = first(conn, lane)? else { return Ok(0) };
+/// Deletes the oldest records of a lane, at most `chunk`, and declares them lost; tells the range, and how many went.
+pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
+    let Some((from, _)) = first(conn, lane)? else { return Ok(None) };
     let head = read_heads(conn)?[lane.index()].seq;
     let to = Seq(head.0.min(from.0 + chunk - 1));
     let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
@@ -267,7 +267,7 @@ pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<u64, Sto
             (lane.as_str(), from.0 as i64, to.0 as i64, reason, last_hash.as_slice()),
         )?;
     }
-    Ok(gone)
+    Ok((gone > 0).then_some((from, to, gone)))
 }
 
 /// A new epoch for a database that turned out to be an older copy: what is unsent keeps its order and starts anew from

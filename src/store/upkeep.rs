@@ -9,8 +9,9 @@ use rustix::fs::FallocateFlags;
 use super::error::StoreError;
 use super::identity::own_file;
 use super::schema::PAGE_BYTES;
-use super::{Page, Settings, Store, WAL_PAGES, alarms, entries, outbox};
-use crate::model::{Lane, Loss, Seq};
+use super::{Page, Settings, Store, WAL_PAGES, alarms, audit, entries, outbox};
+use crate::audit::{Action, Entry, chain};
+use crate::model::{Lane, Loss, Seq, Stamp};
 
 /// Pages in the write-ahead log at which it is given back: 8 MiB.
 const WAL_PAGES_MAX: u64 = 2048;
@@ -39,14 +40,17 @@ pub(super) struct State {
     ballast: PathBuf,
     soft_pages: u64,
     rounds: u32,
+    /// When it was last told what time it is; what is shed is dated by it.
+    now: Stamp,
 }
 
 impl State {
     /// Lays down the ballast.
-    pub(super) fn open(settings: &Settings) -> Result<Self, StoreError> {
+    pub(super) fn open(settings: &Settings, now: Stamp) -> Result<Self, StoreError> {
         let state = Self {
             ballast: settings.dir.join("ballast"),
             rounds: 0,
+            now,
             soft_pages: (settings.bytes_max.saturating_sub(settings.reserve_bytes) / PAGE_BYTES).max(16),
         };
         state.lay_ballast(settings.reserve_bytes)?;
@@ -73,6 +77,11 @@ impl State {
 }
 
 impl Store {
+    /// Says what time it is, before what goes is written down.
+    pub fn at(&mut self, now: Stamp) {
+        self.upkeep.now = now;
+    }
+
     /// Moves the write-ahead log into the database when it is long enough. Called between commits.
     ///
     /// # Errors
@@ -91,7 +100,8 @@ impl Store {
     /// [`StoreError`].
     pub fn tidy(&mut self, upkeep: &Upkeep) -> Result<bool, StoreError> {
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let more = match self.tidy_step(upkeep) {
+        let mut head = self.position.audit;
+        let more = match self.tidy_step(upkeep, &mut head) {
             Ok(more) => more,
             Err(error) => {
                 let _ = self.conn.execute_batch("ROLLBACK");
@@ -99,6 +109,7 @@ impl Store {
             }
         };
         self.conn.execute_batch("COMMIT")?;
+        self.position.audit = head;
         if self.free_pages()? > self.used_pages()? {
             // Only stepping through its rows makes this pragma free more than one page.
             let mut statement =
@@ -113,7 +124,7 @@ impl Store {
         Ok(more)
     }
 
-    fn tidy_step(&self, upkeep: &Upkeep) -> Result<bool, StoreError> {
+    fn tidy_step(&self, upkeep: &Upkeep, head: &mut chain::Head) -> Result<bool, StoreError> {
         let mut gone = self.expire(upkeep.expire_before_ms)?;
         let retention_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
         let now_ms = upkeep.expire_before_ms.saturating_add(retention_ms);
@@ -125,7 +136,7 @@ impl Store {
             }
         }
         let full = gone == 0 && self.used_pages()? > self.upkeep.soft_pages;
-        Ok(gone >= CHUNK || (full && self.shed()? > 0))
+        Ok(gone >= CHUNK || (full && self.shed(head)? > 0))
     }
 
     /// Deletes readings received before a time that every fold has, oldest first; the newest one always stays, because
@@ -152,7 +163,8 @@ impl Store {
         Ok(gone)
     }
 
-    fn shed(&self) -> Result<u64, StoreError> {
+    /// Makes room; what the city was owed goes with a row in the trail, behind `head`.
+    fn shed(&self, head: &mut chain::Head) -> Result<u64, StoreError> {
         let history = self.expire(i64::MAX)?;
         if history > 0 {
             self.conn.execute(
@@ -162,9 +174,11 @@ impl Store {
             return Ok(history);
         }
         for lane in [Lane::Bulk, Lane::Aggregate] {
-            let gone = outbox::shed(&self.conn, lane, SHED_RECORDS)?;
-            if gone > 0 {
+            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS)? {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
+                let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
+                let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
+                *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
                 return Ok(gone);
             }
         }
@@ -178,10 +192,14 @@ impl Store {
     pub fn make_room(&mut self) -> Result<bool, StoreError> {
         let ballast = std::fs::remove_file(&self.upkeep.ballast).is_ok();
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let gone = self.shed().and_then(|gone| {
+        let mut head = self.position.audit;
+        let gone = self.shed(&mut head).and_then(|gone| {
             self.conn.execute_batch("COMMIT")?;
             Ok(gone)
         });
+        if gone.is_ok() {
+            self.position.audit = head;
+        }
         match gone {
             Ok(gone) => Ok(ballast || gone > 0),
             Err(error) => {
@@ -201,7 +219,9 @@ impl Store {
 
     /// Writes the identity file. On a full disk the older memory stands: it notices an older copy all the same.
     pub(super) fn remember(&mut self) {
-        if let Err(error) = self.identity.write(self.epoch, self.position.heads.map(|head| head.seq)) {
+        let (heads, trail) =
+            (self.position.heads.map(|head| head.seq), (&*self.trail.name, self.position.audit));
+        if let Err(error) = self.identity.write(self.epoch, heads, trail) {
             tracing::warn!(%error, "the identity file keeps what it knew");
         }
     }

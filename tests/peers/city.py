@@ -5,7 +5,8 @@
 
 Pulls the bulk lane (the first stream is cut after an ack, the second has records that are taken but not acked when the
 process is killed), and holds every batch against the contract: dense positions, record ids, the hash chain, credit. Every
-reading `n` of FIRST to LAST of each DEVICE must come once. Needs the generated code on PYTHONPATH.
+reading `n` of FIRST to LAST of each DEVICE must come once. At the end it is a witness of the audit trail. Needs the
+generated code on PYTHONPATH.
 """
 
 import hashlib
@@ -191,6 +192,23 @@ def unary(stub, line):
     check("city: a cursor of another epoch is refused", code == grpc.StatusCode.FAILED_PRECONDITION, code)
 
 
+def witness(stub, line):
+    """Deliveries are rows of the audit trail; after 256 of them at the latest it has a signed position."""
+    one = pb.FetchRequest(after=line.cursor(0), max_records=1)
+    for _ in range(300):
+        audit = stub.Fetch(one, timeout=PATIENCE_S).audit
+        if audit.size:
+            break
+    fields = (audit.size, len(audit.head), len(audit.signature), audit.origin[:11])
+    check("city: the newest checkpoint of the audit trail comes along", fields[0] and fields[1:] == (32, 64, "smallbrain/"), fields)
+    ours = pb.AckRequest(witness=pb.AuditWitness(size=audit.size, head=audit.head))
+    code = refused(stub.Ack, ours)
+    check("city: a checkpoint that it keeps is confirmed", code is None, code)
+    other = pb.AckRequest(witness=pb.AuditWitness(size=audit.size, head=bytes(32)))
+    code = refused(stub.Ack, other)
+    check("city: another past is refused", code == grpc.StatusCode.DATA_LOSS, code)
+
+
 def begin(stub, state):
     line = Line()
     first_stream(stub, line)
@@ -212,6 +230,7 @@ def resume(stub, state, *published):
     twice = [key for key, count in line.readings.items() if count > 1]
     check("city: none of them twice", not twice, twice[:10])
     unary(stub, line)
+    witness(stub, line)
 
 
 def main():

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::model::{Lane, Step};
 use crate::share::client::{self, PullError, Puller, Settings, Target};
 use crate::share::position::Position;
+use crate::share::witness::Book;
 use crate::wire::v1::record_body::Content;
 use crate::wire::{self, v1};
 
@@ -56,6 +57,8 @@ pub(super) struct Knowledge {
     pub(super) bodies: Vec<u8>,
     /// What it was told of alarms, in the order of the lane.
     pub(super) words: Vec<Word>,
+    /// The gateway's audit trail, as its witness knows it.
+    pub(super) trail: Book,
     /// When the line came back, milliseconds since 1970 UTC; alarms from then on are timed.
     pub(super) back_since_ms: Option<i64>,
 }
@@ -170,7 +173,8 @@ impl City {
     pub(super) fn connect(&mut self) {
         let stop = CancellationToken::new();
         let (knowledge, clock, ends) = (self.knowledge.clone(), self.clock.clone(), stop.clone());
-        let position = knowledge.lock().unwrap_or_else(PoisonError::into_inner).position.clone();
+        let (position, trail) = self.with(|city| (city.position.clone(), city.trail.clone()));
+        let witness = self.knowledge.clone();
         let settings = Settings {
             target: self.target(),
             instance: "demo".into(),
@@ -181,7 +185,10 @@ impl City {
             limit: None,
         };
         let task = tokio::spawn(async move {
-            let mut puller = Puller::new(settings, position);
+            let mut puller = Puller::new(settings, position).witness(trail, move |made| {
+                let mut city = witness.lock().unwrap_or_else(PoisonError::into_inner);
+                city.trail.take(made.clone()).map(drop).map_err(io::Error::other)
+            });
             let taken = puller.run(&ends, |batch, _, position| {
                 let now_ms = clock.now().wall_ms;
                 knowledge.lock().unwrap_or_else(PoisonError::into_inner).take(batch, position, now_ms);

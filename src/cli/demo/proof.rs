@@ -55,6 +55,8 @@ impl Proof {
     ) -> anyhow::Result<Self> {
         let acked = acknowledged(&dir.join("acked.txt"))?;
         let stored = logged(dir, acked.keys())?;
+        let trail = open(dir.join("store"))?.begin()?.audit_head().seq;
+        let witnessed = city.trail.newest().map_or(0, |newest| newest.head.seq);
         let missing: usize = acked
             .iter()
             .map(|(device, sequences)| match stored.get(device) {
@@ -98,6 +100,7 @@ impl Proof {
             ("still owed".into(), owed.to_string()),
             ("delivered twice".into(), city.duplicates.to_string()),
             ("raw personal values found".into(), raw.to_string()),
+            ("trail".into(), format!("{trail} rows, witnessed to {witnessed}")),
             (format!("alarms during catch-up ({})", city.latencies_ms.len()), format!("p99 {p99} ms")),
         ]);
         let count: usize = acked.values().map(BTreeSet::len).sum();

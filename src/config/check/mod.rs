@@ -5,6 +5,7 @@
 mod access;
 mod aggregates;
 mod alarms;
+mod audit;
 mod commands;
 mod condition;
 mod entry;
@@ -115,7 +116,8 @@ pub(crate) fn config(
     let default_ingest = raw::Ingest::default();
     let spine = root.ingest.value().unwrap_or(&default_ingest);
     let (rate, block, queue) = ingest(spine, &fleet, report);
-    let (gateway, store) = (gateway?, store?);
+    let trail = store.as_ref().map(|store| audit::audit(root, store, places, report));
+    let (gateway, store, trail) = (gateway?, store?, trail?);
     let socket = socket(raw_gateway?, &store, report);
 
     let silence = fleet.silences(report);
@@ -145,6 +147,7 @@ pub(crate) fn config(
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
         gateway,
         store,
+        trail,
         queue,
         mqtt,
         http,

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::Spine;
+use crate::audit::{Action, Entry};
 use crate::ingest::Plan;
 use crate::ingest::act::{Act, Done, Errand, Feedback, Refused, Told};
 use crate::model::{Actor, Consumer, DeviceId, Event, IncidentId, Lane, LineId, Seq, Stamp, Step};
@@ -208,7 +209,9 @@ impl Spine {
     }
 
     fn run(&mut self, txn: &mut Txn<'_>, run: &Run, now: Stamp) -> Result<(), StoreError> {
+        let before = txn.run(run.id)?.map(|run| run.stage);
         txn.set_run(run)?;
+        self.run_told(txn, before, run, now)?;
         if run.stage.is_final() { self.run_ended(txn, run, now) } else { Ok(()) }
     }
 
@@ -297,6 +300,14 @@ impl Spine {
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
             Act::Enter(submission) => self.enter(txn, submission, now)?,
             Act::Check(check) => self.check_entry(txn, check, now)?,
+            Act::Delivered(delivered) => {
+                txn.audit(&delivered.entry(), now)?;
+                return Ok(Ok(Done::Noted));
+            }
+            Act::Denied(denied) => {
+                txn.audit(&denied.entry(), now)?;
+                return Ok(Ok(Done::Noted));
+            }
         };
         self.follow(txn, now)?;
         Ok(done)
@@ -361,6 +372,11 @@ impl Spine {
         let at_ms = now.wall_ms;
         let kept = Said { consumer, request, record, step, text, at_ms, incident: Some(incident), outcome };
         let id = txn.add_feedback(&kept)?;
+        let entry = Entry::by(kept.consumer.as_str(), "consumer", Action::FeedbackAccept, kept.record);
+        let detail = serde_json::json!({
+            "feedback": id, "step": kept.step.as_str(), "incident": incident.0, "outcome": kept.outcome,
+        });
+        txn.audit(&entry.with(detail), now)?;
         Ok(Ok(Done::Feedback { id, duplicate: false }))
     }
 

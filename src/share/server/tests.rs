@@ -28,6 +28,8 @@ use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame;
 
+mod witness;
+
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
 const POLICE: &str = "spiffe://brain.example/city/310115/brain/police";
 /// No step of a test takes longer, or the test fails.
@@ -42,6 +44,7 @@ struct Gate {
     fake: Fake,
     lines: watch::Sender<Arc<[ShareLine]>>,
     counters: Arc<Counters>,
+    checkpoints: watch::Sender<Option<Checkpoint>>,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), ServeError>>,
     /// Ends when nobody can send an ack any more.
@@ -69,6 +72,7 @@ impl Gate {
         let writer = tokio::spawn(fake.clone().serve(requests));
         let (lines, watched) = watch::channel(Arc::from(share_list()));
         let counters = Arc::<Counters>::default();
+        let (checkpoints, newest) = watch::channel(None);
         let city = City {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
@@ -76,6 +80,7 @@ impl Gate {
             intake,
             clock,
             counters: counters.clone(),
+            checkpoints: newest,
         };
         let bound = bind(&listener).await.expect("bound");
         let address = match (&listener, bound.address()) {
@@ -86,7 +91,7 @@ impl Gate {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve_patiently(vec![bound], city, stop.clone(), patience));
-        Self { fake, lines, counters, stop, serving, writer, address }
+        Self { fake, lines, counters, checkpoints, stop, serving, writer, address }
     }
 
     async fn loopback(consumer: &str) -> Self {
@@ -260,7 +265,7 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
     ];
     for (what, upto, head_hash, code, reason) in cases {
         let acks = vec![v1::CumulativeAck { upto: Some(upto), head_hash }];
-        let request = v1::AckRequest { request_id: what.into(), acks };
+        let request = v1::AckRequest { request_id: what.into(), acks, witness: None };
         let status = soon(client.ack(request)).await.expect_err(what);
         assert_eq!(status.code(), code, "{what}: {status}");
         let told = status.metadata().get("smallbrain-reason").map(|reason| reason.as_bytes());
@@ -270,7 +275,7 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
     assert_eq!(gate.fake.acked_now(CITY)[0], Seq(0));
     for (seq, stored) in [(2, 2), (1, 2), (3, 3)] {
         let acks = vec![v1::CumulativeAck { upto: Some(cursor(Lane::Alarm, seq)), head_hash: vec![] }];
-        let request = v1::AckRequest { request_id: String::new(), acks };
+        let request = v1::AckRequest { acks, ..v1::AckRequest::default() };
         let answer = soon(client.ack(request)).await.expect("acked").into_inner();
         assert_eq!(answer.confirmations[0].upto.as_ref().map(|c| c.seq), Some(stored));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost_types::Duration as ProtoDuration;
 
 use super::*;
 use crate::share::fake::{EPOCH, Fake, line};
@@ -103,18 +104,14 @@ fn a_lane_starts_at_its_cursor_or_at_the_stored_ack_and_waits_for_credit() {
         "{first:?}"
     );
     assert!(session.poll(true, &lines(), at(0)).is_none(), "one read at a time");
-    session.page(
-        &Page {
-            lane: Lane::Bulk,
-            after: Seq(3),
-            records: vec![],
-            gaps: vec![],
-            through: Seq(3),
-            head: Seq(3),
-        },
-        &lines(),
-        at(0),
-    );
+    session.page(Page {
+        lane: Lane::Bulk,
+        after: Seq(3),
+        records: vec![],
+        gaps: vec![],
+        through: Seq(3),
+        head: Seq(3),
+    });
     session.frame(ask(Ask::Credit(credit(Lane::Alarm, 1, 1))));
     let next = session.poll(true, &lines(), at(0));
     assert!(matches!(next, Some(Action::Read { lane: Lane::Alarm, after: Seq(4), .. })), "{next:?}");
@@ -202,7 +199,7 @@ fn a_lane_without_a_line_stands_still_and_a_consumer_without_any_is_sent_away() 
     for _ in 0..5 {
         fake.seal(Lane::Bulk, "R", "x");
     }
-    session.page(&fake.read(Lane::Bulk, Seq(0), 100, 1000), &expiring, at(100));
+    session.page(fake.read(Lane::Bulk, Seq(0), 100, 1000));
     assert!(session.poll(true, &expiring, at(100)).is_none(), "not a record after the end of the approval");
     let renewed = session.poll(true, &lines(), at(200));
     assert!(matches!(renewed, Some(Action::Read { lane: Lane::Bulk, after: Seq(0), .. })), "{renewed:?}");
@@ -225,7 +222,9 @@ fn a_slow_line_gets_smaller_reads_and_a_fast_one_larger_ones_again() {
             panic!("no read in round {round}")
         };
         sizes.push(bytes_max);
-        session.page(&fake.read(Lane::Bulk, after, 1, bytes_max), &lines(), at(now));
+        session.page(fake.read(Lane::Bulk, after, 1, bytes_max));
+        assert!(matches!(session.poll(true, &lines(), at(now)), Some(Action::Deliver(_))));
+        session.delivered();
         assert!(matches!(session.poll(true, &lines(), at(now)), Some(Action::Send(_))));
         now += if round < 10 { SLOW_MS + 1 } else { 1 };
     }
@@ -256,7 +255,9 @@ fn an_endless_stream_of_alarms_leaves_the_others_one_batch_in_sixteen() {
             panic!("no read")
         };
         reads.push(lane);
-        session.page(&fake.read(lane, after, records_max, bytes_max), &lines(), at(0));
+        session.page(fake.read(lane, after, records_max, bytes_max));
+        assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Deliver(_))));
+        session.delivered();
         assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));
         if lane != Lane::Alarm {
             session.frame(ask(Ask::Credit(credit(lane, 1, 0))));
@@ -269,6 +270,140 @@ fn an_endless_stream_of_alarms_leaves_the_others_one_batch_in_sixteen() {
     assert!(reads.windows(3).all(|three| three.contains(&Lane::Alarm)));
 }
 
+fn sealed_bulk(count: usize) -> (Fake, Session) {
+    let fake = Fake::new();
+    for _ in 0..count {
+        fake.seal(Lane::Bulk, "R", "x");
+    }
+    let grants = Lane::ALL.map(|lane| credit(lane, 1000, 1 << 30)).to_vec();
+    let heads = [0, 0, 0, count as u64];
+    (fake, opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, heads))
+}
+
+#[test]
+fn a_batch_leaves_after_its_row_and_the_next_page_is_read_meanwhile() {
+    let (fake, mut session) = sealed_bulk(3);
+    let poll = |session: &mut Session, room| session.poll(room, &lines(), at(0));
+    assert!(matches!(poll(&mut session, true), Some(Action::Read { after: Seq(0), .. })));
+    session.page(fake.read(Lane::Bulk, Seq(0), 1, 1000));
+    let Some(Action::Deliver(row)) = poll(&mut session, true) else { panic!("no row") };
+    assert_eq!((row.lane, row.from, row.to), (Lane::Bulk, Seq(1), Seq(1)));
+    assert_eq!(row.under, Some(("test".into(), "AP-1".into())));
+    assert!(matches!(poll(&mut session, true), Some(Action::Read { after: Seq(1), .. })));
+    session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
+    assert!(poll(&mut session, true).is_none(), "nothing leaves before its row, and one page is ahead");
+    session.delivered();
+    assert!(poll(&mut session, false).is_none(), "the next row waits until the batch has left");
+    assert!(matches!(poll(&mut session, true), Some(Action::Send(_))));
+    assert!(poll(&mut session, false).is_none(), "a row is written when its batch can leave");
+    let Some(Action::Deliver(row)) = poll(&mut session, true) else { panic!("no row") };
+    assert_eq!((row.from, row.to), (Seq(2), Seq(2)));
+
+    session.frame(ask(Ask::Close(v1::PullClose::default())));
+    assert!(poll(&mut session, false).is_none(), "what is on its way into the trail is waited for");
+    session.delivered();
+    assert!(matches!(poll(&mut session, true), Some(Action::Send(_))));
+    assert!(matches!(poll(&mut session, true), Some(Action::End(Ok(())))));
+}
+
+/// A page that was read ahead is held against the share list when it leaves, not when it was read.
+#[test]
+fn a_line_that_ends_takes_back_what_was_read_ahead() {
+    let (fake, mut session) = sealed_bulk(2);
+    let mut ending = lines();
+    ending[2].until_ms = Some(100);
+    assert!(matches!(session.poll(true, &ending, at(0)), Some(Action::Read { .. })));
+    session.page(fake.read(Lane::Bulk, Seq(0), 1, 1000));
+    assert!(matches!(session.poll(true, &ending, at(0)), Some(Action::Deliver(_))));
+    assert!(matches!(session.poll(true, &ending, at(0)), Some(Action::Read { .. })));
+    session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
+    session.delivered();
+    assert!(matches!(session.poll(true, &ending, at(99)), Some(Action::Send(_))));
+    assert!(session.poll(true, &ending, at(100)).is_none(), "not a record after the end of the approval");
+}
+
+#[test]
+fn an_alarm_overtakes_a_page_that_was_read_ahead_until_its_lane_has_waited_long() {
+    let (fake, mut session) = sealed_bulk(2);
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Read { .. })));
+    session.page(fake.read(Lane::Bulk, Seq(0), 1, 1000));
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Deliver(_))));
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Read { lane: Lane::Bulk, .. })));
+    session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
+    let alarm = fake.seal(Lane::Alarm, "A", "a");
+    session.heads(&[alarm, Seq(0), Seq(0), Seq(2)]);
+    session.delivered();
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));
+    let next = session.poll(true, &lines(), at(0));
+    assert!(matches!(next, Some(Action::Read { lane: Lane::Alarm, .. })), "{next:?}");
+    assert_eq!(session.flows[Lane::Bulk.index()].passed_over, 1);
+    session.flows[Lane::Bulk.index()].passed_over = PASSED_OVER_MAX;
+    session.page(fake.read(Lane::Alarm, Seq(0), 1, 1000));
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Deliver(_))));
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Read { lane: Lane::Bulk, .. })));
+    let alarm = fake.seal(Lane::Alarm, "A", "a");
+    session.heads(&[alarm, Seq(0), Seq(0), Seq(2)]);
+    session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
+    session.delivered();
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));
+    let Some(Action::Deliver(row)) = session.poll(true, &lines(), at(0)) else { panic!("no row") };
+    assert_eq!(row.lane, Lane::Bulk, "it has waited long enough");
+}
+
+fn checkpoint(size: u64) -> Checkpoint {
+    let head = crate::audit::chain::Head { seq: size, hash: [size as u8; 32] };
+    Checkpoint { origin: "smallbrain/07".into(), head, at_ms: 5, signature: vec![1; 64] }
+}
+
+#[test]
+fn a_new_checkpoint_is_told_once_by_a_heartbeat_of_its_own() {
+    let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
+    let told = |session: &mut Session, now| match session.poll(true, &lines(), at(now)) {
+        Some(Action::Send(v1::StreamingPullResponse { frame: Some(Response::Heartbeat(beat)) })) => {
+            Some(beat.audit.map(|audit| audit.size))
+        }
+        None => None,
+        other => panic!("{other:?}"),
+    };
+    session.checkpoint(None);
+    assert_eq!(told(&mut session, 0), None);
+    for (size, now) in [(3, 1), (5, 2)] {
+        session.checkpoint(Some(&checkpoint(size)));
+        assert!(session.poll(false, &lines(), at(now)).is_none(), "it waits for room");
+        assert_eq!(told(&mut session, now), Some(Some(size)));
+        session.checkpoint(Some(&checkpoint(size)));
+        assert_eq!(told(&mut session, now), None, "once");
+    }
+    assert_eq!(told(&mut session, 2 + HEARTBEAT_MS), Some(Some(5)), "and with each sign of life");
+}
+
+#[test]
+fn a_witness_is_noted_and_a_fork_ends_the_stream() {
+    let witness = |size, head: &[u8]| ask(Ask::Witness(v1::AuditWitness { size, head: head.to_vec() }));
+    for (what, frame) in [("no rows", witness(0, &[1; 32])), ("no hash", witness(3, &[1; 31]))] {
+        let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
+        session.frame(frame);
+        let end = session.poll(true, &lines(), at(0));
+        assert!(
+            matches!(&end, Some(Action::End(Err(why))) if why.reason() == "malformed"),
+            "{what}: {end:?}"
+        );
+    }
+    let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
+    session.frame(witness(3, &[3; 32]));
+    let noted = session.poll(false, &lines(), at(0));
+    assert!(matches!(noted, Some(Action::Witness { size: 3, head }) if head == [3; 32]), "{noted:?}");
+    session.frame(witness(4, &[4; 32]));
+    session.frame(witness(5, &[5; 32]));
+    session.frame(ask(Ask::Close(v1::PullClose::default())));
+    assert!(session.poll(true, &lines(), at(0)).is_none(), "one at a time, and the end waits for it");
+    session.witnessed(Ok(()));
+    assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Witness { size: 5, .. })));
+    session.witnessed(Err(WitnessRefused::Fork { size: 5 }));
+    let end = session.poll(true, &lines(), at(0));
+    assert!(matches!(&end, Some(Action::End(Err(why))) if why.reason() == "audit_fork"), "{end:?}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Seal { lane: usize, mine: bool, length: usize },
@@ -277,6 +412,7 @@ enum Step {
     Ack { lane: usize },
     Room,
     Answer,
+    Written,
     Break { forget: bool },
     Wait { ms: u64 },
 }
@@ -292,6 +428,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => lane.prop_map(|lane| Step::Ack { lane }),
         5 => Just(Step::Room),
         6 => Just(Step::Answer),
+        5 => Just(Step::Written),
         1 => any::<bool>().prop_map(|forget| Step::Break { forget }),
         1 => (1..30_000u64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -313,6 +450,10 @@ struct World {
     now_ms: u64,
     page: Option<Page>,
     ack: Option<Result<Acked, AckRefused>>,
+    /// On its way into the trail.
+    row: Option<Delivered>,
+    trail: Vec<Delivered>,
+    batches: usize,
     /// The consumer's side; checks density, ids and hashes by itself.
     position: Position,
     received: BTreeMap<(Lane, u64), Bytes>,
@@ -330,6 +471,9 @@ impl World {
             now_ms: 0,
             page: None,
             ack: None,
+            row: None,
+            trail: Vec::new(),
+            batches: 0,
             position: Position { epoch: Some(EPOCH.to_string()), lanes: marks.into() },
             received: BTreeMap::new(),
             lanes: Default::default(),
@@ -364,6 +508,7 @@ impl World {
             }
             Step::Room => self.room = true,
             Step::Answer => self.answer(),
+            Step::Written => self.written(),
             Step::Break { forget } => self.reconnect(forget),
             Step::Wait { ms } => self.now_ms += ms,
         }
@@ -377,10 +522,17 @@ impl World {
 
     fn answer(&mut self) {
         if let Some(page) = self.page.take() {
-            self.session.page(&page, &lines(), at(self.now_ms));
+            self.session.page(page);
         }
         if let Some(answer) = self.ack.take() {
             self.session.acked(answer);
+        }
+    }
+
+    fn written(&mut self) {
+        if let Some(row) = self.row.take() {
+            self.trail.push(row);
+            self.session.delivered();
         }
     }
 
@@ -400,6 +552,8 @@ impl World {
         let open = v1::PullOpen { resume, ..v1::PullOpen::default() };
         let consumer = ME.parse().expect("consumer");
         self.session = Session::open(consumer, open, stand, &lines(), at(self.now_ms)).expect("opens");
+        // A row that is on its way arrives, whoever waits for it.
+        self.trail.extend(self.row.take());
         (self.page, self.ack, self.room, self.lanes) = (None, None, true, Default::default());
     }
 
@@ -408,13 +562,17 @@ impl World {
             match action {
                 Action::Read { lane, after, records_max, bytes_max } => {
                     assert!(self.page.is_none(), "one read at a time");
-                    self.priority(lane);
                     self.page = Some(self.fake.read(lane, after, records_max, bytes_max));
                 }
                 Action::Ack(ack) => {
                     assert!(self.ack.is_none(), "one ack at a time");
                     self.ack = Some(self.fake.ack(&ack));
                 }
+                Action::Deliver(row) => {
+                    assert!(self.row.is_none(), "one row at a time");
+                    self.row = Some(row);
+                }
+                Action::Witness { .. } => panic!("nobody told of a witness"),
                 Action::End(end) => panic!("ended: {end:?}"),
                 Action::Send(frame) => {
                     assert!(self.room, "a frame without room");
@@ -425,7 +583,8 @@ impl World {
         }
     }
 
-    /// Alarms first, and nobody waits for ever: with all lanes ready, the others may each have their turn.
+    /// Alarms first, and nobody waits for ever: with all lanes ready, the others may each have their turn, and the batch
+    /// that is in the trail already leaves before them.
     fn priority(&mut self, chosen: Lane) {
         for lane in Lane::ALL {
             let used = &self.lanes[lane.index()];
@@ -433,7 +592,7 @@ impl World {
             let ready = self.position.lanes[&lane].seq < self.head(lane) && left.0 > 0 && left.1 >= 200;
             let used = &mut self.lanes[lane.index()];
             used.passed_over = if ready && lane != chosen { used.passed_over + 1 } else { 0 };
-            let most = if lane == Lane::Alarm { 3 } else { 15 };
+            let most = if lane == Lane::Alarm { 4 } else { 16 };
             assert!(used.passed_over <= most, "{lane} was passed over {} times", used.passed_over);
         }
     }
@@ -441,6 +600,14 @@ impl World {
     fn take(&mut self, frame: v1::StreamingPullResponse) {
         let Some(Response::Batch(batch)) = frame.frame else { return };
         let lane = wire::lane(batch.lane).expect("a lane");
+        self.priority(lane);
+        if let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) {
+            let row = self.trail.last().expect("a row before the batch");
+            assert_eq!((row.lane, row.from.0, row.to.0), (lane, first.seq, last.seq));
+            assert_eq!(row.lines.iter().map(|(_, count)| *count).sum::<u64>(), batch.records.len() as u64);
+            self.batches += 1;
+            assert!(self.batches <= self.trail.len(), "the trail never says less than happened");
+        }
         let taken = self.position.take(&batch).expect("the contract holds");
         let used = &mut self.lanes[lane.index()];
         used.used = (used.used.0 + taken.records, used.used.1 + taken.bytes);
@@ -462,6 +629,7 @@ impl World {
                 break;
             }
             self.step(&Step::Answer);
+            self.step(&Step::Written);
             self.step(&Step::Room);
         }
         for lane in Lane::ALL {
@@ -506,6 +674,7 @@ proptest! {
                 world.step(&Step::Seal { lane, mine: true, length: 50 });
             }
             world.step(&Step::Answer);
+            world.step(&Step::Written);
             world.step(&Step::Room);
         }
         world.settle();
