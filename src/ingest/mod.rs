@@ -17,6 +17,7 @@ use crate::aggregate::windows::Aggregate;
 use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
+use crate::privacy::pseudonym::Secret;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
@@ -220,4 +221,13 @@ pub struct Plan {
     pub silence: HashMap<DeviceId, Duration>,
     /// How bulk records are filled.
     pub block: Bounds,
+}
+
+impl Plan {
+    /// Brings the secret of the epoch to the pseudonyms of the points.
+    pub fn mix(&mut self, secret: &Secret) {
+        for treatment in self.points.iter_mut().flatten().filter_map(|point| point.treatment.as_mut()) {
+            treatment.mix(secret);
+        }
+    }
 }
