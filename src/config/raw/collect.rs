@@ -29,7 +29,7 @@ pub(crate) enum Field {
     /// A word that needs nothing else.
     Word(Do),
     /// A table.
-    Table(Operator),
+    Table(Box<Operator>),
 }
 
 section! {
@@ -132,7 +132,7 @@ impl Field {
 impl Read for Field {
     fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
         match node.value {
-            DeValue::Table(_) => Operator::read(node, report).map(Field::Table),
+            DeValue::Table(_) => Operator::read(node, report).map(|table| Field::Table(Box::new(table))),
             _ => Do::read(node, report).map(Field::Word),
         }
     }

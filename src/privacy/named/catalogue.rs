@@ -122,6 +122,7 @@ pub const OPERATORS: &[Operator] = &[
             may("p", "what the largest may have: 50%, 50 or 0.5"),
             may("n", "how many of the largest count together; default 1"),
             may("k", "what they may have, instead of p"),
+            may("dominance", "the same as p"),
         ],
     },
     bare("detect_and_label", "where a text has numbers of people, and the text with labels instead"),

@@ -170,15 +170,16 @@ impl<'p> Given<'p> {
     }
 
     pub(super) fn dominance(&mut self) -> Option<Dominance> {
-        let (name, text) = match (self.get("p"), self.get("k")) {
-            (Some(text), None) => ("p", text),
-            (None, Some(text)) => ("k", text),
-            (None, None) => {
+        let given = ["p", "dominance", "k"].map(|name| self.get(name).map(|text| (name, text)));
+        let mut given = given.into_iter().flatten();
+        let (name, text) = match (given.next(), given.next()) {
+            (Some(only), None) => only,
+            (None, _) => {
                 self.fault("p", "missing: what the largest contributor may have, as 50%; or n and k");
                 return None;
             }
-            (Some(_), Some(_)) => {
-                self.fault("p", "given with k: one of the two");
+            (Some((name, _)), Some((other, _))) => {
+                self.fault(name, format!("given with {other}: one of the two"));
                 return None;
             }
         };

@@ -50,30 +50,37 @@ impl Threshold {
     }
 }
 
-/// A list of contributions, an object with one, or a total with its largest contribution.
+/// A list of contributions, an object of them, an object with one list of them, or a total with its largest one.
 pub(super) fn dominance(rule: Dominance, input: &Json) -> Json {
-    let field = |name: &str| match input.get(name) {
-        Some(Json::Number(number)) => decimal(number),
-        _ => None,
-    };
-    let list = match input {
-        Json::Array(list) => Some(list),
+    let sum = match input {
+        Json::Array(parts) => sum(rule, parts),
         Json::Object(fields) => {
-            ["contributions", "values"].into_iter().find_map(|name| fields.get(name)).and_then(Json::as_array)
+            let mut lists = fields.values().filter_map(Json::as_array);
+            match (lists.next(), lists.next()) {
+                (Some(parts), None) => sum(rule, parts),
+                (Some(_), Some(_)) => None,
+                (None, _) if fields.contains_key("largest") => share(rule, fields),
+                (None, _) => {
+                    sum(rule, fields.iter().filter(|(name, _)| *name != TOTAL).map(|(_, part)| part))
+                }
+            }
         }
         _ => None,
-    };
-    let sum = match list {
-        Some(list) => {
-            let part = |part: &Json| if let Json::Number(part) = part { decimal(part) } else { None };
-            let parts: Option<Vec<Decimal>> = list.iter().map(part).collect();
-            parts.and_then(|parts| rule.sum(&parts))
-        }
-        // Of one largest contribution more cannot be told.
-        None if rule.largest == 1 => field("largest")
-            .zip(field(TOTAL))
-            .and_then(|(largest, total)| rule.permits(largest, total).then_some(total)),
-        None => None,
     };
     sum.map_or(Json::Null, number)
+}
+
+fn sum<'j>(rule: Dominance, parts: impl IntoIterator<Item = &'j Json>) -> Option<Decimal> {
+    let parts: Option<Vec<Decimal>> = parts.into_iter().map(amount).collect();
+    rule.sum(&parts?)
+}
+
+/// Of one largest contribution no more than one can be told.
+fn share(rule: Dominance, fields: &Map<String, Json>) -> Option<Decimal> {
+    let (largest, total) = fields.get("largest").and_then(amount).zip(fields.get(TOTAL).and_then(amount))?;
+    (rule.largest == 1 && rule.permits(largest, total)).then_some(total)
+}
+
+fn amount(json: &Json) -> Option<Decimal> {
+    if let Json::Number(amount) = json { decimal(amount) } else { None }
 }
