@@ -7,8 +7,10 @@ use rust_decimal::Decimal;
 use smallbrain::cli::check;
 use smallbrain::config::{Config, Fault, Faults};
 use smallbrain::device::serial::{Address, Meter, Parity, Source};
-use smallbrain::model::{Lane, SeriesKey};
+use smallbrain::model::{Lane, Loss, Quality, Reading, SeriesKey, Value};
 use smallbrain::normalise::Outside;
+use smallbrain::privacy::Cleared;
+use smallbrain::privacy::intake::clear;
 use smallbrain::rules::plan::Plan;
 use smallbrain::share::Listener;
 
@@ -519,6 +521,20 @@ fn a_key_that_cannot_be_read_is_a_fault() {
     assert!(faults.faults[0].text.starts_with("key = \"pseudonym.key\""));
 }
 
+/// What the plan makes of a card at a door.
+fn card(config: &Config) -> Result<Cleared<Reading>, Loss> {
+    let point = config.plan.points.iter().flatten().find(|point| point.metric.as_str() == "card_no");
+    let reading = Reading {
+        series: SeriesKey(0),
+        value: Value::Text("0412".into()),
+        time_ms: NOW_MS,
+        received_ms: NOW_MS,
+        device_time: false,
+        quality: Quality::Good,
+    };
+    clear(point.expect("a card").treatment.as_ref(), reading)
+}
+
 /// Names that end with their epoch wait for its key, which comes from beside the store; the others need none.
 #[test]
 fn the_keys_of_epochs() {
@@ -540,7 +556,9 @@ fn the_keys_of_epochs() {
         assert_eq!((settings.epoch.to_string().as_str(), settings.keep), (epoch, keep));
         assert!(settings.dir.ends_with("keys") && !settings.dir.exists(), "loading writes nothing");
         assert!(settings.dir.starts_with(dir.path()));
+        assert_eq!(card(&config), Err(Loss::Invalid), "no name before the epoch has its key");
         assert_eq!(config.turn_keys().expect("a key").created, [epoch]);
+        assert!(card(&config).is_ok());
         assert!(settings.dir.join(format!("epoch-{epoch}.key")).exists());
     }
     let (_dir, path) = configured("epoch = 'none'");
