@@ -37,6 +37,7 @@ use crate::local::entry::Entries;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
+use crate::privacy::pseudonym::{RingError, Turned};
 use crate::privacy::release::ShareLine;
 use crate::share::listen::BindError;
 use crate::share::{self, local};
@@ -74,6 +75,9 @@ pub enum DaemonError {
     /// The key of the trail.
     #[error(transparent)]
     Trail(#[from] TrailError),
+    /// The keys of epochs.
+    #[error(transparent)]
+    Keys(#[from] RingError),
     /// An address is not to be had.
     #[error("listen {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -104,6 +108,8 @@ impl DaemonError {
         let permission = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
         match self {
             DaemonError::Config(_) | DaemonError::Trail(_) => 78,
+            DaemonError::Keys(RingError::Exposed { .. } | RingError::Cut(_)) => 78,
+            DaemonError::Keys(RingError::Io { why, .. }) if permission(why) => 77,
             DaemonError::Store(StoreError::File { error, .. })
             | DaemonError::Listen(_, error)
             | DaemonError::Bind(
@@ -172,6 +178,8 @@ struct Configuration {
     restart: Vec<&'static str>,
     /// Why the newest ones are not taken.
     refused: Option<String>,
+    /// Why pseudonyms have no key.
+    keys: Option<String>,
 }
 
 impl Inside {
@@ -215,6 +223,7 @@ impl local::Inside for Inside {
         let mut degraded: Vec<String> =
             restart.map(|what| format!("configuration: {what} needs a restart")).collect();
         degraded.extend(configuration.refused.iter().map(|why| format!("configuration refused: {why}")));
+        degraded.extend(configuration.keys.iter().map(|why| format!("names are lost: {why}")));
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
@@ -276,7 +285,8 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError`].
-    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, DaemonError> {
+    pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Self, DaemonError> {
+        turned(&config.turn_keys()?);
         let inside = Arc::new(Inside {
             writer: Arc::default(),
             mqtt: Arc::default(),
@@ -543,7 +553,12 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Stopped`] when the writer is gone.
-    pub async fn apply(&mut self, config: Config) -> Result<Vec<&'static str>, Stopped> {
+    pub async fn apply(&mut self, mut config: Config) -> Result<Vec<&'static str>, Stopped> {
+        // Without its key a name is not kept rather than kept under an old one.
+        let keys = config.turn_keys().inspect(turned).err().map(|error| error.to_string());
+        if let Some(error) = &keys {
+            tracing::error!(%error, "names are lost: the epoch has no key");
+        }
         let restart = self.config.restart_needed(&config);
         // The spine first: no series may arrive before it is known.
         self.intake.apply(config.plan.clone()).await?;
@@ -559,7 +574,7 @@ impl Daemon {
         self.lines.send_replace(config.share.lines.clone().into());
         self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
-        *self.configuration() = Configuration { restart: restart.clone(), refused: None };
+        *self.configuration() = Configuration { restart: restart.clone(), refused: None, keys };
         Ok(restart)
     }
 
@@ -717,6 +732,13 @@ async fn swap(daemon: &mut Daemon, change: Result<Config, Faults>) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Says which keys of pseudonyms came and went.
+fn turned(turned: &Turned) {
+    if *turned != Turned::default() {
+        tracing::info!(created = ?turned.created, destroyed = ?turned.destroyed, "keys of pseudonyms");
+    }
 }
 
 /// The watchdog, fed only when the writer's loop has turned since the last time.

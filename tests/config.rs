@@ -7,8 +7,10 @@ use rust_decimal::Decimal;
 use smallbrain::cli::check;
 use smallbrain::config::{Config, Fault, Faults};
 use smallbrain::device::serial::{Address, Meter, Parity, Source};
-use smallbrain::model::{Lane, SeriesKey};
+use smallbrain::model::{Lane, Loss, Quality, Reading, SeriesKey, Value};
 use smallbrain::normalise::Outside;
+use smallbrain::privacy::Cleared;
+use smallbrain::privacy::intake::clear;
 use smallbrain::rules::plan::Plan;
 use smallbrain::share::Listener;
 
@@ -516,6 +518,7 @@ fn one_wrong_passage_is_one_fault() {
         ("order = \"CDAB\", ", "order = \"CDAB\", type = \"u16\", ", "duplicate key"),
         ("type = \"i16\", absent", "type = \"bit\", absent", "a type that the table does not hold"),
         ("card_no = \"drop\"", "card_no = \"keep\"", "card_no is personal"),
+        ("card_no = \"drop\"", "card_no = { do = \"truncate\", keep = 2 }", "card_no is personal"),
         ("metric = \"door_open\"", "metric = \"door_open\"\nclass = \"biometric\"", "door_open is biometric"),
     ] {
         let faults = with(from, to).expect_err(to);
@@ -530,6 +533,139 @@ fn a_key_that_cannot_be_read_is_a_fault() {
     let faults = Config::load(&path, NOW_MS, None).expect_err("no key");
     assert_eq!(faults.count(), 1, "{faults}");
     assert!(faults.faults[0].text.starts_with("key = \"pseudonym.key\""));
+}
+
+/// What the plan makes of a card at a door.
+fn card(config: &Config) -> Result<Cleared<Reading>, Loss> {
+    let point = config.plan.points.iter().flatten().find(|point| point.metric.as_str() == "card_no");
+    let reading = Reading {
+        series: SeriesKey(0),
+        value: Value::Text("0412".into()),
+        time_ms: NOW_MS,
+        received_ms: NOW_MS,
+        device_time: false,
+        quality: Quality::Good,
+    };
+    clear(point.expect("a card").treatment.as_ref(), reading)
+}
+
+/// Names that end with their epoch wait for its key, which comes from beside the store; the others need none.
+#[test]
+fn the_keys_of_epochs() {
+    let configured = |section: &str| {
+        let rest = format!("[pseudonym]\nkey = 'pseudonym.key'\n{section}\n");
+        site(
+            &(example().replace("card_no = \"drop\"", "card_no = { do = 'pseudonym', subject = 'code' }")
+                + &rest),
+        )
+    };
+    for (section, epoch, keep) in [
+        ("", "2026-11", 2),
+        ("epoch = 'week'\nhash = 'sm3'\ndestroy_after_epochs = 8", "2026-W47", 8),
+        ("epoch = 'day'", "2026-11-21", 2),
+    ] {
+        let (dir, path) = configured(section);
+        let mut config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
+        let settings = config.pseudonyms.clone().expect("names that end");
+        assert_eq!((settings.epoch.to_string().as_str(), settings.keep), (epoch, keep));
+        assert!(settings.dir.ends_with("keys") && !settings.dir.exists(), "loading writes nothing");
+        assert!(settings.dir.starts_with(dir.path()));
+        assert_eq!(card(&config), Err(Loss::Invalid), "no name before the epoch has its key");
+        assert_eq!(config.turn_keys().expect("a key").created, [epoch]);
+        assert!(card(&config).is_ok());
+        assert!(settings.dir.join(format!("epoch-{epoch}.key")).exists());
+    }
+    let (_dir, path) = configured("epoch = 'none'");
+    let mut config = Config::load(&path, NOW_MS, None).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(config.pseudonyms.is_none() && config.turn_keys().expect("nothing").created.is_empty());
+    for (section, message) in [
+        ("epoch = 'none'\ndestroy_after_epochs = 2", "destroy_after_epochs with epoch = \"none\""),
+        ("destroy_after_epochs = 0", "destroy_after_epochs = 0 is out of range"),
+        ("epoch = 'year'", "unknown word \"year\""),
+        ("hash = 'md5'", "unknown word \"md5\""),
+    ] {
+        let (_dir, path) = configured(section);
+        let faults = Config::load(&path, NOW_MS, None).expect_err(section);
+        assert!(faults.faults.iter().any(|fault| fault.message.contains(message)), "{message} in {faults}");
+    }
+}
+
+#[test]
+fn what_is_for_eyes_or_sealed_is_not_shared() {
+    for (treatment, word) in [
+        ("{ do = 'mask', as = 'plate' }", "masked"),
+        ("{ do = 'seal', to = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p' }", "sealed"),
+    ] {
+        let faults = with("humidity = \"keep\"", &format!("humidity = {treatment}")).expect_err(word);
+        let message = format!("humidity is shared, but its collect line has it {word}");
+        assert!(faults.faults.iter().any(|fault| fault.message.starts_with(&message)), "{faults}");
+    }
+}
+
+/// What a gate tells of a visit, by one line of the collection list.
+fn visit(fields: &str) -> Result<Config, Faults> {
+    let points = [
+        "metric = 'phone', kind = 'text', class = 'personal'",
+        "metric = 'age', class = 'personal'",
+        "metric = 'at', kind = 'text'",
+        "metric = 'open', kind = 'flag'",
+        "metric = 'waiting'",
+    ];
+    let points: Vec<String> =
+        points.iter().enumerate().map(|(at, point)| format!("{{ {point}, json = '/{at}' }}")).collect();
+    load(&format!(
+        "[gateway]\nid = 'g'\ndivision_code = '310115013007'\ncompound_code = 'C1'\n[store]\ndir = 'data'\n\
+         [mqtt]\nanonymous = true\n[[mapping]]\ntopic = 'gate/{{device}}'\ntemplate = 'visit'\n\
+         [[device]]\nid = 'gate'\ntemplate = 'visit'\n[[template]]\nname = 'visit'\npoint = [{}]\n\
+         [[collect]]\nid = 'C'\ntemplates = ['visit']\npurpose = 'test'\nfields = {{ {fields} }}\n",
+        points.join(", ")
+    ))
+}
+
+#[test]
+fn treatments_are_checked() {
+    const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    for fields in [
+        "phone = { do = 'mask', as = 'mobile' }, age = { do = 'generalise', age = '0-17,18+' }, open = 'keep'",
+        &format!("phone = {{ do = 'seal', to = '{RECIPIENT}' }}, waiting = {{ do = 'round', base = 5 }}"),
+        "phone = 'redact', at = { do = 'generalise', time = '2h' }",
+        "at = { do = 'generalise', place = 'street' }, age = { do = 'generalise', bands = [0, 18] }",
+        "at = { do = 'truncate', keep = 4 }, waiting = { do = 'mask', as = 'mobile' }",
+    ] {
+        assert!(visit(fields).is_ok(), "{fields}: {}", visit(fields).expect_err("faults"));
+    }
+    for (fields, messages) in [
+        ("phone = { do = 'mask' }", &["missing key `as`"][..]),
+        ("phone = { do = 'mask', as = 'shoe' }", &["unknown word \"shoe\""]),
+        ("open = { do = 'mask', as = 'plate' }", &["open is a flag"]),
+        ("age = { do = 'generalise' }", &["generalised by nothing"]),
+        ("age = { do = 'generalise', age = '0-17,17+' }", &["band \"17+\" does not begin above"]),
+        ("age = { do = 'generalise', time = 'day' }", &["age is no text"]),
+        ("at = { do = 'generalise', time = '7min' }", &["unit \"7min\""]),
+        ("at = { do = 'generalise', time = 'day', place = 'street' }", &["generalised twice"]),
+        ("at = { do = 'generalise', age = '0+' }", &["at is no number"]),
+        ("at = { do = 'generalise', place = 'room' }", &["unknown word \"room\""]),
+        ("at = { do = 'seal', to = 'age1x' }", &["no age recipient"]),
+        ("at = { do = 'seal' }", &["missing key `to`"]),
+        ("at = { do = 'truncate', keep = 0 }", &["1 to 64 characters"]),
+        ("age = { do = 'round', base = 5 }", &["age is personal"]),
+        ("phone = { do = 'truncate', keep = 3 }", &["phone is personal"]),
+        (
+            "waiting = { do = 'round', base = 0, keep = 3 }",
+            &["a base that is not above zero", "keep with another treatment"],
+        ),
+        ("waiting = 'redact'", &["waiting is no text"]),
+        ("waiting = { do = 'drop', to = 'x' }", &["to with another treatment"]),
+    ] {
+        let faults = visit(fields).expect_err(fields);
+        assert_eq!(faults.count(), messages.len(), "{fields}: {faults}");
+        for message in messages {
+            assert!(
+                faults.faults.iter().any(|fault| fault.message.contains(message)),
+                "{message} in {faults}"
+            );
+        }
+    }
 }
 
 #[test]

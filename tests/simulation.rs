@@ -21,7 +21,7 @@ use smallbrain::model::{
 };
 use smallbrain::normalise::{Kind, Outside, Rule};
 use smallbrain::privacy::intake::Treatment;
-use smallbrain::privacy::pseudonym::{MasterKey, Pseudonymiser, Subject};
+use smallbrain::privacy::pseudonym::{Hash, MasterKey, Pseudonymiser, Scope, Subject};
 use smallbrain::privacy::release::ShareLine;
 use smallbrain::rules::cel;
 use smallbrain::rules::dedupe::REMEMBERED;
@@ -160,10 +160,9 @@ fn plan(lists_version: u8) -> Plan {
             treatment: match metric {
                 "temperature" | "energy" => Some(Treatment::Keep),
                 "card_no" => Some(Treatment::Pseudonym(Pseudonymiser::new(
+                    Hash::Sha256,
                     &key,
-                    "sim",
-                    "local",
-                    "2026-11",
+                    Scope { purpose: "sim", subscriber: "local", epoch: "2026-11" },
                     Subject::Code,
                 ))),
                 _ => None,

@@ -9,6 +9,7 @@ pub mod check;
 pub mod commands;
 pub mod decode;
 pub mod demo;
+pub mod desensitize;
 pub mod device;
 pub mod devices;
 pub mod enter;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use desensitize::DesensitizeError;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -119,6 +121,9 @@ enum Verb {
     Decode(decode::Args),
     /// What a mapping profile makes of an MQTT payload
     Map(map::Args),
+    /// What an operator of desensitisation makes of values, for trying it out
+    #[command(after_help = desensitize::help())]
+    Desensitize(desensitize::Args),
     /// Credentials of MQTT devices, and lines for those that are unknown
     #[command(after_help = device::HELP)]
     Device(device::Args),
@@ -191,6 +196,17 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed("map", &error.into()),
         },
+        Verb::Desensitize(args) => {
+            let (input, output) = (io::stdin().lock(), io::BufWriter::new(out.lock()));
+            match desensitize::main(&args, input, output, io::stderr()) {
+                Ok(whole) => ExitCode::from(u8::from(!whole)),
+                Err(error @ DesensitizeError::Io(_)) => failed("desensitize", &error.into()),
+                Err(error) => {
+                    failed("desensitize", &error.into());
+                    ExitCode::from(2)
+                }
+            }
+        }
         Verb::Device(args) => match args.from_pending() {
             Some((pending, name, write)) => within(onboard::add(pending, name, write, &mut out)),
             None => match device::run(&args, &mut out) {

@@ -1,7 +1,7 @@
 //! The configuration: TOML as written → every fault at once, each with its place → a complete [`Config`].
 //!
 //! Guarantees: a `Config` is whole and consistent, or there is none; unknown keys are faults; a point keeps its
-//! [`SeriesKey`] over reloads. Reads the files it is made of and the secrets it names, touches nothing else.
+//! [`SeriesKey`] over reloads. Reads the files it is made of and the secrets it names; writes nothing but the keys of epochs, when asked to.
 
 mod check;
 mod fault;
@@ -20,6 +20,7 @@ pub use fault::{Fault, Faults};
 
 use crate::device::{http, mqtt, serial};
 use crate::model::{DeviceId, LineId, Metric, SeriesKey};
+use crate::privacy::pseudonym::{self, Epoch, RingError, Turned};
 use crate::{ingest, notify, share, store, telemetry, wire};
 
 /// Everything that one set of files says, checked.
@@ -43,6 +44,8 @@ pub struct Config {
     pub collect: Vec<LineId>,
     /// The spine.
     pub plan: ingest::Plan,
+    /// Where the keys of epochs are; none without pseudonyms that end with one.
+    pub pseudonyms: Option<pseudonym::Settings>,
     /// Where the webhooks of recipients are.
     pub notify: notify::Settings,
     /// The city's side; without `[share_server]` nobody listens.
@@ -68,30 +71,8 @@ pub(crate) struct Version {
     pub(crate) digest: [u8; 32],
     /// The gateway's offset from UTC, milliseconds.
     pub(crate) zone_ms: i64,
-    /// The month of the pseudonyms' key.
-    pub(crate) month: Month,
-}
-
-/// A calendar month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Month {
-    year: i16,
-    month: i8,
-}
-
-impl Month {
-    /// The month in which a moment lies; what no calendar holds counts as 1970-01.
-    pub(crate) fn of(now_ms: i64, zone_ms: i64) -> Self {
-        let local = jiff::Timestamp::from_millisecond(now_ms.saturating_add(zone_ms)).unwrap_or_default();
-        let date = local.to_zoned(jiff::tz::TimeZone::UTC).date();
-        Self { year: date.year(), month: date.month() }
-    }
-}
-
-impl std::fmt::Display for Month {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
-    }
+    /// The epoch of the pseudonyms' key.
+    pub(crate) epoch: Epoch,
 }
 
 impl Config {
@@ -153,6 +134,18 @@ impl Config {
             }
             _ => Err(Faults { faults, warnings, more }),
         }
+    }
+
+    /// Brings the key of the epoch to the pseudonyms, and destroys those that are no longer kept: before that, pseudonyms
+    /// are lost as invalid. The only thing here that writes: to `keys` below the store.
+    ///
+    /// # Errors
+    /// [`RingError`]; then nothing has its key.
+    pub fn turn_keys(&mut self) -> Result<Turned, RingError> {
+        let Some(settings) = &self.pseudonyms else { return Ok(Turned::default()) };
+        let (secret, turned) = settings.turn()?;
+        self.plan.mix(&secret);
+        Ok(turned)
     }
 
     /// The sections in which `new` differs and a live reload does not reach; empty when it reaches everything.
@@ -267,17 +260,6 @@ mod tests {
                 lines[at] = format!("{key}= {value}");
             }
             let _ = of(lines.join("\n"));
-        }
-    }
-
-    #[test]
-    fn months_are_local() {
-        let zone = 8 * 3_600_000;
-        // 2026-11-30 23:59:59.999 and one millisecond later, in +08:00.
-        let turn = 1_796_054_400_000;
-        for (now, month) in [(turn - 1, "2026-11"), (turn, "2026-12"), (0, "1970-01"), (i64::MAX, "1970-01")]
-        {
-            assert_eq!(Month::of(now, zone).to_string(), month, "{now}");
         }
     }
 }

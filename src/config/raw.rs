@@ -5,18 +5,18 @@
 mod alarm;
 mod entry;
 mod audit;
+mod collect;
 mod message;
 mod serial;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::fault::{Report, Span};
-use super::read::{At, Node, Read, Section, section, words};
+use super::read::{At, Section, section, words};
 use super::source::Sources;
 use super::values::{Size, Until, Zone};
 use crate::codec::cjt188::IdentifierOrder;
@@ -24,11 +24,11 @@ use crate::codec::json::TimeForm;
 use crate::device::serial::Parity;
 use crate::model::{Consumer, Lane, LineId, Metric, Place, Severity};
 use crate::normalise::{Kind, Outside};
-use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use entry::Origin;
 pub(crate) use audit::Audit;
+pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -384,92 +384,6 @@ pub(crate) enum By {
 words!(By, "device" => By::Device, "compound" => By::Compound);
 
 section! {
-    /// A line of the collection list.
-    Collect, "[[collect]]", {
-        id: LineId,
-        title: String,
-        templates: Vec<At<LineId>>,
-        purpose: String,
-        source: Origin,
-        second_check: bool,
-        fields: BTreeMap<Metric, At<Option<Field>>>,
-    }
-}
-
-/// What a line of the collection list says about a field.
-#[derive(Debug)]
-pub(crate) enum Field {
-    /// A word that needs nothing else.
-    Word(Do),
-    /// A table.
-    Table(Operator),
-}
-
-section! {
-    /// What is done to a field, with its parameters.
-    Operator, "the field's treatment", {
-        what as "do": Do,
-        subject: Subject,
-        bands: Vec<At<Decimal>>,
-    }
-}
-
-/// What is done to a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Do {
-    /// As it is.
-    Keep,
-    /// Into bands.
-    Generalise,
-    /// A keyed token.
-    Pseudonym,
-    /// Left out.
-    Drop,
-    /// Never taken.
-    Refuse,
-}
-
-words!(
-    Do,
-    "keep" => Do::Keep,
-    "generalise" => Do::Generalise,
-    "pseudonym" => Do::Pseudonym,
-    "drop" => Do::Drop,
-    "refuse" => Do::Refuse,
-);
-words!(
-    Subject,
-    "code" => Subject::Code,
-    "mobile" => Subject::Mobile,
-    "id18" => Subject::Id18,
-    "plate" => Subject::Plate,
-);
-
-impl Field {
-    /// What is done.
-    pub(crate) fn what(&self) -> Option<Do> {
-        match self {
-            Field::Word(word) => Some(*word),
-            Field::Table(table) => table.what.value().copied(),
-        }
-    }
-}
-
-impl Read for Field {
-    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
-        match node.value {
-            DeValue::Table(_) => Operator::read(node, report).map(Field::Table),
-            _ => Do::read(node, report).map(Field::Word),
-        }
-    }
-
-    #[cfg(test)]
-    fn keys(path: &str, all: &mut Vec<String>) {
-        Operator::paths(path, all);
-    }
-}
-
-section! {
     /// A line of the share list.
     Share, "[[share]]", {
         id: LineId,
@@ -491,23 +405,6 @@ section! {
 }
 
 words!(Lane, "alarm" => Lane::Alarm, "aggregate" => Lane::Aggregate, "bulk" => Lane::Bulk);
-
-section! {
-    /// The key of pseudonyms.
-    Pseudonym, "[pseudonym]", {
-        key: String,
-        epoch: KeyEpoch,
-    }
-}
-
-/// For how long a pseudonym stays the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyEpoch {
-    /// A calendar month in the gateway's zone.
-    Month,
-}
-
-words!(KeyEpoch, "month" => KeyEpoch::Month);
 
 section! {
     /// Where the city pulls.

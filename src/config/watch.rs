@@ -1,7 +1,7 @@
 //! Live reload: notices that the files say something else, checks them, and hands on what came of it.
 //!
 //! Guarantees: a whole [`Config`] or all [`Faults`], never a part; the same bad content is told once; the key epoch of
-//! pseudonyms never outlives its month by more than a minute. The directories are watched, not the files, so that
+//! pseudonyms never ends more than a minute late. The directories are watched, not the files, so that
 //! renames, links and editors are noticed; where the system does not tell, a look every minute does. Swaps nothing:
 //! that is the receiver's.
 
@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fault::Report;
 use super::source::Sources;
-use super::{Config, Faults, Month, Names, Version};
+use super::{Config, Faults, Names, Version};
 use crate::clock::Clock;
+use crate::privacy::pseudonym::Epoch;
 
 /// How long the directories have to be quiet before the files are read.
 const QUIET: Duration = Duration::from_millis(500);
@@ -44,7 +45,7 @@ impl Watch {
         Self { path: path.to_owned(), version, names, quiet: QUIET, look: LOOK }
     }
 
-    /// Sends a configuration or its faults whenever the files or the month changed, or `reload` asks for it (SIGHUP).
+    /// Sends a configuration or its faults whenever the files or the epoch changed, or `reload` asks for it (SIGHUP).
     /// Ends when nobody receives any more. Waits while the channel is full.
     pub async fn run(
         mut self,
@@ -90,15 +91,15 @@ impl Watch {
         drop(watcher);
     }
 
-    /// Reads the files; checks them if they or the month are new, or if it has to.
+    /// Reads the files; checks them if they or the epoch are new, or if it has to.
     fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Option<Result<Config, Faults>>) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
         // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
         let dirs = std::mem::take(&mut sources.dirs);
         let dirs = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
-        let month = Month::of(now_ms, self.version.zone_ms);
-        let version = Version { digest: sources.digest(), month, ..self.version };
+        let epoch = Epoch::at(self.version.epoch.length(), now_ms, self.version.zone_ms);
+        let version = Version { digest: sources.digest(), epoch, ..self.version };
         if version == self.version && !forced {
             return (dirs, None);
         }
@@ -225,7 +226,7 @@ mod tests {
         let mut rig = Rig::start(Duration::from_millis(20));
         rig.clock.0.store(DECEMBER, Ordering::SeqCst);
         let config = rig.next().await.expect("the same file");
-        assert_eq!(config.version.month.to_string(), "2026-12");
+        assert_eq!(config.version.epoch.to_string(), "2026-12");
         assert!(rig.found.try_recv().is_err(), "once");
     }
 

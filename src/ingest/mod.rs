@@ -20,6 +20,7 @@ use crate::aggregate::windows::Aggregate;
 use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
+use crate::privacy::pseudonym::Secret;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
@@ -263,4 +264,13 @@ pub struct Plan {
     pub block: Bounds,
     /// What people may enter.
     pub forms: Vec<entry::Form>,
+}
+
+impl Plan {
+    /// Brings the secret of the epoch to the pseudonyms of the points.
+    pub fn mix(&mut self, secret: &Secret) {
+        for treatment in self.points.iter_mut().flatten().filter_map(|point| point.treatment.as_mut()) {
+            treatment.mix(secret);
+        }
+    }
 }

@@ -1,7 +1,15 @@
-//! Numbers into fixed, half-open bands with public bounds.
+//! Values into a fixed, public hierarchy: numbers into half-open bands, [times](Times), [ages](Ages), [places](Places).
 //!
-//! Guarantees: the bands are those of the configuration, the same for everybody; a value that is in none gives nothing,
-//! never itself. Pure.
+//! Guarantees: the hierarchy is that of the configuration, the same for everybody; a value that has no place in it gives
+//! nothing, never itself. Pure.
+
+mod age;
+mod place;
+mod time;
+
+pub use age::{AGE_MAX, Ages};
+pub use place::{Level, Places};
+pub use time::{Times, Unit, zone_ms};
 
 use rust_decimal::Decimal;
 

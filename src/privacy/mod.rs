@@ -60,11 +60,17 @@
 //! ```
 
 pub mod generalise;
+pub mod hash;
 pub mod identify;
 pub mod intake;
 pub mod mask;
+pub mod named;
+pub mod protect;
 pub mod pseudonym;
 pub mod release;
+pub mod round;
+pub mod seal;
+pub mod truncate;
 
 use crate::model::{Quality, Reading};
 

@@ -333,7 +333,7 @@ impl<'r> Fleet<'r> {
         let used = |template: usize| self.devices.iter().any(|device| device.template == template);
         for (index, template) in self.templates.iter().enumerate() {
             let replaced = |point: &&Point| {
-                matches!(point.listed, Some((_, Some(Do::Generalise | Do::Pseudonym))))
+                !matches!(point.listed, None | Some((_, None | Some(Do::Keep | Do::Drop | Do::Refuse))))
                     && (point.plausible.judges() || point.deadband.is_some())
             };
             for point in template.points.iter().filter(replaced) {

@@ -9,47 +9,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::alarms::{Alarms, ONLINE};
 use super::condition::{Ground, Own};
-use super::fleet::{Fleet, Point, SAMPLE_MAX, SAMPLE_MIN, above_zero};
-use super::{Places, millis};
-use crate::config::Month;
+use super::fleet::{Fleet, SAMPLE_MAX, SAMPLE_MIN, above_zero};
+use super::millis;
+use super::treatments::{self, Keys};
 use crate::config::fault::Report;
 use crate::config::raw::{self, By, Class, Do, Field, Root};
 use crate::config::read::At;
 use crate::config::source::Sources;
 use crate::config::values::{Until, Zone};
 use crate::model::{Lane, LineId, Metric};
-use crate::normalise::Kind;
-use crate::privacy::generalise::Bands;
-use crate::privacy::intake::Treatment;
-use crate::privacy::pseudonym::{MasterKey, Pseudonymiser};
 use crate::privacy::release::ShareLine;
 use crate::rules::plan::Bulk;
 use crate::rules::thinning;
-use crate::wire::Gateway;
-
-/// Biometrics: refused at the door, whatever a line says (GOVERNANCE: never masked later, never stored).
-const NEVER: [&str; 6] = ["face", "fingerprint", "voiceprint", "palmprint", "iris", "gait"];
-
-/// What pseudonyms are made with.
-struct Keys<'k> {
-    master: Option<MasterKey>,
-    /// Whether a section says so at all.
-    given: bool,
-    gateway: Option<&'k Gateway>,
-    month: Month,
-}
 
 /// Checks `[[collect]]` and gives the points of the templates their treatments.
-pub(super) fn collect(
-    root: &Root,
-    fleet: &mut Fleet<'_>,
-    places: &Places,
-    gateway: Option<&Gateway>,
-    month: Month,
-    report: &mut Report,
-) {
-    let keys =
-        Keys { master: master(root, places, report), given: !root.pseudonym.is_absent(), gateway, month };
+pub(super) fn collect(root: &Root, fleet: &mut Fleet<'_>, keys: &Keys<'_>, report: &mut Report) {
     let mut seen = HashMap::new();
     for raw in root.collect.list() {
         if let Some(id) = report.need(&raw.id, raw.at, "id", "\"C-001\"") {
@@ -71,14 +45,14 @@ pub(super) fn collect(
             let purpose = purpose.map_or("", |purpose| &purpose.value);
             let treatment = field.value.as_ref().and_then(|said| {
                 let said = At { value: said, span: field.span };
-                treatment(metric, &said, fleet, &keys, purpose, report)
+                treatments::treatment(metric, &said, fleet, keys, purpose, report)
             });
             let mut found = false;
             for index in &indices {
                 let points = &mut fleet.templates[*index].points;
                 let Some(point) = points.iter_mut().find(|point| point.metric == *metric) else { continue };
                 found = true;
-                classed(point, field, report);
+                treatments::classed(point, field, report);
                 if let Some((first, _)) = point.listed {
                     let message = format!("{metric} of this template is collected twice");
                     report.twice(field.span, first, message, "one line for each field of a template");
@@ -91,115 +65,6 @@ pub(super) fn collect(
                 let known: Vec<&str> = points.map(|point| point.metric.as_str()).collect();
                 report.unknown(field.span, "point", metric.as_str(), known);
             }
-        }
-    }
-}
-
-fn is_never(metric: &Metric) -> bool {
-    metric.as_str().split('.').any(|part| NEVER.contains(&part))
-}
-
-/// Holds that a point is not collected as its class forbids.
-fn classed(point: &Point, field: &At<Option<Field>>, report: &mut Report) {
-    let Some(what) = field.value.as_ref().and_then(Field::what) else { return };
-    let metric = &point.metric;
-    match point.class {
-        Class::Personal if what == Do::Keep => {
-            let help =
-                "\"drop\", or { do = \"pseudonym\" } or \"generalise\": personal data is not kept as it is";
-            report.twice(field.span, point.span, format!("{metric} is personal"), help);
-        }
-        Class::Biometric if !is_never(metric) && !matches!(what, Do::Refuse | Do::Drop) => {
-            let help = "\"refuse\": biometrics are never taken, in no form";
-            report.twice(field.span, point.span, format!("{metric} is biometric"), help);
-        }
-        Class::Operational | Class::Household | Class::Personal | Class::Biometric => {}
-    }
-}
-
-fn master(root: &Root, places: &Places, report: &mut Report) -> Option<MasterKey> {
-    let raw = root.pseudonym.value()?;
-    let key = report.need(&raw.key, raw.at, "key", "\"pseudonym.key\"")?;
-    let path = places.secret(&key.value);
-    match MasterKey::from_file(&path) {
-        Ok(master) => Some(master),
-        Err(error) => {
-            let help = "a file of its owner alone (mode 0600) with the key, beside this file or a systemd credential";
-            report.fault(key.span, error.to_string(), help);
-            None
-        }
-    }
-}
-
-fn treatment(
-    metric: &Metric,
-    field: &At<&Field>,
-    fleet: &Fleet<'_>,
-    keys: &Keys<'_>,
-    purpose: &str,
-    report: &mut Report,
-) -> Option<Treatment> {
-    let kind = fleet.metrics.get(metric).map(|(_, kind, _)| *kind);
-    let empty = raw::Operator { at: field.span, ..Default::default() };
-    let table = match field.value {
-        Field::Word(_) => &empty,
-        Field::Table(table) => table,
-    };
-    if let (Field::Table(table), None) = (field.value, field.value.what()) {
-        report.need(&table.what, table.at, "do", "\"pseudonym\"");
-    }
-    let what = field.value.what()?;
-    if is_never(metric) && !matches!(what, Do::Refuse | Do::Drop) {
-        let message = format!("{metric} is biometric");
-        report.fault(field.span, message, "\"refuse\": biometrics are never taken, in no form");
-    }
-    let strays = [
-        ("subject", table.subject.get().map(|at| at.span), Do::Pseudonym),
-        ("bands", table.bands.get().map(|at| at.span), Do::Generalise),
-    ];
-    for (name, span, of) in strays {
-        if let Some(span) = span.filter(|_| what != of) {
-            report.fault(
-                span,
-                format!("{name} with another treatment"),
-                "subject for \"pseudonym\", bands for \"generalise\"",
-            );
-        }
-    }
-    match what {
-        Do::Keep => Some(Treatment::Keep),
-        Do::Drop => Some(Treatment::Drop),
-        Do::Refuse => Some(Treatment::Refuse),
-        Do::Generalise => {
-            if kind.is_some_and(|kind| kind != Kind::Number) {
-                report.fault(field.span, format!("{metric} is no number"), "bands are of numbers");
-            }
-            let bands = report.need(&table.bands, table.at, "bands", "[0, 18, 60]")?;
-            let bounds = bands.value.iter().map(|bound| bound.value).collect();
-            let bands = Bands::new(bounds)
-                .map_err(|why| report.fault(bands.span, why, "ascending bounds: [0, 18, 60]"));
-            bands.ok().map(Treatment::Generalise)
-        }
-        Do::Pseudonym => {
-            if kind == Some(Kind::Flag) {
-                report.fault(
-                    field.span,
-                    format!("{metric} is a flag"),
-                    "pseudonyms are of texts and numbers",
-                );
-            }
-            if !keys.given {
-                report.missing(
-                    field.span,
-                    "a pseudonym without a key",
-                    "[pseudonym] with key = \"pseudonym.key\"",
-                );
-            }
-            let subject = report.need(&table.subject, table.at, "subject", "\"code\"")?;
-            // The gateway subscribes itself: a token of one purpose here means nothing to another gateway.
-            let (subscriber, epoch) = (&keys.gateway?.id, keys.month.to_string());
-            let master = keys.master.as_ref()?;
-            Some(Treatment::Pseudonym(Pseudonymiser::new(master, purpose, subscriber, &epoch, subject.value)))
         }
     }
 }
@@ -338,8 +203,10 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
         }
         let out = listed.iter().find_map(|(span, what)| {
             let word = match (*what)? {
-                Do::Keep | Do::Generalise => return None,
+                Do::Keep | Do::Generalise | Do::Round | Do::Truncate | Do::Redact => return None,
+                Do::Mask => "masked",
                 Do::Pseudonym => "pseudonymised",
+                Do::Seal => "sealed",
                 Do::Drop => "dropped",
                 Do::Refuse => "refused",
             };

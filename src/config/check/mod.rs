@@ -20,6 +20,7 @@ mod ports;
 mod protocol;
 mod rules;
 mod source;
+mod treatments;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -33,12 +34,13 @@ use super::raw::{self, Root};
 use super::read::Key;
 use super::source::directory;
 use super::values::{Size, Zone};
-use super::{Config, Month, Names, Version};
+use super::{Config, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;
 use crate::{ingest, notify, share, store, wire};
 use condition::Ground;
 use fleet::Fleet;
+use treatments::Keys;
 
 /// Where nothing else is said.
 const ZONE: Zone = Zone(8 * 3_600_000);
@@ -84,14 +86,16 @@ pub(crate) fn config(
     let raw_gateway = report.need_table(&root.gateway, "[gateway]");
     let raw_store = report.need_table(&root.store, "[store]");
     let zone = raw_gateway.map_or(ZONE, |raw| raw.zone.or(ZONE));
-    let month = Month::of(now_ms, zone.0);
 
     let gateway = raw_gateway.and_then(|raw| gateway(raw, report));
     let store = raw_store.and_then(|raw| store(raw, places, report));
     let mut fleet = Fleet::of(root, report);
     let ports = ports::ports(root, &fleet, places, zone, report);
-    lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
+    let keys = Keys::of(root, places, gateway.as_ref(), zone, now_ms, report);
+    lists::collect(root, &mut fleet, &keys, report);
     entry::check(root, &fleet, report);
+    let (epoch, dir) = (keys.epoch(), store.as_ref().map(|store| store.dir.join("keys")));
+    let pseudonyms = dir.and_then(|dir| keys.settings(dir));
     let ground = Ground::of(&fleet);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
@@ -154,13 +158,14 @@ pub(crate) fn config(
         ports,
         collect: root.collect.list().iter().filter_map(|line| line.id.value().cloned()).collect(),
         plan,
+        pseudonyms,
         notify: notify::Settings { webhooks: notices.webhooks, ..notify::Settings::default() },
         telemetry,
         socket,
         files: Vec::new(),
         names,
         warnings: Vec::new(),
-        version: Version { digest: [0; 32], zone_ms: zone.0, month },
+        version: Version { digest: [0; 32], zone_ms: zone.0, epoch },
     })
 }
 

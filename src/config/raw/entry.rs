@@ -23,6 +23,11 @@ impl Do {
             Do::Pseudonym => "pseudonym",
             Do::Drop => "drop",
             Do::Refuse => "refuse",
+            Do::Round => "round",
+            Do::Truncate => "truncate",
+            Do::Mask => "mask",
+            Do::Seal => "seal",
+            Do::Redact => "redact",
         }
     }
 }

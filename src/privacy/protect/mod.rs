@@ -1,0 +1,3 @@
+//! What protects released numbers.
+
+pub mod one;
