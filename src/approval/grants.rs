@@ -132,14 +132,4 @@ impl Grants {
         let ended = self.ended.get(share).and_then(|ended| ended.get(consumer));
         Err(ended.copied().unwrap_or(Missing::None))
     }
-
-    /// The handles of what is granted for a line at `now_ms`, in their order.
-    #[must_use]
-    pub fn of_line(&self, share: &LineId, now_ms: i64) -> Vec<ApprovalId> {
-        let all = self.granted.get(share).map_or(&[][..], Vec::as_slice);
-        let holds = |grant: &&Grant| (grant.not_before_ms..grant.not_after_ms).contains(&now_ms);
-        let mut ids: Vec<ApprovalId> = all.iter().filter(holds).map(|grant| grant.id).collect();
-        ids.sort_unstable();
-        ids
-    }
 }

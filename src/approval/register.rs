@@ -226,6 +226,17 @@ impl Register {
         self.open.get(&id)
     }
 
+    /// The handles of what is granted for a line at `now_ms`, in their order.
+    #[must_use]
+    pub fn granted(&self, share: &LineId, now_ms: i64) -> Vec<ApprovalId> {
+        let holds = |open: &&Approval| {
+            open.state == State::Granted
+                && open.asked.share == *share
+                && (open.asked.not_before_ms..open.asked.not_after_ms).contains(&now_ms)
+        };
+        self.open.values().filter(holds).map(|approval| approval.id).collect()
+    }
+
     /// What holds, once after each change.
     pub fn take_grants(&mut self) -> Option<Grants> {
         std::mem::take(&mut self.changed).then(|| Grants::of(self.open.values(), &self.ended))

@@ -276,8 +276,8 @@ fn a_grant_holds_for_its_line_its_tier_its_consumer_its_certificate_and_its_time
     };
     assert!(find("S-003", "T1", CITY));
     assert!(!find("S-004", "T1", CITY) && !find("S-003", "T2", CITY) && !find("S-003", "T1", "other"));
-    assert_eq!(grants.of_line(&id("S-003"), 2000), [ID]);
-    assert!(grants.of_line(&id("S-003"), 999).is_empty());
+    assert_eq!(desk.register.granted(&id("S-003"), 2000), [ID]);
+    assert!(desk.register.granted(&id("S-003"), 999).is_empty());
 }
 
 #[test]
