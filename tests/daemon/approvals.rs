@@ -102,7 +102,9 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
     let said = stream.join().expect("the stream's end");
     assert_eq!(said.code(), Some(77), "{said:?}");
     assert!(said.err.contains("it was revoked"), "{}", said.err);
-    assert!(said.out.contains("21") && !said.out.contains("22"), "nothing after the word: {}", said.out);
+    let has = |value: &str| said.out.contains(&format!("\"value\":\"{value}\""));
+    assert!(has("21") && !has("22"), "nothing after the word: {}", said.out);
+    assert!(said.out.contains(&id), "sealed while it was granted, so it names it: {}", said.out);
     let refused = "smallbrain_share_refused_total{reason=\"approval_revoked\"}";
     assert!(gateway.metric(refused) >= 1);
 
