@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
@@ -32,6 +33,7 @@ use crate::ingest::trail::TrailError;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::alarms::Alarms;
+use crate::local::approvals::Approvals;
 use crate::local::command::Sending;
 use crate::local::entry::Entries;
 use crate::local::onboard::Onboarding;
@@ -50,6 +52,7 @@ use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::manual_entry_service_server::ManualEntryServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
+use crate::wire::v1::approval_service_server::ApprovalServiceServer;
 use crate::{actuate, notify};
 
 /// Waits of a source that keeps ending.
@@ -264,6 +267,8 @@ pub struct Daemon {
     /// Incidents, for the local socket.
     alarms: Alarms,
     entries: Entries,
+    /// Approvals, likewise.
+    approvals: Approvals,
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
@@ -278,6 +283,7 @@ pub struct Daemon {
     heads: watch::Receiver<Heads>,
     /// The newest of the trail.
     checkpoints: watch::Receiver<Option<Checkpoint>>,
+    grants: watch::Receiver<Arc<Grants>>,
 }
 
 impl Daemon {
@@ -319,16 +325,20 @@ impl Daemon {
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
         let (heads, news, errands) = (writer.heads(), writer.news(), writer.errands(ERRANDS_MAX));
         let checkpoints = writer.checkpoints();
+        let grants = writer.grants();
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let onboard = Onboard::default();
         let alarms = Alarms::new(reader.clone(), intake.clone(), clock.clone());
         alarms.set(&config.plan.rules);
+        let approvals = Approvals::new(reader.clone(), intake.clone());
+        approvals.set(config.plan.rules.zone_ms);
         let entries = Entries::new(reader.clone(), intake.clone());
         entries.set(&config.plan);
         let mut daemon = Self {
             addresses: Addresses::default(),
             alarms,
+            approvals,
             entries,
             clock,
             intake,
@@ -348,6 +358,7 @@ impl Daemon {
             writer: writer.spawn()?,
             heads,
             checkpoints,
+            grants,
             config,
         };
         daemon.start_share(&reader).await?;
@@ -410,6 +421,7 @@ impl Daemon {
         let city = share::server::City {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
+            grants: self.grants.clone(),
             pages: reader.clone(),
             intake: self.intake.clone(),
             clock: self.clock.clone(),
@@ -433,7 +445,8 @@ impl Daemon {
             .add_service(OnboardServiceServer::new(self.onboarding.clone()))
             .add_service(CommandServiceServer::new(self.sending.clone()))
             .add_service(AlarmServiceServer::new(self.alarms.clone()))
-            .add_service(ManualEntryServiceServer::new(self.entries.clone()));
+            .add_service(ManualEntryServiceServer::new(self.entries.clone()))
+            .add_service(ApprovalServiceServer::new(self.approvals.clone()));
         self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
@@ -564,6 +577,7 @@ impl Daemon {
         self.intake.apply(config.plan.clone()).await?;
         self.alarms.set(&config.plan.rules);
         self.entries.set(&config.plan);
+        self.approvals.set(config.plan.rules.zone_ms);
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
             let known =
@@ -624,7 +638,7 @@ impl Daemon {
         self.tasks.close();
         let stored = async {
             self.tasks.wait().await;
-            drop((self.intake, self.alarms, self.entries));
+            drop((self.intake, self.alarms, self.approvals, self.entries));
             self.writer.await
         };
         match tokio::time::timeout(STOP_MAX, stored).await {

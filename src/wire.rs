@@ -3,6 +3,7 @@
 //! Guarantees: a body is made once, here, from cleared values only, and equal input gives equal bytes; what is built is
 //! a [`Sealed`], and the store takes nothing else. Does not read or send anything.
 
+mod approval;
 mod json;
 mod seal;
 
@@ -13,6 +14,7 @@ use crate::audit::chain::Head;
 use crate::audit::checkpoint::Checkpoint;
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
+pub use approval::{approval, approval_nameless, asked};
 pub use json::{body_json, event_time};
 pub use seal::{Column, event, readings, window};
 
@@ -182,6 +184,12 @@ pub fn checkpoint_of(told: &v1::AuditCheckpoint) -> Option<Checkpoint> {
     })
 }
 
+/// A protobuf timestamp as milliseconds since 1970 UTC; what lies beyond the numbers is their end.
+#[must_use]
+pub fn millis(time: &prost_types::Timestamp) -> i64 {
+    time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +243,7 @@ mod tests {
     fn times_before_1970_keep_their_order() {
         for (ms, seconds, nanos) in [(0, 0, 0), (1_500, 1, 500_000_000), (-1, -1, 999_000_000)] {
             assert_eq!(timestamp(ms), prost_types::Timestamp { seconds, nanos });
+            assert_eq!(millis(&timestamp(ms)), ms);
         }
     }
 }

@@ -397,6 +397,22 @@ fn every_planted_fault_is_told_at_its_place() {
         (577, 14, "template report has two sources"),
         (579, 10, "unknown word \"people\""),
         (580, 16, "second_check of what devices tell"),
+        // Who may approve what.
+        (584, 24, "a text stands here"),
+        (586, 22, "max without a quorum"),
+        (587, 3, "missing key `max`"),
+        (588, 10, "tier T1 stands twice (see "),
+        (588, 22, "a quorum of nobody"),
+        (588, 44, "max = \"9000d\" is out of range"),
+        (588, 69, "unknown role of the tier \"guard\""),
+        (593, 10, "unknown role \"gard\""),
+        (597, 8, "person zhang stands twice (see "),
+        (598, 9, "a person without a role"),
+        (599, 14, "two people have this key (see "),
+        (601, 1, "missing key `roles`"),
+        (603, 14, "not a public key"),
+        (612, 8, "unknown tier \"T9\""),
+        (614, 1, "missing key `approval`"),
         // In the library: the file's own template has the metric in another unit.
         (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
@@ -421,10 +437,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("190 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("205 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 190));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 205));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);

@@ -3,6 +3,7 @@
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
 mod alarm;
+mod approval;
 mod entry;
 mod audit;
 mod collect;
@@ -26,6 +27,7 @@ use crate::model::{Consumer, Lane, LineId, Metric, Place, Severity};
 use crate::normalise::{Kind, Outside};
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use approval::{Approval, Person, Tier};
 pub(crate) use entry::Origin;
 pub(crate) use audit::Audit;
 pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};
@@ -54,6 +56,8 @@ section! {
         aggregate: Vec<Aggregate>,
         collect: Vec<Collect>,
         share: Vec<Share>,
+        person: Vec<Person>,
+        approval: Approval,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -399,6 +403,7 @@ section! {
         deadband: Decimal,
         change_only: bool,
         sample: Duration,
+        tier: LineId,
         approval: String,
         until: Until,
     }

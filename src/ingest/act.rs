@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::approval;
 use super::entry;
 use super::handout::{Delivered, Denied};
 use crate::model::{Consumer, DeviceId};
@@ -55,6 +56,8 @@ pub enum Act {
     Delivered(Delivered),
     /// A consumer was turned away.
     Denied(Denied),
+    /// An approval: asked for, voted on, taken back, made use of.
+    Approval(approval::Order),
 }
 
 /// How an attempt to tell notices ended.
@@ -102,6 +105,7 @@ impl fmt::Debug for Act {
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
             Act::Denied(denied) => denied.fmt(f),
+            Act::Approval(order) => order.fmt(f),
         }
     }
 }
@@ -131,6 +135,8 @@ pub enum Done {
     },
     /// The entry as it is now.
     Entry(Box<entry::Entered>),
+    /// The approval as it is now.
+    Approval(Box<approval::Approval>),
     /// It is noted.
     Noted,
 }
@@ -156,6 +162,9 @@ pub enum Refused {
     /// Of an entry.
     #[error(transparent)]
     Entry(#[from] entry::Refused),
+    /// Of an approval.
+    #[error(transparent)]
+    Approval(#[from] approval::Refused),
     /// The record is not one of the alarm lane that this consumer may see.
     #[error("record {0} is not an alarm of this consumer")]
     Record(String),

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
+use crate::approval;
 use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
@@ -262,6 +263,8 @@ pub struct Plan {
     pub silence: HashMap<DeviceId, Duration>,
     /// How bulk records are filled.
     pub block: Bounds,
+    /// Who may approve what.
+    pub approval: approval::Rules,
     /// What people may enter.
     pub forms: Vec<entry::Form>,
 }

@@ -8,6 +8,7 @@
 //! same after a restart, and after a restart only cleared values are left.
 
 mod alarms;
+mod approvals;
 mod bulk;
 mod entry;
 mod ledger;
@@ -27,6 +28,7 @@ pub use self::presence::PresenceChange;
 use super::entry::Manual;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
+use crate::approval::Register;
 use crate::model::{DeviceId, Lane, Loss, Quality, Reading, Rollup, Sample, Seq, Stamp};
 use crate::normalise;
 use crate::privacy::{Cleared, intake};
@@ -71,6 +73,7 @@ pub struct Spine {
     /// What people told.
     manual: Manual,
     refusals: trail::Refusals,
+    approvals: Register,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -109,6 +112,7 @@ impl Spine {
             alarms: Alarms::default(),
             manual: Manual::of(plan.points.iter().flatten()),
             refusals: trail::Refusals::default(),
+            approvals: Register::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -121,6 +125,7 @@ impl Spine {
         spine.restore_presence(store, now)?;
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
+        spine.restore_approvals(store, now)?;
         Ok(spine)
     }
 
@@ -264,6 +269,7 @@ impl Spine {
         self.engine.tick(now);
         self.follow(txn, now)?;
         self.listen(txn, now)?;
+        self.approvals_tick(txn, now)?;
         for at in 0..self.windows.len() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {

@@ -13,6 +13,7 @@ use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::trail::{self, Trail, WITNESS_LAG_MAX};
 use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request, WitnessRefused};
+use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::model::{Loss, Stamp};
@@ -175,6 +176,7 @@ pub struct Writer {
     spine: Spine,
     requests: mpsc::Receiver<Request>,
     heads: watch::Sender<Heads>,
+    grants: watch::Sender<Arc<Grants>>,
     /// Goes up when the ledger of notices has changed.
     news: watch::Sender<u64>,
     errands: mpsc::Sender<Errand>,
@@ -206,7 +208,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         // A store may be full from the start.
         let mut full_told = None;
-        let spine = loop {
+        let mut spine = loop {
             match opened(&plan, &mut store, clock.now()) {
                 Err(error) if error.is_passing() && store.make_room()? => {
                     if full_told.replace(Instant::now()).is_none() {
@@ -225,6 +227,7 @@ impl Writer {
         *counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = spine.devices();
         let heads = watch::Sender::new(store.heads());
         let trail = Trail::new(&store)?;
+        let grants = watch::Sender::new(Arc::new(spine.take_grants().unwrap_or_default()));
         // Nobody takes what is sent until the shell does ([`Writer::errands`]).
         let (errands, _) = mpsc::channel(1);
         let now = Instant::now();
@@ -233,6 +236,7 @@ impl Writer {
             spine,
             requests,
             heads,
+            grants,
             news: watch::Sender::new(0),
             errands,
             clock,
@@ -250,6 +254,12 @@ impl Writer {
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Heads> {
         self.heads.subscribe()
+    }
+
+    /// The approvals that are granted; changes after every commit that changed them, before who asked is answered.
+    #[must_use]
+    pub fn grants(&self) -> watch::Receiver<Arc<Grants>> {
+        self.grants.subscribe()
     }
 
     /// Goes up with every commit that changed the ledger of notices.
@@ -365,6 +375,7 @@ impl Writer {
         self.counters.add(&ledger);
         self.trail.committed(now, signed);
         self.counters.trail().forks += witnessed.iter().filter(|taken| taken.is_err()).count() as u64;
+        self.publish_grants();
         self.follow_up();
         for PresenceChange { device, standing: Standing { online, cause, .. } } in self.spine.take_presence()
         {
@@ -389,6 +400,13 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// After a commit, or with a spine that was opened anew: what is granted now.
+    fn publish_grants(&mut self) {
+        if let Some(grants) = self.spine.take_grants() {
+            self.grants.send_replace(Arc::new(grants));
+        }
     }
 
     /// After the commit: tells of alarms, and hands out what is to be sent.
@@ -482,6 +500,7 @@ impl Writer {
         spine.remember_silence(&self.spine);
         self.counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         self.spine = spine;
+        self.publish_grants();
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::Stream;
@@ -17,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Pages;
-use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Wanted, cut};
 use super::denials::Denials;
 use super::feedback::Said;
 use super::refused::Refused;
 use super::server::City;
 use super::session::{Action, Session, Stand, parse_ack, parse_witness, position};
-use crate::ingest::act::Act;
+use crate::approval::{self, ApprovalId};
+use crate::ingest::act::{self, Act};
 use crate::ingest::handout::Delivered;
 use crate::ingest::{Stopped, WitnessRefused};
 use crate::model::{Consumer, Lane, Seq};
@@ -92,15 +94,17 @@ impl Streams {
     }
 }
 
-/// The consumer of a client certificate: its one URI SAN (X.509-SVID §2).
-fn certified<T>(request: &Request<T>) -> Result<Consumer, Refused> {
+/// The caller of a client certificate: the consumer is its one URI SAN (X.509-SVID §2).
+fn certified<T>(request: &Request<T>) -> Result<Caller, Refused> {
     let chain = request.peer_certs().ok_or(Refused::Identity("none came"))?;
     let leaf = chain.first().ok_or(Refused::Identity("none came"))?;
+    let certificate = Some(Sha256::digest(leaf.as_ref()).into());
     let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| Refused::Identity("it cannot be read"))?;
     let mut names = leaf.valid_uri_names();
     match (names.next(), names.next()) {
         (Some(name), None) => {
-            name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"))
+            let consumer = name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"));
+            Ok(Caller { consumer: consumer?, certificate })
         }
         (None, _) => Err(Refused::Identity("it has no URI SAN, and needs exactly one")),
         _ => Err(Refused::Identity("it has more than one URI SAN, and needs exactly one")),
@@ -112,15 +116,37 @@ impl<P: Pages> Shell<P> {
         self.city.lines.borrow().clone()
     }
 
-    /// Who calls, if any line of the share list names it now.
-    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Consumer, Refused> {
-        let consumer = match &self.who {
-            Who::Fixed(consumer) => consumer.clone(),
-            Who::Certificate => certified(request)?,
-        };
-        let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
-        let listed = !wanted.rights(&self.lines(), self.city.clock.now().wall_ms).is_empty();
-        if listed { Ok(wanted.consumer) } else { Err(Refused::NotListed(wanted.consumer)) }
+    /// What is in force now.
+    pub(super) fn force(&self) -> InForce {
+        InForce { lines: self.lines(), grants: self.city.grants.borrow().clone() }
+    }
+
+    /// Who calls, whatever they may have.
+    pub(super) fn known<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
+        match &self.who {
+            Who::Fixed(consumer) => Ok(consumer.clone().into()),
+            Who::Certificate => certified(request),
+        }
+    }
+
+    /// Who calls, if there is anything for it now.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
+        let wanted = Wanted::everything(self.known(request)?);
+        let force = self.force();
+        let rights = wanted.rights(&force, self.city.clock.now().wall_ms);
+        if rights.is_empty() {
+            return Err(rights.refusal());
+        }
+        Ok(wanted.caller)
+    }
+
+    /// Begins a use of an approval, unless one goes on; what is in force says so when this is answered.
+    async fn begin_use(&self, id: ApprovalId) -> Result<Result<(), approval::Refused>, Stopped> {
+        match self.city.intake.act(Act::Approval(approval::Order::Use(id))).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(act::Refused::Approval(refused)) => Ok(Err(refused)),
+            Err(_) => Err(Stopped),
+        }
     }
 
     pub(super) fn refuse(&self, refused: Refused) -> Status {
@@ -162,7 +188,7 @@ impl<P: Pages> Shell<P> {
 
     async fn fetch_batch(
         &self,
-        consumer: Consumer,
+        caller: Caller,
         request: v1::FetchRequest,
     ) -> Result<v1::FetchResponse, Refused> {
         let pages = &self.city.pages;
@@ -172,7 +198,7 @@ impl<P: Pages> Shell<P> {
         let wait = Duration::try_from(request.max_wait.unwrap_or_default())
             .map_err(|_| Refused::Malformed("max_wait is negative"))?;
         let deadline = Instant::now() + wait.min(FETCH_WAIT_MAX);
-        let wanted = Wanted { consumer, share_items: request.share_items, schemas: Vec::new() };
+        let wanted = Wanted { caller, share_items: request.share_items, schemas: Vec::new() };
         let after = request.after.ok_or(Refused::Malformed("after is needed: a lane and a position"))?;
         let mut heads = pages.heads();
         let (lane, start) = position(&after, pages.epoch(), &heads.borrow())?;
@@ -180,10 +206,10 @@ impl<P: Pages> Shell<P> {
         loop {
             heads.mark_unchanged();
             let page = pages.page(lane, at, records_max, bytes_max).await?;
-            let (lines, now) = (self.lines(), self.city.clock.now());
-            let rights = wanted.rights(&lines, now.wall_ms);
+            let (force, now) = (self.force(), self.city.clock.now());
+            let rights = wanted.rights(&force, now.wall_ms);
             if !rights.lane(lane) {
-                return Err(Refused::NotListed(wanted.consumer));
+                return Err(rights.refusal());
             }
             let mut part = cut(pages.epoch(), &page, &rights, records_max, bytes_max as u64);
             if let (true, Some(first)) = (part.batch.records.is_empty(), part.next_bytes) {
@@ -191,9 +217,13 @@ impl<P: Pages> Shell<P> {
             }
             withheld += part.batch.withheld;
             at = Seq(part.batch.through_seq);
+            if let (true, Some(id)) = (part.batch.records.is_empty(), part.wants_use) {
+                self.begin_use(id).await??;
+                continue;
+            }
             let found = !part.batch.records.is_empty() || !part.batch.gaps.is_empty();
             if found || Instant::now() >= deadline || self.stop.is_cancelled() {
-                if let Some(delivered) = part.delivered(&wanted.consumer, lane) {
+                if let Some(delivered) = part.delivered(&wanted.caller.consumer, lane) {
                     self.delivered(delivered).await?;
                 }
                 self.city.counters.batch(part.batch.records.len(), part.bytes, withheld);
@@ -215,12 +245,13 @@ impl<P: Pages> Shell<P> {
     /// One stream from its first frame to its end.
     async fn pump(
         self,
-        consumer: Consumer,
+        caller: Caller,
         mut inbound: Streaming<v1::StreamingPullRequest>,
         out: mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) {
         let _open = self.city.counters.stream();
-        if let Err(refused) = self.stream(consumer.clone(), &mut inbound, &out).await {
+        let consumer = caller.consumer.clone();
+        if let Err(refused) = self.stream(caller, &mut inbound, &out).await {
             tracing::info!(%consumer, reason = refused.reason(), "stream refused");
             // A consumer that does not read is not told.
             let _ = timeout(GOODBYE, out.send(Err(self.refuse(refused)))).await;
@@ -230,7 +261,7 @@ impl<P: Pages> Shell<P> {
     /// A session of the stream's first frame.
     async fn opened(
         &self,
-        consumer: &Consumer,
+        caller: Caller,
         inbound: &mut Streaming<v1::StreamingPullRequest>,
         heads: &mut watch::Receiver<Heads>,
     ) -> Result<Session, Refused> {
@@ -240,30 +271,31 @@ impl<P: Pages> Shell<P> {
         let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
             return Err(Refused::Malformed("the first frame has to be open"));
         };
-        let acked = pages.acked(consumer).await?;
+        let acked = pages.acked(&caller.consumer).await?;
         let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
-        Session::open(consumer.clone(), open, stand, &self.lines(), self.city.clock.now())
+        Session::open(caller, open, stand, &self.force(), self.city.clock.now())
     }
 
     async fn stream(
         &self,
-        consumer: Consumer,
+        caller: Caller,
         inbound: &mut Streaming<v1::StreamingPullRequest>,
         out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) -> Result<(), Refused> {
         let pages = &self.city.pages;
         let now = || self.city.clock.now();
+        let consumer = caller.consumer.clone();
         let (mut heads, mut checkpoints) = (pages.heads(), self.city.checkpoints.clone());
-        let mut line_changes = self.city.lines.clone();
-        let mut session = self.opened(&consumer, inbound, &mut heads).await?;
+        let (mut line_changes, mut grant_changes) = (self.city.lines.clone(), self.city.grants.clone());
+        let mut session = self.opened(caller, inbound, &mut heads).await?;
         session.checkpoint(checkpoints.borrow_and_update().as_ref());
         let replaced = self.streams.open(&consumer);
         let (mut reading, mut acking, mut permit) = (None, None, None);
-        let (mut recording, mut witnessing) = (None, None);
+        let (mut recording, mut witnessing, mut using) = (None, None, None);
         let (mut open_in, mut draining) = (true, false);
         loop {
-            let lines = self.lines();
-            while let Some(action) = session.poll(permit.is_some(), &lines, now()) {
+            let force = self.force();
+            while let Some(action) = session.poll(permit.is_some(), &force, now()) {
                 match action {
                     Action::Read { lane, after, records_max, bytes_max } => {
                         reading = Some(Box::pin(pages.page(lane, after, records_max, bytes_max)));
@@ -273,6 +305,7 @@ impl<P: Pages> Shell<P> {
                     Action::Witness { size, head } => {
                         witnessing = Some(Box::pin(self.witness(consumer.clone(), size, head)));
                     }
+                    Action::Use(id) => using = Some(Box::pin(self.begin_use(id))),
                     Action::End(end) => return end,
                     Action::Send(frame) => {
                         self.count(&frame);
@@ -298,6 +331,7 @@ impl<P: Pages> Shell<P> {
                 page = done(&mut reading) => take(&mut session, page, Session::page),
                 answer = done(&mut acking) => take(&mut session, answer, Session::acked),
                 answer = done(&mut witnessing) => take(&mut session, answer, Session::witnessed),
+                answer = done(&mut using) => take(&mut session, answer, Session::used),
                 frame = inbound.message(), if open_in => match frame {
                     Ok(Some(frame)) => session.frame(frame),
                     Ok(None) => {
@@ -309,6 +343,7 @@ impl<P: Pages> Shell<P> {
                 () = changed(&mut heads) => session.heads(&heads.borrow_and_update()),
                 () = changed(&mut line_changes) => {}
                 () = changed(&mut checkpoints) => session.checkpoint(checkpoints.borrow_and_update().as_ref()),
+                () = changed(&mut grant_changes) => {}
                 () = sleep(Duration::from_millis(idle_ms)), if permit.is_some() => {}
             }
         }
@@ -391,21 +426,21 @@ impl<P: Pages> RecordService for Shell<P> {
         &self,
         request: Request<Streaming<v1::StreamingPullRequest>>,
     ) -> Result<Response<Driven>, Status> {
-        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
         let (out, frames) = mpsc::channel(1);
-        let pump = self.clone().pump(consumer, request.into_inner(), out);
+        let pump = self.clone().pump(caller, request.into_inner(), out);
         Ok(Response::new(Driven { pump: Some(Box::pin(pump)), frames }))
     }
 
     async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
-        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
-        let batch = self.fetch_batch(consumer, request.into_inner()).await;
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let batch = self.fetch_batch(caller, request.into_inner()).await;
         batch.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Result<Response<v1::AckResponse>, Status> {
         let answer = async {
-            let consumer = self.caller(&request)?;
+            let consumer = self.caller(&request)?.consumer;
             let request = request.into_inner();
             if request.acks.len() > Lane::ALL.len() {
                 return Err(Refused::Malformed("one ack a lane"));
@@ -439,13 +474,13 @@ impl<P: Pages> StatusService for Shell<P> {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let answer = async {
-            let consumer = self.caller(&request)?;
+            let caller = self.caller(&request)?;
             let pages = &self.city.pages;
-            let (states, acked) = (pages.lanes().await?, pages.acked(&consumer).await?);
+            let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
             let now = self.city.clock.now();
-            let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
-            let lines = self.lines();
-            let rights = wanted.rights(&lines, now.wall_ms);
+            let wanted = Wanted::everything(caller);
+            let force = self.force();
+            let rights = wanted.rights(&force, now.wall_ms);
             let mine = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
             Ok(v1::GetStatusResponse {
                 gateway_id: self.city.gateway.id.clone(),

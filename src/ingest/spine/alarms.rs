@@ -298,6 +298,7 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::Approval(order) => self.approval(txn, order, now)?,
             Act::Enter(submission) => self.enter(txn, submission, now)?,
             Act::Check(check) => self.check_entry(txn, check, now)?,
             Act::Delivered(delivered) => {
