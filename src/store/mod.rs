@@ -30,6 +30,7 @@ mod schema;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod txn;
 mod upkeep;
 
