@@ -1,5 +1,8 @@
 //! Attacks on the trail: what the chain alone, signed positions and a witness each find, and that no flipped bit passes.
 
+#[path = "audit/trail.rs"]
+mod trail;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use smallbrain::model::Stamp;
 use smallbrain::store::{Settings, Store};
 
 /// 2026-11-21 in +08:00.
-const NOW_MS: i64 = 1_795_190_400_000;
+pub(crate) const NOW_MS: i64 = 1_795_190_400_000;
 /// Rows of the trail under attack, how often one is signed, and up to where the witness has it.
 const ROWS: u64 = 200;
 const EVERY: u64 = 20;

@@ -186,8 +186,11 @@ impl Shown {
         writeln!(out, "{}: {}", self.say("清单版本", "lists version"), body.policy_version)?;
         for treatment in &body.treatments {
             let (operator, field) = (plain(&treatment.operator), plain(&treatment.field));
-            let parameter = plain(&treatment.parameter);
-            writeln!(out, "{}: {field}  {operator} {parameter}", self.say("处理", "treatment"))?;
+            write!(out, "{}: {field}  {operator}", self.say("处理", "treatment"))?;
+            match treatment.parameter.as_str() {
+                "" => writeln!(out)?,
+                parameter => writeln!(out, " {}", plain(parameter))?,
+            }
         }
         let content = wire::body_json(body);
         for (name, chinese) in [("event", "事件"), ("measures", "统计量"), ("readings", "读数")] {

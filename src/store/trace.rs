@@ -273,12 +273,12 @@ fn incident(conn: &Connection, seq: Seq) -> Result<Option<Incident>, StoreError>
 /// Rows of the trail whose range holds the record.
 fn uses(conn: &Connection, id: &RecordId) -> Result<Vec<Use>, StoreError> {
     let find = "SELECT seq, ts_ms, actor, action, object, outcome, approval_id, reason FROM audit
-        WHERE action IN (?1, ?2, ?3, ?4) AND object LIKE ?5 AND seq >
+        WHERE (action IN (?1, ?2, ?3, ?4) AND object LIKE ?5 OR object = ?7) AND seq >
           (SELECT coalesce(max(seq), 0) FROM audit WHERE action = ?6 AND outcome = 'error') ORDER BY seq";
     let [deliver, ack, deny, gap, fork] =
         [Action::ShareDeliver, Action::ShareAck, Action::ShareDeny, Action::GapDeclare, Action::StoreFork]
             .map(Action::as_str);
-    let with = (deliver, ack, deny, gap, format!("{}:%", id.lane), fork);
+    let with = (deliver, ack, deny, gap, format!("{}:%", id.lane), fork, id.to_string());
     let rows = all(conn, find, with, |row| {
         Ok(Use {
             row: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -292,6 +292,9 @@ fn uses(conn: &Connection, id: &RecordId) -> Result<Vec<Use>, StoreError> {
         })
     })?;
     let holds = |used: &Use| {
+        if used.object == id.to_string() {
+            return true;
+        }
         let range = used.object.split_once(':').and_then(|(_, range)| range.split_once('-'));
         let range = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
         range.is_some_and(|(from, to): (u64, u64)| (from..=to).contains(&id.seq.0))
