@@ -250,7 +250,7 @@ fn attacks() -> Vec<(&'static str, Attack, [bool; 3])> {
                 conn.execute_batch("DELETE FROM audit_checkpoint").expect("deleted");
                 for row in rows(conn)
                     .iter()
-                    .filter(|row| matches!(row[0], Value::Integer(seq) if seq as u64 % EVERY == 0))
+                    .filter(|row| matches!(row[0], Value::Integer(seq) if (seq as u64).is_multiple_of(EVERY)))
                 {
                     let (Value::Integer(seq), Value::Blob(hash)) = (&row[0], &row[15]) else { continue };
                     let head = Head { seq: *seq as u64, hash: hash[..].try_into().expect("32 bytes") };
