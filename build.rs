@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "smallbrain/local/v1/alarms.proto",
             "smallbrain/local/v1/bus.proto",
             "smallbrain/local/v1/command.proto",
+            "smallbrain/local/v1/entry.proto",
             "smallbrain/local/v1/onboard.proto",
         ],
         ["proto"],

@@ -52,6 +52,7 @@ fn plan(bulk: bool) -> Plan {
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
             pace: Pace::default(),
+            manual: false,
             treatment: Some(Treatment::Keep),
             aggregates: vec![0],
         })
@@ -86,6 +87,7 @@ fn plan(bulk: bool) -> Plan {
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
         silence: std::collections::HashMap::new(),
         block: Bounds { rows_max: 1000, age_max_ms: 5_000 },
+        forms: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::alarms::Alarms;
 use crate::local::command::Sending;
+use crate::local::entry::Entries;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
 use crate::model::Severity;
@@ -45,6 +46,7 @@ use crate::telemetry::metrics;
 use crate::wire::bus::alarm_service_server::AlarmServiceServer;
 use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
+use crate::wire::bus::manual_entry_service_server::ManualEntryServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
 use crate::{actuate, notify};
 
@@ -251,6 +253,7 @@ pub struct Daemon {
     onboarding: Onboarding,
     /// Incidents, for the local socket.
     alarms: Alarms,
+    entries: Entries,
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
@@ -307,9 +310,12 @@ impl Daemon {
         let onboard = Onboard::default();
         let alarms = Alarms::new(reader.clone(), intake.clone(), clock.clone());
         alarms.set(&config.plan.rules);
+        let entries = Entries::new(reader.clone(), intake.clone());
+        entries.set(&config.plan);
         let mut daemon = Self {
             addresses: Addresses::default(),
             alarms,
+            entries,
             clock,
             intake,
             inside,
@@ -410,7 +416,8 @@ impl Daemon {
         let services = Routes::new(BusServiceServer::new(self.buses.clone()))
             .add_service(OnboardServiceServer::new(self.onboarding.clone()))
             .add_service(CommandServiceServer::new(self.sending.clone()))
-            .add_service(AlarmServiceServer::new(self.alarms.clone()));
+            .add_service(AlarmServiceServer::new(self.alarms.clone()))
+            .add_service(ManualEntryServiceServer::new(self.entries.clone()));
         self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
@@ -535,6 +542,7 @@ impl Daemon {
         // The spine first: no series may arrive before it is known.
         self.intake.apply(config.plan.clone()).await?;
         self.alarms.set(&config.plan.rules);
+        self.entries.set(&config.plan);
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
             let known =
@@ -595,7 +603,7 @@ impl Daemon {
         self.tasks.close();
         let stored = async {
             self.tasks.wait().await;
-            drop((self.intake, self.alarms));
+            drop((self.intake, self.alarms, self.entries));
             self.writer.await
         };
         match tokio::time::timeout(STOP_MAX, stored).await {

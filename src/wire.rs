@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use json::{body_json, event_time};
-pub use seal::{event, readings, window};
+pub use seal::{Column, event, readings, window};
 
 /// Generated from proto/.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -20,7 +20,7 @@ pub mod v1 {
     tonic::include_proto!("smallbrain.v1");
 }
 
-/// The local socket's own services, generated from proto/: alarms, buses, commands and on-boarding.
+/// The local socket's own services, generated from proto/: alarms, buses, commands, entries and on-boarding.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod bus {
     tonic::include_proto!("smallbrain.local.v1");

@@ -24,7 +24,11 @@ const NEIGHBOURS: &[(&str, &str)] = &[("aggregate", "privacy"), ("actuate", "loc
 /// A text, the files in which it may stand, and why.
 const DOORS: &[(&str, &[&str], &str)] = &[
     ("Cleared(", &["src/privacy/"], "only privacy builds what store and lanes accept"),
-    ("intake::restored", &["src/store/row.rs"], "only the store gives back what was cleared"),
+    (
+        "intake::restored",
+        &["src/store/row.rs", "src/store/entries.rs"],
+        "only the store gives back what was cleared",
+    ),
     ("INSERT INTO reading", &["src/store/row.rs"], "one way into the log"),
     (
         "Connection::open",

@@ -387,6 +387,14 @@ fn every_planted_fault_is_told_at_its_place() {
         (536, 9, "both publish and write"),
         (547, 8, "when on another lane than bulk"),
         (548, 10, "places on another lane than alarm"),
+        (554, 8, "visits of template report has two sources"),
+        (555, 12, "deadband on visits, which people enter"),
+        (560, 8, "a device on a port, but no point of its template is on one"),
+        (565, 12, "template report has two sources"),
+        (572, 16, "a text stands here"),
+        (577, 14, "template report has two sources"),
+        (579, 10, "unknown word \"people\""),
+        (580, 16, "second_check of what devices tell"),
         // In the library: the file's own template has the metric in another unit.
         (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
@@ -411,10 +419,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("182 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("190 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 182));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 190));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);
@@ -939,4 +947,28 @@ fn http_has_the_files_of_mqtt_or_its_own() {
             }
         }
     }
+}
+
+#[test]
+fn a_form_is_what_a_manual_line_takes() {
+    let config = load(&uncommented()).unwrap_or_else(|faults| panic!("{faults}"));
+    let [form] = &config.plan.forms[..] else { panic!("one form") };
+    let [sheet] = &form.sheets[..] else { panic!("one sheet") };
+    assert_eq!(
+        (form.line.as_str(), form.second_check, form.purpose.as_str()),
+        ("C-010", true, "health.fever")
+    );
+    assert_eq!((sheet.template.as_str(), sheet.devices[0].as_str()), ("clinic-report", "clinic"));
+    let fields: Vec<_> =
+        sheet.fields.iter().map(|field| (field.metric.as_str(), field.how, field.range.is_some())).collect();
+    assert_eq!(fields, [("fever_cases", "keep", true), ("report_place", "keep", false)]);
+    let manual = |point: &&smallbrain::ingest::Point| point.manual;
+    let points: Vec<_> = config.plan.points.iter().flatten().filter(manual).collect();
+    assert!(points.len() == 2 && points.iter().all(|point| point.device.as_str() == "clinic"));
+    let mqtt = config.mqtt.expect("MQTT");
+    assert!(
+        mqtt.mappings.iter().all(|mapping| !mapping.speakers.contains_key("clinic")),
+        "no message speaks for a form"
+    );
+    assert!(load(&example()).unwrap_or_else(|faults| panic!("{faults}")).plan.forms.is_empty());
 }

@@ -13,6 +13,8 @@ mod crowd;
 mod device;
 #[path = "daemon/devices.rs"]
 mod devices;
+#[path = "daemon/entry.rs"]
+mod entry;
 #[path = "daemon/gateway.rs"]
 mod gateway;
 #[path = "daemon/http.rs"]

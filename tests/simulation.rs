@@ -156,6 +156,7 @@ fn plan(lists_version: u8) -> Plan {
                 ..thinning::Rule::default()
             },
             // Humidity is not in the collection list: it must be dropped and counted.
+            manual: false,
             treatment: match metric {
                 "temperature" | "energy" => Some(Treatment::Keep),
                 "card_no" => Some(Treatment::Pseudonym(Pseudonymiser::new(
@@ -204,6 +205,7 @@ fn plan(lists_version: u8) -> Plan {
         rate: Rate { per_second: 1_000_000, burst: 1_000_000 },
         silence: HashMap::new(),
         block: Bounds { rows_max: 20, age_max_ms: 4_000 },
+        forms: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod demo;
 pub mod device;
 pub mod devices;
+pub mod enter;
 pub mod events;
 pub mod feedback;
 pub mod map;
@@ -76,6 +77,9 @@ enum Verb {
     /// What is the matter, who was told, and the steps that people take
     #[command(after_help = alarms::HELP)]
     Alarms(alarms::Args),
+    /// Report what no device measures, and check what others reported
+    #[command(after_help = enter::HELP)]
+    Enter(Box<enter::Args>),
     /// What happened to alarms, one line each
     #[command(after_help = events::HELP)]
     Events(events::Args),
@@ -160,6 +164,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => within(status::run(&args, &mut out)),
         Verb::Devices(args) => within(devices::run(&args, &mut out)),
         Verb::Alarms(args) => within(alarms::run(&args, &mut out)),
+        Verb::Enter(args) => within(enter::run(&args, &mut out)),
         Verb::Events(args) => within(events::run(&args, &mut out)),
         Verb::Notices(args) => within(events::notices(&args, &mut out)),
         Verb::Commands(args) => within(commands::run(&args, &mut out)),

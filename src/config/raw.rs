@@ -4,6 +4,7 @@
 
 mod alarm;
 mod audit;
+mod entry;
 mod message;
 mod serial;
 
@@ -27,6 +28,7 @@ use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use audit::Audit;
+pub(crate) use entry::Origin;
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -260,6 +262,7 @@ section! {
     /// Something that devices of a model measure.
     Point, "[[template.point]]", named "point" metric, {
         metric: Metric,
+        title: String,
         kind: Kind,
         unit: String,
         scale: Decimal,
@@ -387,6 +390,8 @@ section! {
         title: String,
         templates: Vec<At<LineId>>,
         purpose: String,
+        source: Origin,
+        second_check: bool,
         fields: BTreeMap<Metric, At<Option<Field>>>,
     }
 }

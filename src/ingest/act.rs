@@ -1,8 +1,9 @@
-//! What people, consumers and shells do to alarms, on the one way through: handed in like a delivery, answered after the
+//! What people, consumers and shells do, on the one way through: handed in like a delivery, answered after the
 //! commit.
 
 use std::fmt;
 
+use super::entry;
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
@@ -45,6 +46,10 @@ pub enum Act {
     },
     /// What the city says about a record.
     Feedback(Feedback),
+    /// What somebody enters into a form.
+    Enter(Box<entry::Submission>),
+    /// The second look at what somebody entered.
+    Check(entry::Check),
 }
 
 /// How an attempt to tell notices ended.
@@ -88,6 +93,8 @@ impl fmt::Debug for Act {
             Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
+            Act::Enter(submission) => submission.fmt(f),
+            Act::Check(check) => check.fmt(f),
         }
     }
 }
@@ -115,6 +122,8 @@ pub enum Done {
         /** The same request came before. */
         duplicate: bool,
     },
+    /// The entry as it is now.
+    Entry(Box<entry::Entered>),
     /// It is noted.
     Noted,
 }
@@ -137,6 +146,9 @@ pub enum Refused {
     /// Two people are two people.
     #[error("this person has agreed to run {0} already: somebody else has to")]
     Again(u64),
+    /// Of an entry.
+    #[error(transparent)]
+    Entry(#[from] entry::Refused),
     /// The record is not one of the alarm lane that this consumer may see.
     #[error("record {0} is not an alarm of this consumer")]
     Record(String),

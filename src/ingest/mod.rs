@@ -1,6 +1,7 @@
 //! The spine: one sample, one way through. Shells hand in deliveries and get a receipt that comes after the commit.
 
 pub mod act;
+pub mod entry;
 pub mod spine;
 #[cfg(test)]
 mod tests;
@@ -63,7 +64,7 @@ pub enum Request {
     Post(Delivery, oneshot::Sender<Kept>),
     /// A consumer's progress; answered after the commit that holds it.
     Ack(Ack, oneshot::Sender<Result<Acked, AckRefused>>),
-    /// Something done to alarms; answered after the commit that holds it.
+    /// Something done; answered after the commit that holds it.
     Act(act::Act, oneshot::Sender<Result<act::Done, act::Refused>>),
     /// What a consumer holds of the trail; answered after the commit that holds it.
     Witness(Witness, oneshot::Sender<Result<(), WitnessRefused>>),
@@ -183,7 +184,7 @@ impl Intake {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Does something to alarms, and waits for the commit.
+    /// Does something, and waits for the commit.
     ///
     /// # Errors
     /// [`Stopped`] when the writer is gone; the inner error when it changed nothing.
@@ -223,6 +224,8 @@ pub struct Point {
     pub thinning: thinning::Rule,
     /// How its windows are to take it: by time or by reading, and when it is expected to tell something.
     pub pace: Pace,
+    /// Whether people tell it, by a form.
+    pub manual: bool,
     /// What the collection list says; `None` is unlisted.
     pub treatment: Option<Treatment>,
     /// Indices into [`Plan::aggregates`].
@@ -250,4 +253,6 @@ pub struct Plan {
     pub silence: HashMap<DeviceId, Duration>,
     /// How bulk records are filled.
     pub block: Bounds,
+    /// What people may enter.
+    pub forms: Vec<entry::Form>,
 }

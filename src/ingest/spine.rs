@@ -9,6 +9,7 @@
 
 mod alarms;
 mod bulk;
+mod entry;
 mod ledger;
 mod presence;
 mod resume;
@@ -23,11 +24,12 @@ use self::bulk::Bulk;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
+use super::entry::Manual;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
-use crate::model::{DeviceId, Lane, Loss, Quality, Sample, Seq, Stamp};
+use crate::model::{DeviceId, Lane, Loss, Quality, Reading, Rollup, Sample, Seq, Stamp};
 use crate::normalise;
-use crate::privacy::intake;
+use crate::privacy::{Cleared, intake};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::engine::Engine;
 use crate::rules::{plausible, thinning};
@@ -67,6 +69,8 @@ pub struct Spine {
     engine: Engine,
     alarms: Alarms,
     refusals: trail::Refusals,
+    /// What people told.
+    manual: Manual,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -104,6 +108,7 @@ impl Spine {
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
             refusals: trail::Refusals::default(),
+            manual: Manual::of(plan.points.iter().flatten()),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -185,7 +190,27 @@ impl Spine {
         {
             return Ok(Err(Loss::Duplicate));
         }
-        let verdict = slot.plausible.judge(&point.plausible, reading);
+        self.log(txn, cleared, sample.is_past(), received, now)?;
+        Ok(Ok(device))
+    }
+
+    /// Takes a cleared reading into the log and everything behind it; tells whose it is, as an index into
+    /// `Spine::devices`.
+    fn log(
+        &mut self,
+        txn: &mut Txn<'_>,
+        cleared: Cleared<Reading>,
+        past: bool,
+        received: Stamp,
+        now: Stamp,
+    ) -> Result<Option<usize>, StoreError> {
+        let index = cleared.get().series.index();
+        let (Some(Some(point)), Some(Some(slot))) = (self.plan.points.get(index), self.slots.get_mut(index))
+        else {
+            return Ok(None);
+        };
+        let device = slot.device;
+        let verdict = slot.plausible.judge(&point.plausible, cleared.get());
         let cleared = match verdict.quality {
             Some(quality) => cleared.of_quality(quality),
             None => cleared,
@@ -193,7 +218,7 @@ impl Spine {
         let reading = cleared.get();
         self.batch.flagged[reading.quality as usize] += u64::from(reading.quality != Quality::Good);
         self.batch.rebased += u64::from(verdict.rebased);
-        let id = match sample.is_past() {
+        let id = match past {
             true => txn.append_past(slot.id, &cleared)?,
             false => txn.append(slot.id, &cleared)?,
         };
@@ -205,12 +230,12 @@ impl Spine {
             }
         }
         // Of what was, no quality may speak: a slope of last month is no fire.
-        if !sample.is_past() && self.engine.reads(reading.series) {
+        if !past && self.engine.reads(reading.series) {
             self.engine.reading(reading, now);
             self.follow(txn, now)?;
         }
         self.share_reading(txn, &cleared, id, now)?;
-        Ok(Ok(device))
+        Ok(Some(device))
     }
 
     fn seal_window(
@@ -221,8 +246,9 @@ impl Spine {
     ) -> Result<(), StoreError> {
         for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Aggregate) {
             let Some(cleared) = share.window(window, now.wall_ms) else { continue };
-            for sealed in wire::window(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms)
-            {
+            let manual = |cell: &Rollup| self.manual.cell(cell);
+            let (gateway, version) = (&self.plan.gateway, self.policy_version);
+            for sealed in wire::window(gateway, share, version, &cleared, manual, now.wall_ms) {
                 txn.seal(Lane::Aggregate, &sealed, now.wall_ms)?;
             }
         }

@@ -53,6 +53,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
             pace: crate::aggregate::Pace::default(),
+            manual: false,
             treatment: Some(Treatment::Keep),
             aggregates: vec![],
         })
@@ -67,6 +68,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
+        forms: Vec::new(),
     }
 }
 

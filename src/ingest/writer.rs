@@ -13,7 +13,7 @@ mod counters;
 pub use self::counters::Counters;
 use self::counters::TrailState;
 use super::Witness;
-use super::act::{Done, Errand, Refused};
+use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::trail::{self, Trail, WITNESS_LAG_MAX};
 use super::{AckRefused, Acked, Delivery, Kept, Plan, Request, WitnessRefused};
@@ -485,6 +485,7 @@ fn rows_of(request: &Request) -> usize {
         }
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
+        Request::Act(Act::Enter(submission), _) => submission.values.len(),
         Request::Ack(..) | Request::Act(..) | Request::Witness(..) => 0,
     }
 }

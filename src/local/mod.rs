@@ -8,6 +8,7 @@
 
 pub mod alarms;
 pub mod command;
+pub mod entry;
 pub mod onboard;
 pub mod search;
 pub mod target;

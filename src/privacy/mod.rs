@@ -60,7 +60,9 @@
 //! ```
 
 pub mod generalise;
+pub mod identify;
 pub mod intake;
+pub mod mask;
 pub mod pseudonym;
 pub mod release;
 

@@ -21,6 +21,7 @@
 
 pub mod alarms;
 mod audit;
+pub mod entries;
 mod error;
 mod identity;
 mod outbox;

@@ -53,7 +53,7 @@ fn sealed(value: i64) -> Sealed {
         until_ms: None,
     };
     let rows = [reading(Value::Number(Decimal::from(value)))];
-    let describe = |_| Some((&device, &metric, ""));
+    let describe = |_| Some(wire::Column { device: &device, metric: &metric, unit: "", manual: false });
     wire::readings(&Gateway::default(), &line, 1, &rows, describe, NOW.wall_ms).remove(0)
 }
 

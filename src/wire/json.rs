@@ -56,6 +56,7 @@ pub fn body_json(body: &v1::RecordBody) -> Value {
         Some(Content::Event(event)) => out.insert("event".into(), event_json(event)),
         Some(Content::Aggregate(window)) => {
             out.insert("quality".into(), json!(window.quality));
+            out.insert("manual".into(), json!(window.manual));
             out.insert("measures".into(), window.measures.iter().map(measure_json).collect())
         }
         Some(Content::Readings(readings)) => match rows_json(readings) {
@@ -75,6 +76,7 @@ fn event_json(event: &v1::Event) -> Value {
         "severity": lower(event.severity().as_str_name(), "SEVERITY_"),
         "state": lower(event.state().as_str_name(), "EVENT_STATE_"),
         "attributes": event.attributes,
+        "manual": event.manual,
     })
 }
 
@@ -113,6 +115,7 @@ fn rows_json(readings: &v1::Readings) -> Option<Value> {
                 "time": event_time(&time),
                 "value": value,
                 "quality": quality(readings.quality.get(row).copied().unwrap_or_default()),
+                "manual": series.manual,
             }))
         })
         .collect::<Option<Vec<_>>>()
@@ -132,7 +135,7 @@ mod tests {
     #[test]
     fn columns_that_do_not_fit_are_said_to_be_malformed() {
         let good = v1::Readings {
-            series: vec![v1::Series { device: "d".into(), metric: "m".into(), unit: String::new() }],
+            series: vec![v1::Series { device: "d".into(), metric: "m".into(), ..Default::default() }],
             series_index: vec![0],
             base_ms: 0,
             time_delta_ms: vec![0],

@@ -23,19 +23,34 @@ pub(super) const TEXT: u32 = 255;
 /// Quality of [`v1::Aggregate`] when one of its cells leaves out readings, or has a figure that is a bound.
 const PARTIAL: &str = "partial";
 
-/// An alarm's change as one record. `sealed_ms` is milliseconds since 1970 UTC.
+/// What a row of single readings is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Column<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// The metric.
+    pub metric: &'a Metric,
+    /// UCUM unit; empty for flags and texts.
+    pub unit: &'a str,
+    /// Whether people told it.
+    pub manual: bool,
+}
+
+/// An alarm's change as one record; `manual` says that people told what it is of. `sealed_ms` is milliseconds since 1970
+/// UTC.
 #[must_use]
 pub fn event(
     gateway: &Gateway,
     line: &ShareLine,
     policy_version: u32,
     event: &Cleared<Event>,
+    manual: bool,
     sealed_ms: i64,
 ) -> Sealed {
-    seal_event(head(gateway, line, policy_version, sealed_ms), line, event.get())
+    seal_event(head(gateway, line, policy_version, sealed_ms), line, event.get(), manual)
 }
 
-fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
+fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event, manual: bool) -> Sealed {
     let mut attributes = BTreeMap::from([("metric".to_owned(), event.metric.to_string())]);
     if let Some(value) = &event.value {
         attributes.insert("value".into(), text(value));
@@ -70,25 +85,32 @@ fn seal_event(head: v1::RecordBody, line: &ShareLine, event: &Event) -> Sealed {
         state: state.into(),
         attributes,
         source_pseudonym: String::new(),
-        manual: false,
+        manual,
     });
     let body = v1::RecordBody { observed_at: Some(timestamp(event.at_ms)), content: Some(content), ..head };
     sealed(line, ALARM, &body)
 }
 
-/// A closed window as records of whole cells, each record at most [`BODY_BYTES_MAX`].
+/// A closed window as records of whole cells, each record at most [`BODY_BYTES_MAX`]; `manual` says of a cell whether
+/// people told some of it.
 #[must_use]
 pub fn window(
     gateway: &Gateway,
     line: &ShareLine,
     policy_version: u32,
     window: &Cleared<ClosedWindow>,
+    manual: impl Fn(&Rollup) -> bool,
     sealed_ms: i64,
 ) -> Vec<Sealed> {
-    seal_window(head(gateway, line, policy_version, sealed_ms), line, window.get())
+    seal_window(head(gateway, line, policy_version, sealed_ms), line, window.get(), &manual)
 }
 
-fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow) -> Vec<Sealed> {
+fn seal_window(
+    mut head: v1::RecordBody,
+    line: &ShareLine,
+    window: &ClosedWindow,
+    manual: &dyn Fn(&Rollup) -> bool,
+) -> Vec<Sealed> {
     head.window_start = Some(timestamp(window.start_ms));
     head.window_end = Some(timestamp(window.end_ms));
     let mut metrics: Vec<&Metric> = window.cells.iter().map(|cell| &cell.metric).collect();
@@ -100,7 +122,9 @@ fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
         let partial = cells.iter().any(|cell| cell.partial);
         let quality = if partial { PARTIAL } else { Quality::Good.as_str() };
-        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: quality.into() };
+        let manual = cells.iter().any(manual);
+        let quality = quality.into();
+        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality, manual };
         v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
     })
 }
@@ -113,7 +137,7 @@ pub fn readings<'a>(
     line: &ShareLine,
     policy_version: u32,
     rows: &[Cleared<Reading>],
-    describe: impl Fn(SeriesKey) -> Option<(&'a DeviceId, &'a Metric, &'a str)>,
+    describe: impl Fn(SeriesKey) -> Option<Column<'a>>,
     sealed_ms: i64,
 ) -> Vec<Sealed> {
     let head = head(gateway, line, policy_version, sealed_ms);
@@ -203,18 +227,19 @@ fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
 fn columns<'a>(
     line: &ShareLine,
     rows: &[Cleared<Reading>],
-    describe: &impl Fn(SeriesKey) -> Option<(&'a DeviceId, &'a Metric, &'a str)>,
+    describe: &impl Fn(SeriesKey) -> Option<Column<'a>>,
 ) -> v1::Readings {
     let mut known: HashMap<SeriesKey, Option<u32>> = HashMap::new();
     let mut out = v1::Readings::default();
     for row in rows {
         let row = row.get();
         let index = *known.entry(row.series).or_insert_with(|| {
-            let (device, metric, unit) = describe(row.series)?;
+            let Column { device, metric, unit, manual } = describe(row.series)?;
             out.series.push(v1::Series {
                 device: if line.devices { device.to_string() } else { String::new() },
                 metric: metric.to_string(),
                 unit: unit.to_owned(),
+                manual,
             });
             u32::try_from(out.series.len() - 1).ok()
         });
@@ -338,15 +363,19 @@ mod tests {
             at_ms: 1_700_000_000_123,
         };
         for devices in [true, false] {
-            let sealed =
-                seal_event(head(&gateway(), &line(devices), 3, 1_700_000_000_200), &line(devices), &change);
+            let sealed = seal_event(
+                head(&gateway(), &line(devices), 3, 1_700_000_000_200),
+                &line(devices),
+                &change,
+                devices,
+            );
             assert_eq!((sealed.schema(), sealed.share_item().as_str()), (ALARM, "S-001"));
             let body = decoded(&sealed);
             assert_eq!(body.approval_ids, ["AP-7"]);
             assert_eq!(body.policy_version, 3);
             assert_eq!(body.observed_at, Some(timestamp(1_700_000_000_123)));
             let Some(Content::Event(told)) = body.content else { panic!("no event") };
-            assert_eq!(told.event_code, "smoke-high");
+            assert_eq!((told.event_code.as_str(), told.manual), ("smoke-high", devices));
             assert_eq!(told.attributes.get("value").map(String::as_str), Some("12.50"));
             assert_eq!(told.attributes.contains_key("device"), devices);
             assert_eq!(told.state(), v1::EventState::Raised);
@@ -356,7 +385,9 @@ mod tests {
     fn seal(cells: Vec<Rollup>) -> Vec<Sealed> {
         let aggregate = "A-1".parse::<LineId>().expect("id");
         let window = ClosedWindow { aggregate, start_ms: 0, end_ms: 60_000, cells };
-        seal_window(head(&gateway(), &line(true), 1, 61_000), &line(true), &window)
+        seal_window(head(&gateway(), &line(true), 1, 61_000), &line(true), &window, &|cell| {
+            cell.metric.as_str() == "fever_cases"
+        })
     }
 
     #[test]
@@ -370,11 +401,16 @@ mod tests {
             let Some(Content::Aggregate(told)) = decoded(&sealed[0]).content else { panic!("no window") };
             let expected: Vec<String> = names.iter().map(|n| format!("temperature.{n}")).collect();
             assert_eq!(told.measures.iter().map(|m| m.name.clone()).collect::<Vec<_>>(), expected);
+            assert!(!told.manual);
             if sum.is_some() {
                 assert_eq!(told.measures[1].value, Some(Number::Decimal("50.0".into())));
                 assert_eq!(told.measures[3].value, Some(Number::Number(12.5)));
             }
         }
+        let mixed =
+            seal(vec![cell("temperature", Some("t-1"), None), cell("fever_cases", Some("clinic"), None)]);
+        let Some(Content::Aggregate(told)) = decoded(&mixed[0]).content else { panic!("no window") };
+        assert!(told.manual, "some of it people told");
         let many: Vec<_> =
             (0..500).map(|i| cell("temperature", Some(&format!("sensor-{i:04}")), Some("1"))).collect();
         let sealed = seal(many.clone());
@@ -450,7 +486,8 @@ mod tests {
             (vec![Quality::Clock], vec![6], vec!["clock"]),
         ] {
             let rows: Vec<_> = qualities.into_iter().map(row).collect();
-            let sealed = readings(&gateway(), &line(true), 1, &rows, |_| Some((&device, &metric, "")), 8_000);
+            let column = Column { device: &device, metric: &metric, unit: "", manual: false };
+            let sealed = readings(&gateway(), &line(true), 1, &rows, |_| Some(column), 8_000);
             let body = decoded(&sealed[0]);
             let json = body_json(&body);
             let Some(Content::Readings(columns)) = body.content else { panic!("no readings") };
@@ -464,7 +501,9 @@ mod tests {
     fn readings_of_every_kind_come_back_and_points_that_are_gone_stay_out() {
         let device: DeviceId = "meter-1".parse().expect("device");
         let metric: Metric = "energy".parse().expect("metric");
-        let describe = |key: SeriesKey| (key.0 < 2).then_some((&device, &metric, "kWh"));
+        let describe = |key: SeriesKey| {
+            (key.0 < 2).then_some(Column { device: &device, metric: &metric, unit: "kWh", manual: false })
+        };
         let long = Decimal::from_i128_with_scale(79_228_162_514_264_337_593_543_950_335, 10);
         let rows = [
             reading(0, Value::Number(Decimal::new(12_340, 3)), 5_000),
@@ -507,7 +546,8 @@ mod tests {
                 .iter()
                 .map(|(s, m, scale, t)| reading(*s, Value::Number(Decimal::new(*m, *scale)), i64::from(*t)))
                 .collect();
-            let records = readings(&gateway(), &line(true), 1, &rows, |_| Some((&device, &metric, "1")), 0);
+            let column = Column { device: &device, metric: &metric, unit: "1", manual: true };
+            let records = readings(&gateway(), &line(true), 1, &rows, |_| Some(column), 0);
             let mut back = Vec::new();
             for record in &records {
                 prop_assert!(record.body().len() <= BODY_BYTES_MAX);

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use super::protocol::{self, Speech};
 use super::source::{self, Place};
-use super::{Names, mapping};
+use super::{Names, entry, mapping};
 use crate::codec::profile::NAME_BYTES_MAX;
 use crate::config::fault::{Report, Span};
 use crate::config::library;
@@ -42,6 +42,8 @@ pub(super) struct Template<'r> {
     pub(super) points: Vec<Point>,
     /// None when no point is on a bus.
     pub(super) speech: Option<Speech>,
+    /// Whether people tell what it measures.
+    pub(super) manual: bool,
 }
 
 /// What a model measures.
@@ -90,14 +92,16 @@ impl<'r> Fleet<'r> {
     /// Checks `[[template]]` and `[[device]]`.
     pub(super) fn of(root: &'r Root, report: &mut Report) -> Self {
         let by_name = root.mapping.list().iter().any(|mapping| !mapping::is_json(mapping));
+        let forms = entry::templates(root);
         let mut fleet = Self { by_name, ..Self::default() };
         let mut seen = HashMap::new();
         for raw in root.template.list() {
             let Some(name) = report.need(&raw.name, raw.at, "name", "\"thermometer\"") else { continue };
             report.once(&mut seen, name.value.clone(), name.span, "template");
-            let points = fleet.points(raw, report);
+            let manual = forms.contains(&name.value);
+            let points = fleet.points(raw, manual, report);
             let speech = protocol::speech(raw, report);
-            fleet.templates.push(Template { raw, name: name.value.clone(), points, speech });
+            fleet.templates.push(Template { raw, name: name.value.clone(), points, speech, manual });
         }
         let mut seen = HashMap::new();
         for raw in root.device.list() {
@@ -106,7 +110,7 @@ impl<'r> Fleet<'r> {
         fleet
     }
 
-    fn points(&mut self, raw: &raw::Template, report: &mut Report) -> Vec<Point> {
+    fn points(&mut self, raw: &raw::Template, manual: bool, report: &mut Report) -> Vec<Point> {
         if raw.point.is_absent() || raw.point.value().is_some_and(Vec::is_empty) {
             let help = "a [[template.point]] with metric, and json, modbus, dlt645, cjt188 or mbus";
             report.missing(raw.at, "template without points", help);
@@ -120,6 +124,10 @@ impl<'r> Fleet<'r> {
             };
             report.once(&mut seen, metric.value.clone(), metric.span, "metric");
             let since = report.now();
+            if !manual && raw.json.is_absent() && raw.field.is_absent() && !self.by_name && !raw.is_on_bus() {
+                let help = "json = \"/temperature\", or a [[mapping]] with a profile, of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
+                report.missing(raw.at, "nothing says where it comes from", help);
+            }
             points.extend(self.point(raw, metric, meter, report));
             report.about(since, &format!("point {}", metric.value));
         }
@@ -155,10 +163,6 @@ impl<'r> Fleet<'r> {
                 message,
                 "one kind and one unit for a metric, or another metric",
             );
-        }
-        if raw.json.is_absent() && raw.field.is_absent() && !self.by_name && !raw.is_on_bus() {
-            let help = "json = \"/temperature\", or a [[mapping]] with a profile, of MQTT devices; modbus, dlt645, cjt188 or mbus = { … } of serial ones";
-            report.missing(raw.at, "nothing says where it comes from", help);
         }
         let rule = rule(raw, kind, report);
         Some(Point {
@@ -317,7 +321,7 @@ impl<'r> Fleet<'r> {
                 report.warn(device.raw.at, message, help);
             }
             let mapped = |mapping: &raw::Mapping| mapping::hears(mapping, template);
-            if device.raw.port.is_absent() && !root.mapping.list().iter().any(mapped) {
+            if !template.manual && device.raw.port.is_absent() && !root.mapping.list().iter().any(mapped) {
                 let message = format!("device {}: neither on a port nor in a mapping", device.id);
                 report.warn(
                     device.raw.at,

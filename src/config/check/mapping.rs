@@ -35,6 +35,7 @@ pub(super) fn hears(raw: &raw::Mapping, template: &Template<'_>) -> bool {
     let by_pointer = |point: &Point| point.json.is_some();
     match raw.template.value() {
         Some(name) => *name == template.name,
+        None if template.manual => false,
         None if is_json(raw) => template.points.iter().any(by_pointer),
         None => template.points.iter().any(|point| !by_pointer(point) && point.place.is_none()),
     }

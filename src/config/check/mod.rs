@@ -8,6 +8,7 @@ mod alarms;
 mod audit;
 mod commands;
 mod condition;
+mod entry;
 mod fleet;
 mod http;
 mod inhibits;
@@ -90,6 +91,7 @@ pub(crate) fn config(
     let mut fleet = Fleet::of(root, report);
     let ports = ports::ports(root, &fleet, places, zone, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
+    entry::check(root, &fleet, report);
     let ground = Ground::of(&fleet);
     let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
@@ -139,6 +141,7 @@ pub(crate) fn config(
         rate,
         silence,
         block,
+        forms: entry::forms(root, &fleet),
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },

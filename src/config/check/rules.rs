@@ -64,6 +64,7 @@ impl Rules {
                         sample_ms: point.sample.map(millis),
                     },
                     pace: aggregates::pace(template, device, point, silences),
+                    manual: template.manual,
                     treatment: point.treatment.clone(),
                     aggregates: Vec::new(),
                 });

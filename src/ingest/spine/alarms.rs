@@ -144,7 +144,8 @@ impl Spine {
         self.alarms.sealed.clear();
         for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Alarm) {
             let Some(cleared) = share.event(event, now.wall_ms) else { continue };
-            let sealed = wire::event(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms);
+            let (gateway, manual) = (&self.plan.gateway, self.manual.device(&incident.device));
+            let sealed = wire::event(gateway, share, self.policy_version, &cleared, manual, now.wall_ms);
             let seq = txn.seal(Lane::Alarm, &sealed, now.wall_ms)?;
             txn.link_record(seq, event.incident)?;
             self.alarms.sealed.extend(share.consumers.iter().map(|consumer| (consumer.clone(), seq)));
@@ -297,6 +298,8 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::Enter(submission) => self.enter(txn, submission, now)?,
+            Act::Check(check) => self.check_entry(txn, check, now)?,
         };
         self.follow(txn, now)?;
         Ok(done)

@@ -119,7 +119,12 @@ impl Spine {
         let points = &self.plan.points;
         let describe = |series: SeriesKey| {
             let point = points.get(series.index())?.as_ref()?;
-            Some((&point.device, &point.metric, point.unit.as_str()))
+            Some(wire::Column {
+                device: &point.device,
+                metric: &point.metric,
+                unit: &point.unit,
+                manual: point.manual,
+            })
         };
         for sealed in
             wire::readings(&self.plan.gateway, share, self.policy_version, &rows, describe, now.wall_ms)

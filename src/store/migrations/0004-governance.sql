@@ -108,7 +108,9 @@ CREATE TABLE entry (
   payload TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('waiting', 'stored', 'refused', 'corrected')),
   checked_by TEXT,
+  checked_role TEXT,
   checked_ms INTEGER,
+  check_reason TEXT,
   corrects INTEGER,
   first_reading INTEGER,
   last_reading INTEGER
