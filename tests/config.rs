@@ -994,6 +994,7 @@ fn a_reload_says_what_it_does_not_reach() {
         ("temperature > 60", "temperature > 61", &[][..]),
         ("queue = 256", "queue = 257", &["ingest.queue"]),
         ("size_max = \"2 GiB\"", "size_max = \"3 GiB\"", &["store"]),
+        ("keep = \"1095d\"", "keep = \"400d\"", &["audit"]),
         ("inflight_max = 64", "inflight_max = 63", &["mqtt limits"]),
         ("#[mqtt.tls]", "[mqtt.tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway.key\"\n#", &["mqtt.tls"]),
         ("127.0.0.1:1883\"   ", "127.0.0.1:1884\"   ", &["mqtt.listen"]),
@@ -1004,6 +1005,7 @@ fn a_reload_says_what_it_does_not_reach() {
         let mut new = with(from, to).unwrap_or_else(|faults| panic!("{faults}"));
         // Each stands in a directory of its own.
         (new.store.dir, new.socket) = (old.store.dir.clone(), old.socket.clone());
+        new.trail.key.clone_from(&old.trail.key);
         assert_eq!(old.restart_needed(&new), sections, "{to}");
     }
 }

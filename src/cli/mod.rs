@@ -25,6 +25,7 @@ pub mod scan;
 pub mod send;
 pub mod simulate;
 pub mod status;
+pub mod trace;
 pub mod write;
 
 use std::future::Future;
@@ -97,6 +98,9 @@ enum Verb {
     /// Whether the trail of what was done is whole, and its public key
     #[command(after_help = audit::HELP)]
     Audit(audit::Args),
+    /// Who got a record, under which line, on whose approval, and what came of it
+    #[command(after_help = trace::HELP)]
+    Trace(trace::Args),
     /// Find the meters on a bus, and the lines of the configuration that would read them
     #[command(after_help = scan::HELP)]
     Scan(scan::Args),
@@ -178,6 +182,7 @@ pub fn main() -> ExitCode {
         Verb::Commands(args) => within(commands::run(&args, &mut out)),
         Verb::Approvals(args) => within(approvals::run(&args, &mut out)),
         Verb::Audit(args) => audit::run(&args, &mut out),
+        Verb::Trace(args) => trace::run(&args, &mut out),
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),

@@ -4,9 +4,9 @@
 
 mod alarm;
 mod approval;
-mod entry;
 mod audit;
 mod collect;
+mod entry;
 mod message;
 mod serial;
 
@@ -28,9 +28,9 @@ use crate::normalise::{Kind, Outside};
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use approval::{Approval, Person, Tier};
-pub(crate) use entry::Origin;
 pub(crate) use audit::Audit;
 pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};
+pub(crate) use entry::Origin;
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 

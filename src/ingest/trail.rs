@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Plan;
+use super::spine::Spine;
 use crate::audit::cadence::Cadence;
 use crate::audit::checkpoint::{Checkpoint, Signer};
 use crate::audit::{Action, Entry};
@@ -108,6 +110,23 @@ fn publish(path: &Path, digits: &str) -> Result<(), TrailError> {
     let options = std::fs::OpenOptions::new().create(true).append(true).mode(0o644).clone();
     let mut file = options.open(path).map_err(wrap)?;
     writeln!(file, "{digits}").and_then(|()| file.sync_all()).map_err(wrap)
+}
+
+/// Opens the spine; that its plan is in force is in the trail.
+pub(super) fn opened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    loaded(Spine::open(plan.clone(), store, now)?, store, now)
+}
+
+/// The same in a process that goes on.
+pub(super) fn reopened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    loaded(Spine::reopen(plan.clone(), store, now)?, store, now)
+}
+
+fn loaded(spine: Spine, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
+    let mut txn = store.begin()?;
+    spine.loaded(&mut txn, now)?;
+    txn.commit()?;
+    Ok(spine)
 }
 
 /// The writer's part of the trail.

@@ -1,25 +1,29 @@
 //! The one thread that writes: takes what is queued, commits once, answers all. It never drops a request: what cannot
 //! be stored waits, and so do the queue, the sockets and the devices behind it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
+mod counters;
+
+pub use self::counters::Counters;
+use self::counters::TrailState;
 use super::Witness;
 use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::trail::{self, Trail, WITNESS_LAG_MAX};
-use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request, WitnessRefused};
+use super::{AckRefused, Acked, Delivery, Kept, Plan, Request, WitnessRefused};
 use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
-use crate::model::{Loss, Stamp};
+use crate::model::Stamp;
 use crate::rules::presence::Standing;
 use crate::store::sessions::Change;
-use crate::store::{Heads, Store, StoreError, Upkeep, Witnessed};
+use crate::store::{Heads, Store, StoreError, Upkeep};
 
 /// Rows of one commit (samples, presence, changes of sessions); a batch is closed when it has more.
 const BATCH_ROWS_MAX: usize = 4096;
@@ -41,134 +45,6 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// Between two resume points of the folds when readings are few: how long the log keeps what could go.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(3600);
-
-/// What the writer counts, for metrics and the watchdog.
-#[derive(Debug, Default)]
-pub struct Counters {
-    ledger: Mutex<Ledger>,
-    commits: AtomicU64,
-    commit_micros: AtomicU64,
-    retries: AtomicU64,
-    bytes_used: AtomicU64,
-    bytes_max: AtomicU64,
-    turns: AtomicU64,
-    lists_version: AtomicU64,
-    trail: Mutex<TrailState>,
-    /// Of the last round of upkeep.
-    devices: Mutex<Vec<DeviceSeen>>,
-}
-
-/// How the trail is.
-#[derive(Clone, Copy, Debug, Default)]
-struct TrailState {
-    witnessed: Witnessed,
-    lag: Duration,
-    /// Whether there is anybody who could be a witness.
-    has_witnesses: bool,
-    /// Rows that should go are kept, because no witness has them.
-    is_held: bool,
-    forks: u64,
-}
-
-impl Counters {
-    fn trail(&self) -> std::sync::MutexGuard<'_, TrailState> {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long the oldest row of the trail that no witness holds has been waiting; none when nobody could be one.
-    #[must_use]
-    pub fn witness_lag(&self) -> Option<Duration> {
-        let trail = *self.trail();
-        trail.has_witnesses.then_some(trail.lag)
-    }
-
-    /// What is not good about the trail, in words.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let trail = *self.trail();
-        let late = trail.has_witnesses && trail.lag > WITNESS_LAG_MAX;
-        let minutes = trail.lag.as_secs() / 60;
-        let late =
-            late.then(|| format!("audit trail is not witnessed for {minutes} min: does the city pull?"));
-        let held = "audit trail is longer than audit.keep or audit.size_max, because no witness has it";
-        let held = trail.is_held.then(|| held.to_owned());
-        let forks = (trail.forks > 0)
-            .then(|| format!("audit trail: {} words of witnesses are not what the store holds", trail.forks));
-        late.into_iter().chain(held).chain(forks).collect()
-    }
-
-    fn add(&self, batch: &Ledger) {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).merge(batch);
-    }
-
-    /// The ledger since the store was created.
-    #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Turns of the writer's loop; stands still when it hangs.
-    #[must_use]
-    pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
-    }
-
-    /// When each device was last heard, by device; at most a second old.
-    #[must_use]
-    pub fn devices(&self) -> Vec<DeviceSeen> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Version of the lists in force.
-    #[must_use]
-    pub fn lists_version(&self) -> u64 {
-        self.lists_version.load(Ordering::Relaxed)
-    }
-
-    /// Bytes the store may still grow by.
-    #[must_use]
-    pub fn bytes_free(&self) -> u64 {
-        self.bytes_max.load(Ordering::Relaxed).saturating_sub(self.bytes_used.load(Ordering::Relaxed))
-    }
-
-    /// Every counter by its metric's name.
-    #[must_use]
-    pub fn metrics(&self) -> Vec<(String, u64)> {
-        let ledger = self.ledger();
-        let mut metrics = vec![
-            ("ingest_received_total".to_owned(), ledger.received),
-            ("ingest_stored_total".to_owned(), ledger.stored),
-            ("ingest_late_total".to_owned(), ledger.late),
-            ("readings_rebased_total".to_owned(), ledger.rebased),
-            ("readings_thinned_total".to_owned(), ledger.thinned),
-        ];
-        for loss in Loss::ALL {
-            metrics.push((format!("ingest_lost_total{{reason=\"{loss}\"}}"), ledger.lost.get(loss)));
-        }
-        let flagged = ledger.flagged();
-        metrics.extend(
-            flagged
-                .map(|(quality, count)| (format!("readings_flagged_total{{quality=\"{quality}\"}}"), count)),
-        );
-        let store = [
-            ("store_commits_total", &self.commits),
-            ("store_commit_microseconds_total", &self.commit_micros),
-            ("store_retries_total", &self.retries),
-            ("store_used_bytes", &self.bytes_used),
-            ("store_limit_bytes", &self.bytes_max),
-        ];
-        metrics.extend(store.map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed))));
-        let TrailState { witnessed, lag, has_witnesses, forks, .. } = *self.trail();
-        metrics.push(("audit_rows_total".to_owned(), witnessed.rows));
-        metrics.push(("audit_forks_total".to_owned(), forks));
-        if has_witnesses {
-            metrics
-                .push(("audit_unwitnessed_rows".to_owned(), witnessed.rows.saturating_sub(witnessed.size)));
-            metrics.push(("audit_witness_lag_seconds".to_owned(), lag.as_secs()));
-        }
-        metrics
-    }
-}
 
 /// The thread's inside.
 pub struct Writer {
@@ -209,7 +85,7 @@ impl Writer {
         // A store may be full from the start.
         let mut full_told = None;
         let mut spine = loop {
-            match opened(&plan, &mut store, clock.now()) {
+            match trail::opened(&plan, &mut store, clock.now()) {
                 Err(error) if error.is_passing() && store.make_room()? => {
                     if full_told.replace(Instant::now()).is_none() {
                         tracing::error!(%error, "nothing begins until there is room");
@@ -490,7 +366,7 @@ impl Writer {
     fn apply(&mut self, plan: Plan) -> Result<(), StoreError> {
         self.snapshot()?;
         let mut spine = loop {
-            match reopened(&plan, &mut self.store, self.clock.now()) {
+            match trail::reopened(&plan, &mut self.store, self.clock.now()) {
                 Ok(spine) => break spine,
                 Err(error) if error.is_passing() => self.recover(&error)?,
                 Err(error) => return Err(error),
@@ -600,23 +476,6 @@ impl Writer {
         self.counters.bytes_max.store(max, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// Opens the spine; that its plan is in force is in the trail.
-fn opened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
-    loaded(Spine::open(plan.clone(), store, now)?, store, now)
-}
-
-/// The same in a process that goes on.
-fn reopened(plan: &Plan, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
-    loaded(Spine::reopen(plan.clone(), store, now)?, store, now)
-}
-
-fn loaded(spine: Spine, store: &mut Store, now: Stamp) -> Result<Spine, StoreError> {
-    let mut txn = store.begin()?;
-    spine.loaded(&mut txn, now)?;
-    txn.commit()?;
-    Ok(spine)
 }
 
 /// What a batch came to.

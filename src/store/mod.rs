@@ -32,6 +32,7 @@ mod schema;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod txn;
 mod upkeep;
 

@@ -9,9 +9,9 @@ use crate::privacy::intake::{Treatment, clear};
 use crate::privacy::release::ShareLine;
 use crate::wire::{self, Gateway, Sealed};
 
-const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
+pub(super) const NOW: Stamp = Stamp { wall_ms: 1_790_000_000_000, mono_ms: 5 };
 
-fn settings(dir: &std::path::Path) -> Settings {
+pub(super) fn settings(dir: &std::path::Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
         bytes_max: 64 << 20,
@@ -21,7 +21,7 @@ fn settings(dir: &std::path::Path) -> Settings {
     }
 }
 
-fn open(dir: &std::path::Path) -> Store {
+pub(super) fn open(dir: &std::path::Path) -> Store {
     Store::open(settings(dir), [7; 32], NOW).expect("the store opens")
 }
 
@@ -59,7 +59,7 @@ fn sealed(value: i64) -> Sealed {
     wire::readings(&Gateway::default(), &line, 1, &rows, describe, NOW.wall_ms).remove(0)
 }
 
-fn seal(store: &mut Store, lane: Lane, count: i64) {
+pub(super) fn seal(store: &mut Store, lane: Lane, count: i64) {
     let mut txn = store.begin().expect("a transaction");
     for value in 0..count {
         txn.seal(lane, &sealed(value), NOW.wall_ms).expect("sealed");
