@@ -22,6 +22,7 @@ pub mod spelling;
 pub mod aggregate;
 pub mod audit;
 pub mod codec;
+pub mod lists;
 pub mod normalise;
 pub mod privacy;
 pub mod rules;

@@ -185,6 +185,7 @@ fn plan(lists_version: u8) -> Plan {
     Plan {
         gateway: Gateway { id: "gw-sim".into(), ..Gateway::default() },
         lists_digest: [lists_version; 32],
+        lists: Default::default(),
         points: points.collect(),
         rules: watched(),
         aggregates: vec![Aggregate {

@@ -3,6 +3,7 @@
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
 mod alarm;
+mod lists;
 mod message;
 mod serial;
 
@@ -25,6 +26,7 @@ use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -47,8 +49,10 @@ section! {
         route: Vec<Route>,
         command: Vec<Command>,
         aggregate: Vec<Aggregate>,
+        demand: Vec<Demand>,
         collect: Vec<Collect>,
         share: Vec<Share>,
+        governance: Vec<Governance>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -385,6 +389,11 @@ section! {
         templates: Vec<At<LineId>>,
         purpose: String,
         fields: BTreeMap<Metric, At<Option<Field>>>,
+        public: bool,
+        sensitivity: Sensitivity,
+        serves: Vec<At<LineId>>,
+        retention: Retention,
+        basis: String,
     }
 }
 
@@ -479,6 +488,19 @@ section! {
         sample: Duration,
         approval: String,
         until: Until,
+        class: crate::lists::Class,
+        from: Vec<At<LineId>>,
+        demand: Vec<At<LineId>>,
+        reason: String,
+        basis: String,
+        level: u64,
+    }
+}
+
+impl Share {
+    /// Whether it says what is never shared.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.class.value() == Some(&crate::lists::Class::Forbidden)
     }
 }
 

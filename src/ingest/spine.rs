@@ -10,6 +10,7 @@
 mod alarms;
 mod bulk;
 mod ledger;
+mod lists;
 mod presence;
 mod resume;
 
@@ -113,6 +114,7 @@ impl Spine {
         spine.restore_presence(store, now)?;
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
+        spine.take_lists(store, now)?;
         Ok(spine)
     }
 

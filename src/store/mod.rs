@@ -23,6 +23,7 @@ pub mod alarms;
 mod audit;
 mod error;
 mod identity;
+pub mod lists;
 mod outbox;
 pub mod reader;
 mod row;

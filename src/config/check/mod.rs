@@ -5,6 +5,7 @@
 mod access;
 mod aggregates;
 mod alarms;
+pub(super) mod closed;
 mod commands;
 mod condition;
 mod fleet;
@@ -24,6 +25,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{Report, Span};
@@ -33,6 +35,7 @@ use super::source::directory;
 use super::values::{Size, Zone};
 use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
+use crate::lists::Lists;
 use crate::rules::rate::Rate;
 use crate::{ingest, notify, share, store, wire};
 use condition::Ground;
@@ -77,6 +80,7 @@ pub(crate) fn config(
     places: &Places,
     now_ms: i64,
     mut names: Names,
+    lines: &closed::Lines,
     report: &mut Report,
 ) -> Option<Config> {
     let raw_gateway = report.need_table(&root.gateway, "[gateway]");
@@ -96,6 +100,7 @@ pub(crate) fn config(
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let (shares, bulk) = lists::share(root, &ground, &alarms, zone, now_ms, report);
+    let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
@@ -130,6 +135,7 @@ pub(crate) fn config(
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
+        lists: Arc::new(Lists { kept_ms: millis(store.retention), ..lists }),
         points: rules.points(&fleet, &series, names.len(), &silence),
         rules: watched,
         aggregates: rules.aggregates,
