@@ -489,3 +489,6 @@ fn noise(protect: &Json) -> Option<lists::Noise> {
         epsilon: fraction(protect["epsilon"].as_str()?)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

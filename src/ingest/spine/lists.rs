@@ -94,3 +94,6 @@ impl Spine {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
