@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rust_decimal::Decimal;
-use smallbrain::config::Config;
-use smallbrain::lists::lint::lint;
-use smallbrain::lists::{Decision, Lists};
 use smallbrain::cli::rules::case::{Deed, Doing, File};
 use smallbrain::cli::rules::report::Tested;
 use smallbrain::cli::rules::{files, load, test, verdicts};
+use smallbrain::config::Config;
+use smallbrain::lists::lint::lint;
+use smallbrain::lists::{Decision, Lists};
 
 /// Cases that the shipped rules have at least.
 const CASES_MIN: usize = 60;

@@ -100,13 +100,7 @@ fn check(config: &Config, shown: Shown, now_ms: i64, out: &mut dyn Write) -> io:
     Ok(u8::from(!findings.is_empty()))
 }
 
-fn answer(
-    config: &Config,
-    field: &Metric,
-    shown: Shown,
-    now_ms: i64,
-    out: &mut dyn Write,
-) -> io::Result<u8> {
+fn answer(config: &Config, field: &Metric, shown: Shown, now_ms: i64, out: &mut dyn Write) -> io::Result<u8> {
     let lists = &config.plan.lists;
     let explained = explain(lists, field, now_ms);
     let is_known = !explained.points.is_empty() || !explained.forbidden.is_empty();
@@ -114,4 +108,3 @@ fn answer(
     shown.explained(&explained, near.filter(|_| !is_known), out)?;
     Ok(u8::from(!is_known))
 }
-

@@ -3,8 +3,8 @@
 //!
 //! Guarantees: reads through the store's reader alone, and changes nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;

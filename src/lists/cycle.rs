@@ -43,11 +43,9 @@ pub fn rows(lists: &Lists) -> Vec<Row> {
             shares,
             governance,
         };
-        for (list, ids) in [
-            (List::Collect, &row.collects),
-            (List::Share, &row.shares),
-            (List::Governance, &row.governance),
-        ] {
+        for (list, ids) in
+            [(List::Collect, &row.collects), (List::Share, &row.shares), (List::Governance, &row.governance)]
+        {
             used.extend(ids.iter().map(|id| (list, id.clone())));
         }
         rows.push(closed(row));
@@ -75,7 +73,9 @@ fn left_over(lists: &Lists, used: &BTreeSet<(List, LineId)>) -> Vec<Row> {
         drawn.extend(collects.iter().cloned());
         rows.push(row(collects, BTreeSet::new(), BTreeSet::from([line.id.clone()])));
     }
-    for line in lists.collects.iter().filter(|line| free(List::Collect, &line.id) && !drawn.contains(&line.id)) {
+    for line in
+        lists.collects.iter().filter(|line| free(List::Collect, &line.id) && !drawn.contains(&line.id))
+    {
         rows.push(row(BTreeSet::from([line.id.clone()]), BTreeSet::new(), BTreeSet::new()));
     }
     rows

@@ -106,11 +106,15 @@ pub fn drift(lists: &Lists, observed: &Observed, now_ms: i64) -> Vec<Drift> {
         unserved(lists, now_ms, &mut found);
     }
     for share in lists.shares.iter().filter(|share| share.has_ended(now_ms)) {
-        let text = Said::new("已到期，不再输出，但仍在清单上", "it has ended, lets nothing out, and still stands there");
+        let text = Said::new(
+            "已到期，不再输出，但仍在清单上",
+            "it has ended, lets nothing out, and still stands there",
+        );
         found.push(Drift { kind: Kind::Expired, list: List::Share, id: share.id.clone(), text });
     }
     for (id, sealed_ms) in &observed.waiting_ms {
-        let Some(days) = days(now_ms, *sealed_ms).filter(|_| now_ms.saturating_sub(*sealed_ms) >= UNUSED_MS) else {
+        let Some(days) = days(now_ms, *sealed_ms).filter(|_| now_ms.saturating_sub(*sealed_ms) >= UNUSED_MS)
+        else {
             continue;
         };
         let known = lists.shares.iter().any(|share| share.id == *id && !share.has_ended(now_ms));
@@ -166,7 +170,8 @@ fn unserved(lists: &Lists, now_ms: i64, found: &mut Vec<Drift>) {
     };
     for demand in lists.demands.iter().filter(stands) {
         if !lists.shares_of(demand).any(|share| !share.has_ended(now_ms)) {
-            let text = Said::new("已批准，但没有有效的共享项", "approved, and no share line in force serves it");
+            let text =
+                Said::new("已批准，但没有有效的共享项", "approved, and no share line in force serves it");
             found.push(Drift { kind: Kind::Unserved, list: List::Demand, id: demand.id.clone(), text });
         }
     }
@@ -178,7 +183,8 @@ fn silent(lists: &Lists, observed: &Observed, now_ms: i64, found: &mut Vec<Drift
         if line.manual || since.is_none_or(|since_ms| now_ms.saturating_sub(*since_ms) < SILENT_MS) {
             continue;
         }
-        let own = lists.points.iter().filter(|point| point.is_taken() && point.collect.as_ref() == Some(&line.id));
+        let own =
+            lists.points.iter().filter(|point| point.is_taken() && point.collect.as_ref() == Some(&line.id));
         let mut series = own
             .flat_map(|point| point.devices.iter().map(|device| (device.clone(), point.metric.to_string())))
             .peekable();
@@ -196,9 +202,15 @@ fn overdue(lists: &Lists, observed: &Observed, now_ms: i64, found: &mut Vec<Drif
     };
     for line in &lists.governance {
         let alarms = lists.alarms_of(line);
-        let own: Vec<&Incident> =
-            observed.incidents.iter().filter(|incident| alarms.iter().any(|id| *id.as_str() == *incident.alarm)).collect();
-        let late = own.iter().filter(|incident| !incident.accepted && past(incident.raised_ms, line.accept_ms)).count();
+        let own: Vec<&Incident> = observed
+            .incidents
+            .iter()
+            .filter(|incident| alarms.iter().any(|id| *id.as_str() == *incident.alarm))
+            .collect();
+        let late = own
+            .iter()
+            .filter(|incident| !incident.accepted && past(incident.raised_ms, line.accept_ms))
+            .count();
         let open = own.iter().filter(|incident| past(incident.raised_ms, line.close_ms)).count();
         if late + open > 0 {
             let text = Said::new(

@@ -104,7 +104,8 @@ pub fn explain<'l>(lists: &'l Lists, field: &Metric, now_ms: i64) -> Explained<'
     let named = lists.shares.iter().filter(|share| !share.is_forbidden() && share.metrics.contains(field));
     let ways: Vec<Way<'_>> = named
         .map(|share| {
-            let own = points.iter().filter(|point| point.is_taken()).filter_map(|point| point.collect.as_ref());
+            let own =
+                points.iter().filter(|point| point.is_taken()).filter_map(|point| point.collect.as_ref());
             let mut sources: Vec<&LineId> =
                 own.filter(|id| share.from.is_empty() || share.from.contains(id)).collect();
             sources.dedup();

@@ -41,15 +41,31 @@ pub struct Finding {
 
 /// The rules by their names, with what each holds.
 pub const RULES: &[(&str, &str, &str)] = &[
-    ("demand.undecided", "需求要么满足，要么说明理由拒绝", "every demand is approved, or refused with a reason"),
+    (
+        "demand.undecided",
+        "需求要么满足，要么说明理由拒绝",
+        "every demand is approved, or refused with a reason",
+    ),
     ("demand.unserved", "批准的需求有共享项", "an approved demand has a share line"),
     ("demand.bypassed", "提出需求的一方在共享对象之中", "who asked is among those who get it"),
     ("share.unclassified", "共享项注明无条件、有条件或不予共享", "a share line has a class"),
-    ("share.undemanded", "共享项至少有一项批准的需求，否则为过度共享", "a share line has an approved demand, else it is over-sharing"),
+    (
+        "share.undemanded",
+        "共享项至少有一项批准的需求，否则为过度共享",
+        "a share line has an approved demand, else it is over-sharing",
+    ),
     ("share.purpose", "共享目的与需求目的一致", "a share line has the purpose of a demand that it serves"),
     ("share.person", "直接标识不出共享清单", "what identifies a person is not shared"),
-    ("share.private", "无条件共享的字段全部为公共性", "what is shared unconditionally is public in every field"),
-    ("share.unapproved", "非公共性自动采集的共享须有审批", "what is not public and taken automatically is shared on an approval"),
+    (
+        "share.private",
+        "无条件共享的字段全部为公共性",
+        "what is shared unconditionally is public in every field",
+    ),
+    (
+        "share.unapproved",
+        "非公共性自动采集的共享须有审批",
+        "what is not public and taken automatically is shared on an approval",
+    ),
     ("collect.unclassified", "归集项注明公共性", "a collect line says whether it is public"),
     ("collect.unused", "归集项至少用于一项共享或治理", "a collect line serves a share or a governance line"),
     ("collect.retention", "原始保留不长于封装保留", "raw readings are kept no longer than sealed records"),
@@ -114,7 +130,13 @@ fn served(lists: &Lists, line: &Demand, found: &mut Vec<Finding>) {
             "加一条 [[share]]，写 demand 指向它；或拒绝该需求",
             "a [[share]] with this id in `demand`, or refuse the demand",
         );
-        push(found, "demand.unserved", own, both("已批准，但没有共享项", "approved, but no share line serves it"), next);
+        push(
+            found,
+            "demand.unserved",
+            own,
+            both("已批准，但没有共享项", "approved, but no share line serves it"),
+            next,
+        );
         return;
     }
     let missed: Vec<&LineId> = shares
@@ -134,13 +156,26 @@ fn collect(lists: &Lists, line: &Collect, found: &mut Vec<Finding>) {
     let own = (List::Collect, line.id.as_str());
     if line.public.is_none() {
         let next = ("写 public = true 或 public = false", "public = true or public = false");
-        push(found, "collect.unclassified", own, both("未注明公共性", "nobody has said whether it is public"), next);
+        push(
+            found,
+            "collect.unclassified",
+            own,
+            both("未注明公共性", "nobody has said whether it is public"),
+            next,
+        );
     }
-    let shared = lists.shares.iter().any(|share| !share.is_forbidden() && lists.sources(share).contains(&line.id));
+    let shared =
+        lists.shares.iter().any(|share| !share.is_forbidden() && lists.sources(share).contains(&line.id));
     let governed = lists.governance.iter().any(|governance| lists.sources_of(governance).contains(&line.id));
     if !shared && !governed {
-        let text = both("采集了，但没有共享项或治理项使用", "collected without use: no share or governance line takes it");
-        let next = ("加共享项或治理项，或删去该归集项", "a [[share]] or [[governance]] line that uses it, or no collect line");
+        let text = both(
+            "采集了，但没有共享项或治理项使用",
+            "collected without use: no share or governance line takes it",
+        );
+        let next = (
+            "加共享项或治理项，或删去该归集项",
+            "a [[share]] or [[governance]] line that uses it, or no collect line",
+        );
         push(found, "collect.unused", own, text, next);
     }
     if let (Some(raw), Some(sealed)) = (line.raw_ms, line.sealed_ms)
@@ -155,7 +190,10 @@ fn collect(lists: &Lists, line: &Collect, found: &mut Vec<Finding>) {
             "存储保留读数的时间长于该项 retention.raw",
             "the store keeps readings longer than retention.raw of the line",
         );
-        let next = ("缩短 store.retention，或核准更长的 retention.raw", "a shorter store.retention, or a longer retention.raw");
+        let next = (
+            "缩短 store.retention，或核准更长的 retention.raw",
+            "a shorter store.retention, or a longer retention.raw",
+        );
         push(found, "collect.kept", own, text, next);
     }
 }
@@ -167,13 +205,20 @@ fn share(lists: &Lists, line: &Share, found: &mut Vec<Finding>) {
             "写 class = \"unconditional\" 或 \"conditional\"",
             "class = \"unconditional\" or \"conditional\"",
         );
-        push(found, "share.unclassified", own, both("未注明共享属性", "nobody has said how freely it is shared"), next);
+        push(
+            found,
+            "share.unclassified",
+            own,
+            both("未注明共享属性", "nobody has said how freely it is shared"),
+            next,
+        );
     }
     let approved = |demand: &&Demand| demand.decision == Decision::Approved;
     let demands: Vec<&Demand> = lists.demands_of(line).filter(approved).collect();
     if demands.is_empty() {
         let text = both("没有批准的需求：过度共享", "no approved demand: over-sharing");
-        let next = ("加一条 [[demand]]，wants 写该项；或删去共享项", "a [[demand]] that wants it, or no share line");
+        let next =
+            ("加一条 [[demand]]，wants 写该项；或删去共享项", "a [[demand]] that wants it, or no share line");
         push(found, "share.undemanded", own, text, next);
     } else if demands.iter().all(|demand| demand.purpose != line.purpose) {
         let text = (
@@ -202,7 +247,8 @@ fn identifying(lists: &Lists, line: &Share, found: &mut Vec<Finding>) {
     if !metrics.is_empty() {
         let metrics = metrics.join(", ");
         let text = (format!("{metrics} 是直接标识"), format!("{metrics} identifies a person"));
-        let next = ("从共享项删去，或只以保护后的统计共享", "leave it out, or share only protected numbers of it");
+        let next =
+            ("从共享项删去，或只以保护后的统计共享", "leave it out, or share only protected numbers of it");
         push(found, "share.person", (List::Share, line.id.as_str()), text, next);
     }
 }
@@ -221,8 +267,12 @@ fn published(lists: &Lists, line: &Share, found: &mut Vec<Finding>) {
         .collect();
     if free && !private.is_empty() {
         let ids = joined(private);
-        let text = (format!("无条件共享，但 {ids} 不是公共性"), format!("shared unconditionally, but {ids} is not public"));
-        let next = ("改为有条件共享并审批（T1 以上）", "class = \"conditional\", with an approval (T1 or more)");
+        let text = (
+            format!("无条件共享，但 {ids} 不是公共性"),
+            format!("shared unconditionally, but {ids} is not public"),
+        );
+        let next =
+            ("改为有条件共享并审批（T1 以上）", "class = \"conditional\", with an approval (T1 or more)");
         push(found, "share.private", own, text, next);
     }
     let automatic = |collect: &&Collect| collect.public == Some(false) && !collect.manual;
@@ -235,7 +285,10 @@ fn published(lists: &Lists, line: &Share, found: &mut Vec<Finding>) {
             format!("{ids} 非公共性且自动采集，共享没有审批"),
             format!("{ids} is not public and taken automatically, and nobody approved sharing it"),
         );
-        let next = ("写 tier（T1 以上）或 approval；或改为主动录入", "a tier (T1 or more) or an approval, or entry by people");
+        let next = (
+            "写 tier（T1 以上）或 approval；或改为主动录入",
+            "a tier (T1 or more) or an approval, or entry by people",
+        );
         push(found, "share.unapproved", own, text, next);
     }
 }
@@ -257,18 +310,25 @@ fn budgets(lists: &Lists, found: &mut Vec<Finding>) {
         let noise = lists.shares.iter().filter_map(|share| share.noise.as_ref());
         let spent = noise.filter(|noise| noise.budget == budget.id);
         // As one fraction; what is too large to be one is too much.
-        let sum = spent.map(|noise| (noise.cells, noise.epsilon)).try_fold((0_u128, 1_u128), |(num, den), (cells, eps)| {
-            let (add, of) = (u128::from(cells).checked_mul(u128::from(eps.0))?, u128::from(eps.1.max(1)));
-            let num = num.checked_mul(of)?.checked_add(add.checked_mul(den)?)?;
-            reduced(num, den.checked_mul(of)?)
-        });
+        let sum = spent.map(|noise| (noise.cells, noise.epsilon)).try_fold(
+            (0_u128, 1_u128),
+            |(num, den), (cells, eps)| {
+                let (add, of) = (u128::from(cells).checked_mul(u128::from(eps.0))?, u128::from(eps.1.max(1)));
+                let num = num.checked_mul(of)?.checked_add(add.checked_mul(den)?)?;
+                reduced(num, den.checked_mul(of)?)
+            },
+        );
         let (most, of) = (u128::from(budget.epsilon.0), u128::from(budget.epsilon.1.max(1)));
         let fits = sum.is_some_and(|(num, den)| {
             num.checked_mul(of).zip(most.checked_mul(den)).is_some_and(|(spent, most)| spent <= most)
         });
         if !fits {
-            let text = both("各项噪声支出之和超过周期预算", "what its share lines spend is more than the period has");
-            let next = ("减少格数或 epsilon，或提高预算", "fewer cells, a smaller epsilon, or a larger budget");
+            let text = both(
+                "各项噪声支出之和超过周期预算",
+                "what its share lines spend is more than the period has",
+            );
+            let next =
+                ("减少格数或 epsilon，或提高预算", "fewer cells, a smaller epsilon, or a larger budget");
             push(found, "budget.exceeded", (List::Share, budget.id.as_str()), text, next);
         }
     }

@@ -202,7 +202,8 @@ impl Share {
     /// Whether it forbids a metric: the one it names, and every metric that has the name as one of its dotted parts.
     #[must_use]
     pub fn forbids(&self, metric: &Metric) -> bool {
-        let has = |name: &Metric| name == metric || metric.as_str().split('.').any(|part| part == name.as_str());
+        let has =
+            |name: &Metric| name == metric || metric.as_str().split('.').any(|part| part == name.as_str());
         self.is_forbidden() && self.metrics.iter().any(has)
     }
 }
@@ -331,7 +332,9 @@ impl Lists {
 
     /// The demands that a share line is there for, whatever became of them.
     pub fn demands_of<'l>(&'l self, share: &'l Share) -> impl Iterator<Item = &'l Demand> {
-        self.demands.iter().filter(|demand| share.demands.contains(&demand.id) || demand.wants.contains(&share.id))
+        self.demands
+            .iter()
+            .filter(|demand| share.demands.contains(&demand.id) || demand.wants.contains(&share.id))
     }
 
     /// The share lines that serve a demand. What is never shared serves none.
@@ -345,7 +348,8 @@ impl Lists {
     pub fn alarms_of(&self, line: &Governance) -> BTreeSet<&LineId> {
         let named = |alarm: &&Watched| {
             line.triggers.iter().any(|trigger| {
-                *trigger == *alarm.id.as_str() || alarm.metrics.iter().any(|metric| metric.as_str() == trigger)
+                *trigger == *alarm.id.as_str()
+                    || alarm.metrics.iter().any(|metric| metric.as_str() == trigger)
             })
         };
         self.alarms.iter().filter(named).map(|alarm| &alarm.id).collect()
@@ -354,7 +358,8 @@ impl Lists {
     /// The metrics that a governance line acts on.
     #[must_use]
     pub fn metrics_of(&self, line: &Governance) -> BTreeSet<&Metric> {
-        let alarms = self.alarms.iter().filter(|alarm| line.triggers.iter().any(|id| *id == *alarm.id.as_str()));
+        let alarms =
+            self.alarms.iter().filter(|alarm| line.triggers.iter().any(|id| *id == *alarm.id.as_str()));
         let named = |metric: &&Metric| line.triggers.iter().any(|trigger| trigger == metric.as_str());
         let direct = self.points.iter().map(|point| &point.metric).filter(named);
         alarms.flat_map(|alarm| &alarm.metrics).chain(direct).collect()

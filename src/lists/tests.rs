@@ -186,12 +186,8 @@ fn each_kind_of_drift_is_told_when_it_is_proven() {
     let calm = || Observed { since_ms: [(key.clone(), NOW_MS - SILENT_MS)].into(), ..Observed::default() };
     let none = drift(&closed(), &calm(), NOW_MS);
     assert_eq!(none, []);
-    let incident = |age_ms: i64, accepted| Incident {
-        id: 1,
-        alarm: "hot".into(),
-        raised_ms: NOW_MS - age_ms,
-        accepted,
-    };
+    let incident =
+        |age_ms: i64, accepted| Incident { id: 1, alarm: "hot".into(), raised_ms: NOW_MS - age_ms, accepted };
     type Case = (&'static str, fn(&mut Lists), Observed, Option<Kind>);
     let same: fn(&mut Lists) = |_| {};
     let with = |change: &dyn Fn(&mut Observed)| {
@@ -201,23 +197,62 @@ fn each_kind_of_drift_is_told_when_it_is_proven() {
     };
     let silence: BTreeSet<_> = [("t-1".to_owned(), "temperature".to_owned())].into();
     let cases: Vec<Case> = vec![
-        ("a field more", |lists| lists.points[2] = point("battery", "keep", Some("C-1")), calm(), Some(Kind::Undemanded)),
-        ("ended", |lists| {
-            lists.shares[0].until_ms = Some(NOW_MS);
-            lists.demands[0].until_ms = Some(NOW_MS);
-        }, calm(), Some(Kind::Expired)),
+        (
+            "a field more",
+            |lists| lists.points[2] = point("battery", "keep", Some("C-1")),
+            calm(),
+            Some(Kind::Undemanded),
+        ),
+        (
+            "ended",
+            |lists| {
+                lists.shares[0].until_ms = Some(NOW_MS);
+                lists.demands[0].until_ms = Some(NOW_MS);
+            },
+            calm(),
+            Some(Kind::Expired),
+        ),
         ("no line any more", |lists| lists.demands[0].wants.clear(), calm(), None),
-        ("waiting", same, with(&|seen| drop(seen.waiting_ms.insert(id("S-1"), NOW_MS - UNUSED_MS))), Some(Kind::Unused)),
-        ("not for long", same, with(&|seen| drop(seen.waiting_ms.insert(id("S-1"), NOW_MS - UNUSED_MS + 1))), None),
+        (
+            "waiting",
+            same,
+            with(&|seen| {
+                seen.waiting_ms.insert(id("S-1"), NOW_MS - UNUSED_MS);
+            }),
+            Some(Kind::Unused),
+        ),
+        (
+            "not for long",
+            same,
+            with(&|seen| {
+                seen.waiting_ms.insert(id("S-1"), NOW_MS - UNUSED_MS + 1);
+            }),
+            None,
+        ),
         ("silent", same, with(&|seen| seen.silent = silence.clone()), Some(Kind::Silent)),
-        ("new", same, with(&|seen| {
-            seen.silent = silence.clone();
-            seen.since_ms = [(key.clone(), NOW_MS - DAY_MS)].into();
-        }), None),
-        ("not taken up", same, with(&|seen| seen.incidents = vec![incident(60_001, false)]), Some(Kind::Overdue)),
+        (
+            "new",
+            same,
+            with(&|seen| {
+                seen.silent = silence.clone();
+                seen.since_ms = [(key.clone(), NOW_MS - DAY_MS)].into();
+            }),
+            None,
+        ),
+        (
+            "not taken up",
+            same,
+            with(&|seen| seen.incidents = vec![incident(60_001, false)]),
+            Some(Kind::Overdue),
+        ),
         ("just in time", same, with(&|seen| seen.incidents = vec![incident(60_000, false)]), None),
         ("taken up", same, with(&|seen| seen.incidents = vec![incident(3_600_000, true)]), None),
-        ("not closed", same, with(&|seen| seen.incidents = vec![incident(3_600_001, true)]), Some(Kind::Overdue)),
+        (
+            "not closed",
+            same,
+            with(&|seen| seen.incidents = vec![incident(3_600_001, true)]),
+            Some(Kind::Overdue),
+        ),
     ];
     for (name, change, observed, kind) in cases {
         let mut lists = closed();

@@ -195,7 +195,11 @@ fn waiting(conn: &Connection, lists: &Lists) -> Result<BTreeMap<LineId, i64>, St
 }
 
 /// Points that are taken and have no reading since `cutoff_ms`, as far as that can be proven.
-fn silent(conn: &Connection, lists: &Lists, cutoff_ms: i64) -> Result<BTreeSet<(String, String)>, StoreError> {
+fn silent(
+    conn: &Connection,
+    lists: &Lists,
+    cutoff_ms: i64,
+) -> Result<BTreeSet<(String, String)>, StoreError> {
     let mut names = conn.prepare_cached("SELECT id, device, metric FROM series")?;
     let names = names.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
     let ids: BTreeMap<i64, (String, String)> = names.collect::<Result<_, _>>()?;
@@ -239,3 +243,6 @@ fn incidents(conn: &Connection) -> Result<Vec<Incident>, StoreError> {
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use prost::Message;
 
 use super::{ALARM, BODY_BYTES_MAX, Gateway, LIST_CHANGE, READINGS, Sealed, WINDOW, severity, timestamp, v1};
 use crate::model::{
-    Amount, ClosedWindow, DeviceId, Event, Figure, ListChange, Metric, Quality, Reading, Rollup, SeriesKey, Step, Value,
+    Amount, ClosedWindow, DeviceId, Event, Figure, ListChange, Metric, Quality, Reading, Rollup, SeriesKey,
+    Step, Value,
 };
 use crate::privacy::Cleared;
 use crate::privacy::release::ShareLine;
@@ -145,8 +146,7 @@ pub fn list_change(
     };
     let head = head(gateway, line, policy_version, sealed_ms);
     // Nothing of a device is in it.
-    let body =
-        v1::RecordBody { treatments: Vec::new(), content: Some(Content::ListChange(content)), ..head };
+    let body = v1::RecordBody { treatments: Vec::new(), content: Some(Content::ListChange(content)), ..head };
     sealed(line, LIST_CHANGE, &body)
 }
 

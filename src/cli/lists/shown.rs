@@ -91,7 +91,14 @@ impl Shown {
             Ok(Some(drift)) => {
                 writeln!(out, "{title}: {}", drift.len())?;
                 drift.iter().try_for_each(|Drift { kind, list, id, text }| {
-                    writeln!(out, "  {} {}  {}  [{}]", self.list(*list), plain(id.as_str()), self.said(text), kind.as_str())
+                    writeln!(
+                        out,
+                        "  {} {}  {}  [{}]",
+                        self.list(*list),
+                        plain(id.as_str()),
+                        self.said(text),
+                        kind.as_str()
+                    )
                 })
             }
             Err(error) => writeln!(out, "{title}: {} {error}", self.say("无法读取:", "cannot be read:")),
@@ -208,7 +215,8 @@ impl Shown {
         match explained.denied {
             None => writeln!(out, "{}  {}", explained.field, self.say("可以共享", "may leave"))?,
             Some(rule) => {
-                let (word, why) = (self.say("不共享", "does not leave"), self.say(rule.chinese(), rule.english()));
+                let (word, why) =
+                    (self.say("不共享", "does not leave"), self.say(rule.chinese(), rule.english()));
                 writeln!(out, "{}  {word}: {why}  [{}]", explained.field, rule.as_str())?;
             }
         }

@@ -4,11 +4,14 @@
 //! (metric, alarm, aggregate, a condition that reads it); a refusal has its reason. What is merely open is a finding of
 //! [`crate::lists::lint`], and no fault.
 
-use std::collections::{BTreeMap, HashMap};
+mod lines;
+
+use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use toml::de::{DeTable, DeValue};
 
+pub(crate) use self::lines::Lines;
+use self::lines::{Line, budgets, noise};
 use super::alarms::{Alarms, TEXT_MAX, TITLE_MAX};
 use super::condition::{Ground, metric_of, text};
 use super::lists::until_ms;
@@ -16,101 +19,12 @@ use super::millis;
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Class as Whose, Root};
 use crate::config::read::{At, Key};
-use crate::config::source::Sources;
 use crate::config::values::Zone;
-use crate::lists::{self, Class, Decision, Item, Lists, Watched, lint};
+use crate::lists::{self, Class, Decision, Lists, Watched};
 use crate::model::{Lane, LineId, List, Metric};
 
 /// Demands, and governance lines, of one configuration; one more is a fault.
 const LINES_MAX: usize = 1_000;
-
-/// The lines of the four lists as they were written.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    all: Vec<Line>,
-    /// Id and epsilon of what may be spent on noise.
-    budgets: Vec<(String, String)>,
-}
-
-#[derive(Debug)]
-struct Line {
-    list: List,
-    id: LineId,
-    at: Span,
-    json: Json,
-    /// The tier of approval, with its place.
-    tier: Option<At<String>>,
-}
-
-impl Lines {
-    /// Every line that has an id.
-    pub(crate) fn of(sources: &Sources) -> Self {
-        let mut lines = Self::default();
-        for (file, source) in sources.files.iter().enumerate() {
-            let (table, _) = DeTable::parse_recoverable(&source.text);
-            for list in List::ALL {
-                let Some(DeValue::Array(items)) = table.get_ref().get(list.as_str()).map(|value| value.get_ref())
-                else {
-                    continue;
-                };
-                for item in items {
-                    let DeValue::Table(keys) = item.get_ref() else { continue };
-                    let text = |key: &str| {
-                        let value = keys.get(key)?;
-                        Some((value.get_ref().as_str()?.to_owned(), Span::of(file, value.span())))
-                    };
-                    let Some(id) = text("id").and_then(|(id, _)| id.parse().ok()) else { continue };
-                    let tier = text("tier").map(|(value, span)| At { value, span });
-                    let at = Span::of(file, item.span());
-                    lines.all.push(Line { list, id, at, json: json(item.get_ref()), tier });
-                }
-            }
-            if let Some(DeValue::Array(items)) = table.get_ref().get("budget").map(|value| value.get_ref()) {
-                let text = |json: &Json, key: &str| json[key].as_str().unwrap_or_default().to_owned();
-                let budgets = items.iter().map(|item| json(item.get_ref()));
-                lines.budgets.extend(budgets.map(|json| (text(&json, "id"), text(&json, "epsilon"))));
-            }
-        }
-        lines
-    }
-
-    fn get(&self, list: List, id: &LineId) -> Option<&Line> {
-        self.all.iter().find(|line| line.list == list && line.id == *id)
-    }
-
-    fn items(&self) -> Vec<Item> {
-        let item = |line: &Line| Item { list: line.list, id: line.id.clone(), body: line.json.to_string() };
-        self.all.iter().map(item).collect()
-    }
-
-    /// Says that the loop is not closed, where somebody has begun to close it.
-    pub(crate) fn warn(&self, lists: &Lists, report: &mut Report) {
-        let begun = self.all.iter().find(|line| matches!(line.list, List::Demand | List::Governance));
-        let Some(line) = begun else { return };
-        let count = lint::lint(lists).len();
-        if count > 0 {
-            let message = format!("{count} open end{} in the four lists", if count == 1 { "" } else { "s" });
-            report.warn(line.at, message, "`smallbrain lists check --config FILE` names each with the next step");
-        }
-    }
-}
-
-/// The same as JSON, with the keys in alphabetical order.
-fn json(value: &DeValue<'_>) -> Json {
-    match value {
-        DeValue::String(text) => text.as_ref().into(),
-        DeValue::Boolean(flag) => (*flag).into(),
-        DeValue::Integer(number) => number.to_string().into(),
-        DeValue::Float(number) => number.as_str().into(),
-        DeValue::Datetime(time) => time.to_string().into(),
-        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
-        DeValue::Table(table) => {
-            let keys: BTreeMap<String, Json> =
-                table.iter().map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect();
-            keys.into_iter().collect()
-        }
-    }
-}
 
 /// The ids there are, by list.
 struct Ids<'r>(HashMap<List, Vec<&'r str>>);
@@ -174,7 +88,8 @@ fn points(root: &Root, lines: &Lines, ground: &Ground<'_>) -> Vec<lists::Point> 
         let said = lines.get(List::Collect, id).map(|line| &line.json["fields"]);
         for metric in fields.keys() {
             let said = said.map(|fields| &fields[metric.as_str()]);
-            let word = said.and_then(|said| said.as_str().or_else(|| said["do"].as_str())).unwrap_or_default();
+            let word =
+                said.and_then(|said| said.as_str().or_else(|| said["do"].as_str())).unwrap_or_default();
             for template in raw.templates.list() {
                 listed.insert((template.value.as_str(), metric.as_str()), (id, word.to_owned()));
             }
@@ -235,7 +150,12 @@ fn demands(root: &Root, ids: &Ids<'_>, zone: Zone, report: &mut Report) -> Vec<l
                 let line = root.share.list().iter().find(|share| share.id.value() == Some(&want.value));
                 if let Some(line) = line.filter(|line| line.is_forbidden()) {
                     let message = format!("approved, but {} is never shared", want.value);
-                    report.twice(want.span, line.class.span_or(line.at), message, "status = \"refused\" with a reason");
+                    report.twice(
+                        want.span,
+                        line.class.span_or(line.at),
+                        message,
+                        "status = \"refused\" with a reason",
+                    );
                 }
             }
         }
@@ -379,7 +299,8 @@ fn drawn(raw: &raw::Share, known: &Lists, report: &mut Report) {
             named && point.metric == *metric && point.is_taken()
         })
     };
-    let collected = |metric: &Metric| known.points.iter().any(|point| point.metric == *metric && point.is_taken());
+    let collected =
+        |metric: &Metric| known.points.iter().any(|point| point.metric == *metric && point.is_taken());
     for metric in raw.metrics.list().iter().filter(|at| collected(&at.value) && !has(&at.value)) {
         let message = format!("{} is collected by none of the lines in `from`", metric.value);
         report.twice(metric.span, from.span, message, "name the collect line that takes it");
@@ -410,7 +331,12 @@ fn governance(root: &Root, ids: &Ids<'_>, known: &Lists, report: &mut Report) ->
         if let Some((accept, close)) = accept.zip(close)
             && accept.value > close.value
         {
-            report.twice(accept.span, close.span, "taken up later than closed", "accept at most as long as close");
+            report.twice(
+                accept.span,
+                close.span,
+                "taken up later than closed",
+                "accept at most as long as close",
+            );
         }
         let closes = ids.hold(List::Demand, &raw.closes, report);
         let problem = text(&raw.problem, "problem", TITLE_MAX, report);
@@ -462,32 +388,6 @@ fn forbidden(root: &Root, known: &Lists, report: &mut Report) {
             }
         }
     }
-}
-
-fn budgets(lines: &Lines) -> Vec<lists::Budget> {
-    let budget = |(id, epsilon): &(String, String)| {
-        Some(lists::Budget { id: id.clone(), epsilon: fraction(epsilon)? })
-    };
-    lines.budgets.iter().filter_map(budget).collect()
-}
-
-/// "1/2", "0.5" or "2" as a fraction.
-fn fraction(text: &str) -> Option<(u64, u64)> {
-    if let Some((num, den)) = text.split_once('/') {
-        let den: u64 = den.trim().parse().ok()?;
-        return Some((num.trim().parse().ok()?, den)).filter(|_| den > 0);
-    }
-    let number: rust_decimal::Decimal = text.trim().parse().ok()?;
-    Some((u64::try_from(number.mantissa()).ok()?, 10_u64.checked_pow(number.scale())?))
-}
-
-/// What noise of these parameters costs.
-fn noise(protect: &Json) -> Option<lists::Noise> {
-    Some(lists::Noise {
-        budget: protect["budget"].as_str()?.to_owned(),
-        cells: protect["contribution"].as_str().and_then(|cells| cells.parse().ok()).unwrap_or(1),
-        epsilon: fraction(protect["epsilon"].as_str()?)?,
-    })
 }
 
 #[cfg(test)]

@@ -14,55 +14,97 @@ fn each_rule_finds_its_own() {
     type Change = fn(&mut Lists);
     let noise = |cells| Noise { budget: "B-1".into(), cells, epsilon: (1, 2) };
     let cases: &[(&str, Change, &[&str])] = &[
-        ("nobody decided", |lists| lists.demands[0].decision = Decision::Open, &["demand.undecided", "share.undemanded"]),
+        (
+            "nobody decided",
+            |lists| lists.demands[0].decision = Decision::Open,
+            &["demand.undecided", "share.undemanded"],
+        ),
         ("no line", |lists| lists.demands[0].wants.clear(), &["demand.unserved", "share.undemanded"]),
         ("for others", |lists| lists.shares[0].consumers.clear(), &["demand.bypassed"]),
         ("refused", |lists| lists.demands[0].decision = Decision::Refused, &["share.undemanded"]),
         ("no class", |lists| lists.shares[0].class = None, &["share.unclassified"]),
         ("another purpose", |lists| lists.shares[0].purpose = "traffic".into(), &["share.purpose"]),
         ("a person", |lists| lists.points[0].whose = Whose::Person, &["share.person"]),
-        ("bands of a person", |lists| {
-            lists.points[0] = Point { whose: Whose::Person, ..point("temperature", "generalise", Some("C-1")) };
-        }, &[]),
-        ("a body", |lists| {
-            lists.points[0] = Point { whose: Whose::Body, ..point("temperature", "generalise", Some("C-1")) };
-        }, &["share.person"]),
+        (
+            "bands of a person",
+            |lists| {
+                lists.points[0] =
+                    Point { whose: Whose::Person, ..point("temperature", "generalise", Some("C-1")) };
+            },
+            &[],
+        ),
+        (
+            "a body",
+            |lists| {
+                lists.points[0] =
+                    Point { whose: Whose::Body, ..point("temperature", "generalise", Some("C-1")) };
+            },
+            &["share.person"],
+        ),
         ("private", |lists| lists.collects[0].public = Some(false), &["share.private"]),
-        ("private, on conditions", |lists| {
-            lists.collects[0].public = Some(false);
-            lists.shares[0].class = Some(Class::Conditional);
-        }, &[]),
-        ("tier T0 is no condition", |lists| {
-            lists.collects[0].public = Some(false);
-            lists.shares[0].class = Some(Class::Conditional);
-            lists.shares[0].tier = Some("T0".into());
-        }, &["share.private"]),
-        ("private, nobody approved", |lists| {
-            lists.collects[0].public = Some(false);
-            lists.shares[0].class = Some(Class::Conditional);
-            lists.shares[0].approval = String::new();
-        }, &["share.unapproved"]),
-        ("private, a tier", |lists| {
-            lists.collects[0].public = Some(false);
-            lists.shares[0].class = Some(Class::Conditional);
-            lists.shares[0].approval = String::new();
-            lists.shares[0].tier = Some("T2".into());
-        }, &[]),
-        ("private, entered by people", |lists| {
-            lists.collects[0].public = Some(false);
-            lists.collects[0].manual = true;
-            lists.shares[0].class = Some(Class::Conditional);
-            lists.shares[0].approval = String::new();
-        }, &[]),
+        (
+            "private, on conditions",
+            |lists| {
+                lists.collects[0].public = Some(false);
+                lists.shares[0].class = Some(Class::Conditional);
+            },
+            &[],
+        ),
+        (
+            "tier T0 is no condition",
+            |lists| {
+                lists.collects[0].public = Some(false);
+                lists.shares[0].class = Some(Class::Conditional);
+                lists.shares[0].tier = Some("T0".into());
+            },
+            &["share.private"],
+        ),
+        (
+            "private, nobody approved",
+            |lists| {
+                lists.collects[0].public = Some(false);
+                lists.shares[0].class = Some(Class::Conditional);
+                lists.shares[0].approval = String::new();
+            },
+            &["share.unapproved"],
+        ),
+        (
+            "private, a tier",
+            |lists| {
+                lists.collects[0].public = Some(false);
+                lists.shares[0].class = Some(Class::Conditional);
+                lists.shares[0].approval = String::new();
+                lists.shares[0].tier = Some("T2".into());
+            },
+            &[],
+        ),
+        (
+            "private, entered by people",
+            |lists| {
+                lists.collects[0].public = Some(false);
+                lists.collects[0].manual = true;
+                lists.shares[0].class = Some(Class::Conditional);
+                lists.shares[0].approval = String::new();
+            },
+            &[],
+        ),
         ("not said", |lists| lists.collects[0].public = None, &["collect.unclassified", "share.private"]),
-        ("without a use", |lists| {
-            let more = crate::lists::Collect { id: id("C-2"), ..lists.collects[0].clone() };
-            lists.collects.push(more);
-        }, &["collect.unused"]),
-        ("governed alone is a use", |lists| {
-            lists.demands.clear();
-            lists.shares.clear();
-        }, &[]),
+        (
+            "without a use",
+            |lists| {
+                let more = crate::lists::Collect { id: id("C-2"), ..lists.collects[0].clone() };
+                lists.collects.push(more);
+            },
+            &["collect.unused"],
+        ),
+        (
+            "governed alone is a use",
+            |lists| {
+                lists.demands.clear();
+                lists.shares.clear();
+            },
+            &[],
+        ),
         ("kept raw for too long", |lists| lists.collects[0].raw_ms = Some(21), &["collect.retention"]),
         ("kept longer than said", |lists| lists.collects[0].raw_ms = Some(9), &["collect.kept"]),
         ("closes nothing", |lists| lists.governance[0].closes.clear(), &["governance.open"]),

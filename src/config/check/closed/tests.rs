@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::*;
+use super::lines::fraction;
 use crate::config::{Config, Faults};
 
 const GOOD: &str = r#"
@@ -98,19 +98,39 @@ fn what_contradicts_itself_is_told_at_its_line() {
         ("wants = [\"S-1\"]", "wants = [\"S-2\"]", "S-2", "unknown share line \"S-2\""),
         ("serves = [\"D-1\"]", "serves = [\"D-2\"]", "D-2", "unknown demand line \"D-2\""),
         ("from = [\"C-1\"]", "from = [\"C-2\"]", "C-2", "unknown collect line \"C-2\""),
-        ("closes = [\"D-1\"]", "closes = [\"D-1\", \"D-1\"]", "closes", "governance G-1: demand D-1 stands twice"),
+        ("closes = [\"D-1\"]", "closes = [\"D-1\", \"D-1\"]", "closes", "demand D-1 stands twice"),
         ("triggers = [\"hot\"", "triggers = [\"hat\"", "hat", "unknown alarm or metric \"hat\""),
         ("status = \"approved\"", "status = \"refused\"", "status", "refused without a reason"),
         ("wants = [\"S-1\"]", "wants = [\"S-1\", \"X-1\"]", "wants", "approved, but X-1 is never shared"),
         ("reason = \"never\"", "reason = \" \"", "reason", "forbidden without a reason"),
-        ("reason = \"never\"", "reason = \"never\"\nlane = \"bulk\"", "lane = \"bulk\"", "lane on a line that is never shared"),
-        ("[\"trajectory\"]", "[\"temperature\"]", "metrics = [\"temperature\"]", "temperature is never shared: X-1 forbids it"),
-        ("[\"trajectory\"]", "[\"humidity\"]\ncarries = [\"hot\"]", "carries = [\"hot\"]", "hot is never shared: X-1 forbids it"),
+        (
+            "reason = \"never\"",
+            "reason = \"never\"\nlane = \"bulk\"",
+            "lane = \"bulk\"",
+            "lane on a line that is never shared",
+        ),
+        (
+            "[\"trajectory\"]",
+            "[\"temperature\"]",
+            "metrics = [\"temperature\"]",
+            "temperature is never shared: X-1 forbids it",
+        ),
+        (
+            "[\"trajectory\"]",
+            "[\"humidity\"]\ncarries = [\"hot\"]",
+            "carries = [\"hot\"]",
+            "hot is never shared: X-1 forbids it",
+        ),
         ("level = 4", "level = 5", "level", "level = 5 is out of range"),
         ("accept = \"5m\"", "accept = \"2h\"", "accept", "taken up later than closed"),
         ("\"unconditional\"", "\"open\"", "class", "unknown word \"open\""),
         ("public = true", "public = true\nsensitivity = \"S5\"", "S5", "unknown word \"S5\""),
-        ("approval = \"2026-1\"\nclass = \"unconditional\"", "approval = \"\"\nclass = \"conditional\"", "class = \"cond", "conditional without an approval"),
+        (
+            "approval = \"2026-1\"\nclass = \"unconditional\"",
+            "approval = \"\"\nclass = \"conditional\"",
+            "class = \"cond",
+            "conditional without an approval",
+        ),
     ] {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from}");
@@ -124,12 +144,15 @@ fn what_contradicts_itself_is_told_at_its_line() {
 /// An alarm that reads what is never shared would tell of it under another name.
 #[test]
 fn an_alarm_does_not_carry_what_is_forbidden() {
-    let text = GOOD
-        .replacen("\"temperature > 60\"", "\"temperature > 60 && humidity < 20\"", 1)
-        .replacen("[\"trajectory\"]", "[\"humidity\"]", 1);
+    let text = GOOD.replacen("\"temperature > 60\"", "\"temperature > 60 && humidity < 20\"", 1).replacen(
+        "[\"trajectory\"]",
+        "[\"humidity\"]",
+        1,
+    );
     let faults = load(&text).map(|_| ()).expect_err("a fault").faults;
-    let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
-    assert_eq!(told, ["hot tells of humidity, which X-1 forbids to share"]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    let message = &faults[0].message;
+    assert!(message.starts_with("hot tells of humidity, which X-1 forbids to share"), "{message}");
 }
 
 #[test]

@@ -112,11 +112,7 @@ async fn lists_are_announced_once_to_whom_they_concern() {
     let all = short(&told(&store, dir.path()).await);
     assert_eq!(
         all[3..],
-        [
-            "S-1: demand/D-1@2 retired",
-            "S-1: share/S-1@2 changed AP-S-1",
-            "S-2: share/S-2@1 added AP-S-2",
-        ]
+        ["S-1: demand/D-1@2 retired", "S-1: share/S-1@2 changed AP-S-1", "S-2: share/S-2@1 added AP-S-2",]
     );
     let head = store.begin().expect("a transaction").audit_head();
     assert!(head.seq >= 6, "a row of the trail for each change: {}", head.seq);
@@ -127,7 +123,8 @@ async fn lists_are_announced_once_to_whom_they_concern() {
 async fn a_line_that_is_gone_tells_nobody() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = store(dir.path());
-    Spine::open(plan(&format!("{}{}", share("S-1", ""), share("S-2", ""))), &mut store, NOW).expect("a spine");
+    Spine::open(plan(&format!("{}{}", share("S-1", ""), share("S-2", ""))), &mut store, NOW)
+        .expect("a spine");
     let before = told(&store, dir.path()).await.len();
     Spine::reopen(plan(&share("S-1", "")), &mut store, NOW).expect("a spine");
     assert_eq!(told(&store, dir.path()).await.len(), before);
