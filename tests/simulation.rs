@@ -776,6 +776,7 @@ impl City {
                     _ => 0,
                 }
             }
+            Content::ListChange(_) => {}
         }
     }
 }

@@ -44,10 +44,13 @@ pub struct Args {
 #[derive(clap::Subcommand, Clone, Debug)]
 enum What {
     /// What is open, and what drifted apart while the gateway ran
+    #[command(after_help = "Example: smallbrain lists check --config config.example.toml")]
     Check(Of),
     /// The loop as a table: 需求 → 归集 → 共享 → 治理 → 需求
+    #[command(after_help = "Example: smallbrain lists show --config config.example.toml --lang en")]
     Show(Of),
     /// Why a field may leave or not: to whom, in which form, on whose approval
+    #[command(after_help = "Example: smallbrain lists explain temperature --config config.example.toml")]
     Explain {
         /// The name of a metric
         field: Metric,

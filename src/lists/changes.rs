@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn versions_of_a_line_rise() {
         let mut newest = Newest::new();
-        let steps: [(&[Item], &[(&str, u32, Alteration)]); 6] = [
+        type Step<'s> = (&'s [Item], &'s [(&'s str, u32, Alteration)]);
+        let steps: [Step<'_>; 6] = [
             (
                 &[item(List::Share, "S-1", "a"), item(List::Demand, "D-1", "a")],
                 &[("D-1", 1, Alteration::Added), ("S-1", 1, Alteration::Added)],

@@ -149,7 +149,8 @@ fn a_field_leaves_by_a_line_or_a_rule_denies_it() {
     let ended = |lists: &mut Lists| lists.shares[0].until_ms = Some(NOW_MS);
     let unnamed = |lists: &mut Lists| lists.shares[0].metrics.clear();
     let same = |_: &mut Lists| {};
-    let cases: [(&str, fn(&mut Lists), Option<Denied>); 8] = [
+    type Case = (&'static str, fn(&mut Lists), Option<Denied>);
+    let cases: [Case; 8] = [
         ("temperature", same, None),
         ("temperature", body, Some(Denied::Body)),
         ("temperature", ended, Some(Denied::Ended)),
