@@ -74,6 +74,7 @@ fn plan(bulk: bool) -> Plan {
     Plan {
         gateway: Gateway { id: "bench".into(), ..Gateway::default() },
         lists_digest: [1; 32],
+        lists: Default::default(),
         points: points.collect(),
         rules: Default::default(),
         aggregates: vec![Aggregate {

@@ -4,6 +4,8 @@
 //! share server, local socket, metrics) end the process when they end early, and systemd starts it again. Stopping cancels the sources
 //! and servers only; the writer ends because its input closed, after everything is stored.
 
+mod drift;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use crate::ingest::act::Errand;
 use crate::ingest::trail::TrailError;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
+use crate::lists::Lists;
 use crate::local::alarms::Alarms;
 use crate::local::approvals::Approvals;
 use crate::local::command::Sending;
@@ -169,6 +172,7 @@ struct Inside {
     share: Arc<share::counters::Counters>,
     notify: Arc<notify::Counters>,
     actuate: Arc<actuate::Counters>,
+    drift: Arc<drift::Counters>,
     ports: Mutex<Vec<Arc<serial::Counters>>>,
     severities: Mutex<HashMap<String, Severity>>,
     configuration: Mutex<Configuration>,
@@ -193,6 +197,7 @@ impl Inside {
         metrics.extend(self.share.iter());
         metrics.extend(self.notify.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.actuate.iter());
+        metrics.extend(self.drift.iter());
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -272,6 +277,7 @@ pub struct Daemon {
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
+    lists: watch::Sender<Arc<Lists>>,
     /// Where webhooks are.
     notify: watch::Sender<Arc<notify::Settings>>,
     /// Cancels sources and servers.
@@ -300,6 +306,7 @@ impl Daemon {
             share: Arc::default(),
             notify: Arc::default(),
             actuate: Arc::default(),
+            drift: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
             configuration: Mutex::default(),
@@ -350,6 +357,7 @@ impl Daemon {
             onboard,
             sending: Sending::default(),
             lines: watch::Sender::new(config.share.lines.clone().into()),
+            lists: watch::Sender::new(config.plan.lists.clone()),
             notify: watch::Sender::new(Arc::new(config.notify.clone())),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -366,6 +374,7 @@ impl Daemon {
         daemon.start_metrics().await?;
         daemon.start_mqtt(saved).await?;
         daemon.start_ports(daemon.config.ports.clone(), daemon.config.plan.points.clone());
+        daemon.start_drift(reader.clone());
         daemon.start_alarms(reader, news, errands);
         Ok(daemon)
     }
@@ -386,6 +395,12 @@ impl Daemon {
                 let _ = ended.try_send(DaemonError::Ended(name, cause));
             }
         });
+    }
+
+    /// What says how the lists are lived. Nothing hangs on it.
+    fn start_drift(&self, reader: Reader) {
+        let (lists, clock) = (self.lists.subscribe(), self.clock.clone());
+        self.tasks.spawn(drift::look(reader, lists, clock, self.inside.drift.clone(), self.stop.clone()));
     }
 
     /// What carries out what alarms bring about: webhooks are told, devices get their commands.
@@ -586,6 +601,7 @@ impl Daemon {
         }
         self.start_ports(config.ports.clone(), config.plan.points.clone());
         self.lines.send_replace(config.share.lines.clone().into());
+        self.lists.send_replace(config.plan.lists.clone());
         self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
         *self.configuration() = Configuration { restart: restart.clone(), refused: None, keys };

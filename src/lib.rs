@@ -23,6 +23,7 @@ pub mod aggregate;
 pub mod approval;
 pub mod audit;
 pub mod codec;
+pub mod lists;
 pub mod normalise;
 pub mod privacy;
 pub mod rules;

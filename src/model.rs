@@ -3,12 +3,16 @@
 //! Guarantees: a name that exists has been checked (each newtype has one parser), and nothing here prints a value that
 //! a device sent: `Debug` of a [`Value`] gives its kind and length. No clock, no I/O.
 
+mod lists;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+pub use self::lists::{Alteration, List, ListChange};
 
 /// A name that is not one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

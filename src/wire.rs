@@ -16,7 +16,7 @@ use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use approval::{approval, approval_nameless, asked};
 pub use json::{body_json, event_time};
-pub use seal::{Column, event, readings, window};
+pub use seal::{Column, event, list_change, readings, window};
 
 /// Generated from proto/.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -51,11 +51,13 @@ pub const ALARM: &str = "alarm/1";
 pub const WINDOW: &str = "window/1";
 /// Schema of single readings.
 pub const READINGS: &str = "readings/1";
+/// Schema of a change of the lists.
+pub const LIST_CHANGE: &str = "list_change/1";
 
 /// A schema's name as the constant it is; `None` for one that this build does not write.
 #[must_use]
 pub fn schema(name: &str) -> Option<&'static str> {
-    [ALARM, WINDOW, READINGS].into_iter().find(|known| *known == name)
+    [ALARM, WINDOW, READINGS, LIST_CHANGE].into_iter().find(|known| *known == name)
 }
 
 /// A record's body on its way into a lane: made of cleared values, as the share line permits it. Only this module

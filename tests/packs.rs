@@ -9,6 +9,9 @@ use rust_decimal::Decimal;
 use smallbrain::cli::rules::case::{Deed, Doing, File};
 use smallbrain::cli::rules::report::Tested;
 use smallbrain::cli::rules::{files, load, test, verdicts};
+use smallbrain::config::Config;
+use smallbrain::lists::lint::lint;
+use smallbrain::lists::{Decision, Lists};
 
 /// Cases that the shipped rules have at least.
 const CASES_MIN: usize = 60;
@@ -60,7 +63,8 @@ fn every_shipped_rule_has_cases_a_purpose_a_seed_and_needs() {
     for entry in fs::read_dir(packs().join("compound")).expect("packs are readable") {
         let path = entry.expect("an entry").path();
         let name = path.display().to_string();
-        if name.ends_with(".test.toml") {
+        // The lists have no cases: they are held by the test below.
+        if name.ends_with(".test.toml") || name.ends_with("/lists.toml") {
             continue;
         }
         assert!(path.with_extension("test.toml").is_file(), "{name} has no cases");
@@ -79,6 +83,56 @@ fn every_shipped_rule_has_cases_a_purpose_a_seed_and_needs() {
             let advised = *line == "[[inhibit]]" || stanza.iter().any(|line| line.starts_with("advice = "));
             assert!(advised, "{name}:{}: no advice", at + 1);
         }
+    }
+}
+
+/// Devices for all of the shipped rules.
+const COMPOUND: &str = include_str!("packs/compound.toml");
+
+/// The shipped lists over all shipped rules.
+fn shipped() -> Lists {
+    let mut texts = vec![(PathBuf::from("smallbrain.toml"), COMPOUND.to_owned())];
+    for entry in fs::read_dir(packs().join("compound")).expect("packs are readable") {
+        let path = entry.expect("an entry").path();
+        if !path.display().to_string().ends_with(".test.toml") {
+            texts.push((path.clone(), fs::read_to_string(&path).expect("a text")));
+        }
+    }
+    let config = Config::of_texts(texts, &[], 1_795_190_400_000).unwrap_or_else(|faults| panic!("{faults}"));
+    Lists::clone(&config.plan.lists)
+}
+
+#[test]
+fn the_shipped_lists_are_a_closed_loop() {
+    let lists = shipped();
+    assert_eq!(lint(&lists), vec![]);
+    let rows = smallbrain::lists::cycle::rows(&lists);
+    let open: Vec<_> = rows.iter().filter(|row| !row.missing.is_empty()).collect();
+    assert!(open.is_empty(), "{open:?}");
+    let governed: Vec<_> = lists.governance.iter().flat_map(|line| lists.alarms_of(line)).collect();
+    for alarm in &lists.alarms {
+        assert!(governed.contains(&&alarm.id), "nobody answers for {}", alarm.id);
+    }
+}
+
+/// What is refused on purpose is written down, with its reason, and nothing that it names is shared.
+#[test]
+fn refusals_are_lines_of_the_shipped_lists() {
+    let lists = shipped();
+    for (demand, line, metric) in [
+        ("D-persons", "X-persons", "political_status"),
+        ("D-watch", "X-watch", "watchlist"),
+        ("D-party", "X-party", "party_branch"),
+        ("D-tracks", "X-tracks", "trajectory"),
+    ] {
+        let demand = lists.demands.iter().find(|own| own.id.as_str() == demand).expect("the demand");
+        assert_eq!(demand.decision, Decision::Refused);
+        assert!(!demand.reason.is_empty() && demand.wants.iter().any(|id| id.as_str() == line));
+        let metric = metric.parse().expect("a metric");
+        let told = smallbrain::lists::explain::explain(&lists, &metric, 0);
+        assert_eq!(told.denied.map(|rule| rule.as_str()), Some("share.forbidden"), "{metric}");
+        assert!(told.forbidden.iter().any(|own| own.id.as_str() == line && !own.reason.is_empty()));
+        assert!(told.ways.is_empty() && told.points.is_empty());
     }
 }
 

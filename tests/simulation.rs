@@ -187,6 +187,7 @@ fn plan(lists_version: u8) -> Plan {
     Plan {
         gateway: Gateway { id: "gw-sim".into(), ..Gateway::default() },
         lists_digest: [lists_version; 32],
+        lists: Default::default(),
         points: points.collect(),
         rules: watched(),
         aggregates: vec![Aggregate {
@@ -779,6 +780,7 @@ impl City {
                     _ => 0,
                 }
             }
+            Content::ListChange(_) => {}
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod enter;
 pub mod events;
 pub mod feedback;
+pub mod lists;
 pub mod map;
 pub mod onboard;
 pub mod pull;
@@ -116,6 +117,9 @@ enum Verb {
     /// Pull sealed records from a gateway, as the city does
     #[command(after_help = PULL_EXAMPLES)]
     Pull(pull::Args),
+    /// The four lists: what is open, the loop, and why a field may leave or not
+    #[command(after_help = lists::HELP)]
+    Lists(lists::Args),
     /// The cases of rules
     #[command(after_help = rules::HELP)]
     Rules(rules::Args),
@@ -188,6 +192,7 @@ pub fn main() -> ExitCode {
         Verb::Write(args) => within(write::run(&args, &mut out)),
         Verb::Send(args) => within(send::run(&args, &mut out)),
         Verb::Pull(args) => logged(|| within(pull::run(&args, &mut io::BufWriter::new(out)))),
+        Verb::Lists(args) => ExitCode::from(lists::run(&args, &mut out)),
         Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {

@@ -122,7 +122,11 @@ impl Config {
         library::complete(&mut root, &mut sources, &mut report);
         let names = previous.cloned().unwrap_or_default();
         let places = check::Places::of(&sources.files[0].path);
-        let config = check::config(&root, &places, now_ms, names, &mut report);
+        let lines = check::closed::Lines::of(&sources);
+        let config = check::config(&root, &places, now_ms, names, &lines, &mut report);
+        if let Some(config) = &config {
+            lines.warn(&config.plan.lists, &mut report);
+        }
         let Faults { faults, warnings, more } = report.finish(&sources);
         match config {
             Some(mut config) if faults.is_empty() => {

@@ -7,6 +7,7 @@ mod approval;
 mod audit;
 mod collect;
 mod entry;
+mod lists;
 mod message;
 mod serial;
 
@@ -31,6 +32,7 @@ pub(crate) use approval::{Approval, Person, Tier};
 pub(crate) use audit::Audit;
 pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};
 pub(crate) use entry::Origin;
+pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -54,10 +56,12 @@ section! {
         route: Vec<Route>,
         command: Vec<Command>,
         aggregate: Vec<Aggregate>,
+        demand: Vec<Demand>,
         collect: Vec<Collect>,
         share: Vec<Share>,
         person: Vec<Person>,
         approval: Approval,
+        governance: Vec<Governance>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -406,6 +410,19 @@ section! {
         tier: LineId,
         approval: String,
         until: Until,
+        class: crate::lists::Class,
+        from: Vec<At<LineId>>,
+        demand: Vec<At<LineId>>,
+        reason: String,
+        basis: String,
+        level: u64,
+    }
+}
+
+impl Share {
+    /// Whether it says what is never shared.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.class.value() == Some(&crate::lists::Class::Forbidden)
     }
 }
 

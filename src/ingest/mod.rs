@@ -10,6 +10,7 @@ pub mod trail;
 pub mod writer;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,7 @@ use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
 use crate::approval;
+use crate::lists::Lists;
 use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
@@ -249,6 +251,8 @@ pub struct Plan {
     pub gateway: Gateway,
     /// SHA-256 over the lists as written: a new one is a new version of the lists.
     pub lists_digest: [u8; 32],
+    /// The four lists as they are known by.
+    pub lists: Arc<Lists>,
     /// By series; `None` where a reload took a point away.
     pub points: Vec<Option<Point>>,
     /// What is watched, who is told, what is done.

@@ -12,6 +12,7 @@ mod approvals;
 mod bulk;
 mod entry;
 mod ledger;
+mod lists;
 mod presence;
 mod resume;
 mod trail;
@@ -126,6 +127,7 @@ impl Spine {
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
         spine.restore_approvals(store, now)?;
+        spine.take_lists(store, now)?;
         Ok(spine)
     }
 

@@ -63,6 +63,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
     Plan {
         gateway: Gateway::default(),
         lists_digest: [u8::try_from(points.len()).expect("few"); 32],
+        lists: Default::default(),
         points: points.iter().map(point).collect(),
         rules: watched(points, limit),
         aggregates: vec![],

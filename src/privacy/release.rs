@@ -4,7 +4,7 @@
 //! until it expires; a device's id goes with it only if the line says so. Pure: the time is an argument.
 
 use super::Cleared;
-use crate::model::{Actor, ClosedWindow, Consumer, Event, Lane, LineId, Metric, Rollup};
+use crate::model::{Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, Rollup};
 
 /// Who gets what, in which form, why, on whose approval, until when.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +94,13 @@ impl ShareLine {
     #[must_use]
     pub fn carries_alarm(&self, alarm: &LineId, consumer: &Consumer, now_ms: i64) -> bool {
         self.is_open(Lane::Alarm, now_ms) && self.carries.contains(alarm) && self.consumers.contains(consumer)
+    }
+
+    /// A change of the lists that concerns this line, for those who hold it. It holds ids and no data; a line that has ended
+    /// tells nothing any more.
+    #[must_use]
+    pub fn list_change(&self, change: &ListChange, now_ms: i64) -> Option<Cleared<ListChange>> {
+        self.is_open(self.lane, now_ms).then(|| Cleared(change.clone()))
     }
 
     fn is_open(&self, lane: Lane, now_ms: i64) -> bool {

@@ -25,6 +25,7 @@ mod audit;
 pub mod entries;
 mod error;
 mod identity;
+pub mod lists;
 mod outbox;
 pub mod reader;
 mod row;

@@ -63,9 +63,23 @@ pub fn body_json(body: &v1::RecordBody) -> Value {
             Some(rows) => out.insert("readings".into(), rows),
             None => out.insert("malformed".into(), json!("columns of readings do not fit together")),
         },
+        Some(Content::ListChange(change)) => out.insert("list_change".into(), list_change_json(change)),
         None => None,
     };
     Value::Object(out)
+}
+
+fn list_change_json(change: &v1::ListChange) -> Value {
+    if change.more > 0 {
+        return json!({ "more": change.more });
+    }
+    json!({
+        "list": change.list,
+        "item": change.item,
+        "version": change.version,
+        "change": change.change,
+        "approval": change.approval_id,
+    })
 }
 
 fn event_json(event: &v1::Event) -> Value {

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
 
-use super::{ALARM, BODY_BYTES_MAX, Gateway, READINGS, Sealed, WINDOW, severity, timestamp, v1};
+use super::{ALARM, BODY_BYTES_MAX, Gateway, LIST_CHANGE, READINGS, Sealed, WINDOW, severity, timestamp, v1};
 use crate::model::{
-    Amount, ClosedWindow, DeviceId, Event, Figure, Metric, Quality, Reading, Rollup, SeriesKey, Step, Value,
+    Amount, ClosedWindow, DeviceId, Event, Figure, ListChange, Metric, Quality, Reading, Rollup, SeriesKey,
+    Step, Value,
 };
 use crate::privacy::Cleared;
 use crate::privacy::release::ShareLine;
@@ -145,6 +146,32 @@ pub fn readings<'a>(
         let columns = columns(line, rows, &describe);
         v1::RecordBody { content: Some(Content::Readings(columns)), ..head.clone() }
     })
+}
+
+/// A change of the lists as one record.
+#[must_use]
+pub fn list_change(
+    gateway: &Gateway,
+    line: &ShareLine,
+    policy_version: u32,
+    change: &Cleared<ListChange>,
+    sealed_ms: i64,
+) -> Sealed {
+    let content = match change.get() {
+        ListChange::Line { list, item, version, change, approval } => v1::ListChange {
+            list: list.as_str().into(),
+            item: item.to_string(),
+            version: *version,
+            change: change.as_str().into(),
+            approval_id: approval.clone(),
+            more: 0,
+        },
+        ListChange::More(count) => v1::ListChange { more: *count, ..v1::ListChange::default() },
+    };
+    let head = head(gateway, line, policy_version, sealed_ms);
+    // Nothing of a device is in it.
+    let body = v1::RecordBody { treatments: Vec::new(), content: Some(Content::ListChange(content)), ..head };
+    sealed(line, LIST_CHANGE, &body)
 }
 
 /// Halves the items until each half's body fits; halves keep their order.

@@ -206,6 +206,7 @@ impl Told {
                 (Lane::Aggregate, Content::Aggregate(aggregate)) => {
                     told.window(window, &aggregate, devices);
                 }
+                (Lane::Event, Content::ListChange(_)) => {}
                 _ => panic!("{lane} {seq} holds what does not belong there"),
             }
         }

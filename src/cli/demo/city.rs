@@ -109,7 +109,7 @@ impl Knowledge {
                 self.readings += readings.series_index.len() as u64;
                 self.metrics.extend(readings.series.iter().map(|series| series.metric.clone()));
             }
-            None => {}
+            Some(Content::ListChange(_)) | None => {}
         }
     }
 }

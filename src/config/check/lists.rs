@@ -88,6 +88,9 @@ pub(super) fn share(
         if let Some(id) = raw.id.get() {
             report.once(&mut seen, id.value.clone(), id.span, "share line");
         }
+        if raw.is_forbidden() {
+            continue;
+        }
         shared(raw, ground.fleet, report);
         carried(raw, &offers, report);
         let bulk = bulk(raw, ground, report);
@@ -171,7 +174,7 @@ fn line(raw: &raw::Share, rules: &Rules, zone: Zone, now_ms: i64, report: &mut R
     })
 }
 
-fn until_ms(until: Until, zone: Zone) -> i64 {
+pub(super) fn until_ms(until: Until, zone: Zone) -> i64 {
     match until {
         Until::Moment(ms) => ms,
         Until::Day(day) => {
@@ -300,7 +303,8 @@ fn carried(raw: &raw::Share, offers: &[Offer<'_>], report: &mut Report) {
 
 /// Lines that come to nothing.
 pub(super) fn warn(root: &Root, alarms: &Alarms, report: &mut Report) {
-    let shared = root.share.list().iter().flat_map(|raw| raw.metrics.list()).map(|at| &at.value);
+    let lines = || root.share.list().iter().filter(|raw| !raw.is_forbidden());
+    let shared = lines().flat_map(|raw| raw.metrics.list()).map(|at| &at.value);
     let used: BTreeSet<&Metric> = shared.chain(&alarms.read).collect();
     for raw in root.collect.list() {
         let Some(fields) = raw.fields.value() else { continue };
@@ -319,19 +323,22 @@ pub(super) fn warn(root: &Root, alarms: &Alarms, report: &mut Report) {
             );
         }
     }
-    if let Some(line) = root.share.list().first().filter(|_| root.share_server.is_absent()) {
+    if let Some(line) = lines().next().filter(|_| root.share_server.is_absent()) {
         report.warn(line.at, "a share list without [share_server]", "nobody can pull: a listener");
     }
 }
 
-/// SHA-256 over both lists as written, comments and layout aside.
+/// SHA-256 over the lists as written, comments and layout aside.
 pub(crate) fn digest(sources: &Sources) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for list in ["collect", "share"] {
-        hash.update(list);
+    // The two later lists last, and nothing of them where there is none: lists of an earlier build keep their version.
+    for (list, always) in [("collect", true), ("share", true), ("demand", false), ("governance", false)] {
+        let mut named = always;
+        hash.update(if always { list } else { "" });
         for file in &sources.files {
             let (table, _) = DeTable::parse_recoverable(&file.text);
             if let Some(DeValue::Array(lines)) = table.get_ref().get(list).map(|value| value.get_ref()) {
+                hash.update(if std::mem::replace(&mut named, true) { "" } else { list });
                 lines.iter().for_each(|line| absorb(line.get_ref(), &mut hash));
             }
         }

@@ -7,6 +7,7 @@ mod aggregates;
 mod alarms;
 mod approval;
 mod audit;
+pub(super) mod closed;
 mod commands;
 mod condition;
 mod entry;
@@ -28,6 +29,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{Report, Span};
@@ -37,6 +39,7 @@ use super::source::directory;
 use super::values::{Size, Zone};
 use super::{Config, Names, Version};
 use crate::aggregate::blocks::Bounds;
+use crate::lists::Lists;
 use crate::rules::rate::Rate;
 use crate::{ingest, notify, share, store, wire};
 use condition::Ground;
@@ -82,6 +85,7 @@ pub(crate) fn config(
     places: &Places,
     now_ms: i64,
     mut names: Names,
+    lines: &closed::Lines,
     report: &mut Report,
 ) -> Option<Config> {
     let raw_gateway = report.need_table(&root.gateway, "[gateway]");
@@ -105,6 +109,7 @@ pub(crate) fn config(
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let approval = approval::rules(root, report);
     let (shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
+    let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
@@ -140,6 +145,7 @@ pub(crate) fn config(
     let plan = ingest::Plan {
         gateway: gateway.clone(),
         lists_digest: [0; 32],
+        lists: Arc::new(Lists { kept_ms: millis(store.retention), ..lists }),
         points: rules.points(&fleet, &series, names.len(), &silence),
         rules: watched,
         aggregates: rules.aggregates,

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use toml::de::DeValue;
 
 use crate::config::fault::Report;
-use crate::config::raw::Origin;
+use crate::config::raw::{Origin, Retention, Sensitivity};
 use crate::config::read::{At, Node, Read, section, words};
 use crate::model::{LineId, Metric};
 use crate::privacy::generalise::Level;
@@ -23,6 +23,11 @@ section! {
         source: Origin,
         second_check: bool,
         fields: BTreeMap<Metric, At<Option<Field>>>,
+        public: bool,
+        sensitivity: Sensitivity,
+        serves: Vec<At<LineId>>,
+        retention: Retention,
+        basis: String,
     }
 }
 

@@ -101,6 +101,7 @@ fn plan(second_check: bool) -> Plan {
         silence: HashMap::new(),
         block: Bounds { rows_max: 1, age_max_ms: 1000 },
         approval: Default::default(),
+        lists: Default::default(),
         forms: vec![Form {
             line: id("C-010"),
             title: String::new(),
