@@ -371,11 +371,13 @@ section! {
 pub(crate) enum By {
     /// One device.
     Device,
+    /// One building, and one more for all of them.
+    Building,
     /// All of them.
     Compound,
 }
 
-words!(By, "device" => By::Device, "compound" => By::Compound);
+words!(By, "device" => By::Device, "building" => By::Building, "compound" => By::Compound);
 
 section! {
     /// A line of the collection list.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
-use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
+use crate::model::{Cause, DeviceId, Metric, Place, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::release::ShareLine;
@@ -183,6 +183,8 @@ pub struct Point {
     pub class: String,
     /// The metric.
     pub metric: Metric,
+    /// The building that the device is in: the first level of its place, "-" without one.
+    pub building: Place,
     /// UCUM unit; empty for flags and texts.
     pub unit: String,
     /// How samples become readings.

@@ -350,6 +350,7 @@ fn slots(
                 device: point.device.clone(),
                 metric: point.metric.clone(),
                 unit: point.unit.clone(),
+                building: point.building.clone(),
                 pace: point.pace,
             },
             dedupe: Dedupe::default(),

@@ -34,6 +34,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         devices: true,
         places: true,
         carries: vec!["high".parse().expect("a name")],
+        protect: None,
         approval: "test".into(),
         until_ms: None,
     };
@@ -52,6 +53,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
             },
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
+            building: "-".parse().expect("a place"),
             pace: crate::aggregate::Pace::default(),
             treatment: Some(Treatment::Keep),
             aggregates: vec![],
@@ -553,7 +555,8 @@ fn what_is_told_of_the_past_stays_in_the_past() {
         size_ms: HOUR_MS,
         lateness_ms: 30_000,
         zone_ms: 0,
-        by_device: true,
+        by: crate::aggregate::windows::By::Device,
+        crowds: None,
         statistics: crate::aggregate::statistic::Statistics::default(),
         edges: vec![],
     });

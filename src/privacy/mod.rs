@@ -61,6 +61,7 @@
 
 pub mod generalise;
 pub mod intake;
+pub mod protect;
 pub mod pseudonym;
 pub mod release;
 

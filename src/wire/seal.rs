@@ -100,7 +100,10 @@ fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
         let partial = cells.iter().any(|cell| cell.partial);
         let quality = if partial { PARTIAL } else { Quality::Good.as_str() };
-        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality: quality.into() };
+        let is_withheld =
+            |cell: &&Rollup| cell.figures.iter().any(|figure| matches!(figure.amount, Amount::Withheld(_)));
+        let suppressed_cells = cells.iter().filter(is_withheld).count().try_into().unwrap_or(u32::MAX);
+        let aggregate = v1::Aggregate { measures, suppressed_cells, quality: quality.into() };
         v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
     })
 }
@@ -180,6 +183,7 @@ fn text(value: &Value) -> String {
 fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
     let device = cell.device.iter().filter(|_| line.devices);
     let device = device.map(|device| ("device".to_owned(), device.to_string()));
+    let building = cell.place.iter().map(|place| ("building".to_owned(), place.to_string()));
     let measure = |Figure { statistic, le, amount }: &Figure| {
         let (unit, value) = match amount {
             // A count has no unit of its own: UCUM writes 1.
@@ -187,14 +191,15 @@ fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
             Amount::Exact(decimal) => (cell.unit.as_str(), Number::Decimal(decimal.to_string())),
             Amount::Near(number) => (cell.unit.as_str(), Number::Number(*number)),
             Amount::Percent(percent) => ("%", Number::Decimal(percent.to_string())),
+            Amount::Withheld(why) => ("", Number::Suppressed(v1::Suppressed { reason: why.as_str().into() })),
         };
         let le = le.iter().map(|le| ("le".to_owned(), le.to_string()));
         v1::Measure {
             name: format!("{}.{statistic}", cell.metric),
-            dimensions: device.clone().chain(le).collect(),
+            dimensions: device.clone().chain(building.clone()).chain(le).collect(),
             unit: unit.to_owned(),
             value: Some(value),
-            noise: String::new(),
+            noise: cell.noise.to_string(),
         }
     };
     cell.figures.iter().map(measure).collect()
@@ -267,6 +272,7 @@ mod tests {
             devices,
             places: devices,
             carries: vec!["A-1".parse().expect("id")],
+            protect: None,
             approval: "AP-7".into(),
             until_ms: None,
         }
@@ -296,6 +302,9 @@ mod tests {
             metric: metric.parse().expect("metric"),
             unit: "Cel".into(),
             device: device.map(|d| d.parse().expect("device")),
+            place: None,
+            crowd: None,
+            noise: "".into(),
             partial: false,
             figures: [
                 Some(figure("count", Amount::Count(4))),

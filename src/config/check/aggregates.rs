@@ -13,7 +13,7 @@ use super::rules::known;
 use super::{DAY, Shown, millis};
 use crate::aggregate::Pace;
 use crate::aggregate::statistic::{NAMES, Statistic, Statistics};
-use crate::aggregate::windows::Aggregate;
+use crate::aggregate::windows::{self, Aggregate};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, By, Do, Mean, Root};
 use crate::config::read::At;
@@ -138,6 +138,15 @@ fn edges(raw: &raw::Aggregate, statistics: &[(Statistic, Span)], report: &mut Re
     }
 }
 
+/// What a cell of it covers.
+pub(super) fn by(raw: &raw::Aggregate) -> windows::By {
+    match raw.by.or(By::Device) {
+        By::Device => windows::By::Device,
+        By::Building => windows::By::Building,
+        By::Compound => windows::By::Compound,
+    }
+}
+
 fn aggregate(
     raw: &raw::Aggregate,
     zone: Zone,
@@ -166,7 +175,8 @@ fn aggregate(
         size_ms: i64::try_from(size_ms).unwrap_or(i64::MAX),
         lateness_ms: i64::try_from(millis(lateness)).unwrap_or(i64::MAX),
         zone_ms: zone.0,
-        by_device: raw.by.or(By::Device) == By::Device,
+        by: by(raw),
+        crowds: None,
         statistics: statistics.iter().map(|(statistic, _)| *statistic).collect(),
         edges,
     })
@@ -261,7 +271,7 @@ fn points(
     }
     let by_time = |template: &Template<'_>| is_by_time(template, &metric.value);
     let is_mixed = || templates.iter().any(|t| by_time(t)) && templates.iter().any(|t| !by_time(t));
-    if place(Statistic::Mean).is_some() && raw.by.or(By::Device) == By::Compound && is_mixed() {
+    if place(Statistic::Mean).is_some() && raw.by.or(By::Device) != By::Device && is_mixed() {
         let message = format!("one mean of {}, by time and by reading", metric.value);
         report.fault(
             metric.span,

@@ -297,6 +297,7 @@ fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Optio
         devices,
         places: raw.places.or(false),
         carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
+        protect: None,
         approval: approval?.value.clone(),
         until_ms,
     })
