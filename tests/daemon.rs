@@ -27,6 +27,8 @@ mod reload;
 mod start_stop;
 #[path = "daemon/told.rs"]
 mod told;
+#[path = "daemon/unlisted.rs"]
+mod unlisted;
 #[path = "daemon/webhook.rs"]
 mod webhook;
 

@@ -313,11 +313,11 @@ impl Message {
 /// What the city has, by lane.
 #[derive(Default)]
 struct City {
-    cursor: [Seq; 3],
+    cursor: [Seq; Lane::ALL.len()],
     /// What it knew at its last crash-safe moment.
-    saved: [Seq; 3],
-    records: [BTreeMap<Seq, [u8; 32]>; 3],
-    gaps: [BTreeSet<Seq>; 3],
+    saved: [Seq; Lane::ALL.len()],
+    records: [BTreeMap<Seq, [u8; 32]>; Lane::ALL.len()],
+    gaps: [BTreeSet<Seq>; Lane::ALL.len()],
     rows: u64,
     /// Of the rows, those whose value is said to be unbelievable.
     flagged: u64,
@@ -642,7 +642,7 @@ impl World {
             0..=5 => self.publish(),
             6..=12 => self.commit(),
             13..=16 => {
-                let lane = Lane::ALL[self.random.below(3) as usize];
+                let lane = Lane::ALL[self.random.below(Lane::ALL.len() as u64) as usize];
                 self.pull(lane);
             }
             17 => self.tidy(),

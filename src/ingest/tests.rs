@@ -168,7 +168,7 @@ impl Rig {
         }
         let ledger = spine.finish(&mut txn).expect("finished");
         txn.commit().expect("committed");
-        store.tidy(&Upkeep { acked: [None; 3], expire_before_ms: i64::MAX }).expect("tidied");
+        store.tidy(&Upkeep { acked: [None; Lane::ALL.len()], expire_before_ms: i64::MAX }).expect("tidied");
         (ledger, store)
     }
 

@@ -162,7 +162,7 @@ async fn a_puller_takes_everything_acknowledges_and_goes_on_where_it_was() {
         }
         assert_eq!((total.records, total.lost, total.withheld), (19_920 + 3, 100, 4_980));
         let acked = gate.fake.acked_now(CITY);
-        assert_eq!((acked[0], acked[2]), (Seq(3), Seq(25_000)));
+        assert_eq!((acked[0], acked[3]), (Seq(3), Seq(25_000)));
         assert!(gate.counter("share_records_total") >= total.records, "what was on its way counts too");
 
         let mut client = RecordServiceClient::new(gate.channel().await);
@@ -252,7 +252,7 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
         ("hash", cursor(Lane::Alarm, 2), vec![9; 32], Code::DataLoss, "hash_mismatch"),
         (
             "lane",
-            v1::Cursor { lane: 2, ..cursor(Lane::Alarm, 1) },
+            v1::Cursor { lane: 4, ..cursor(Lane::Alarm, 1) },
             vec![],
             Code::InvalidArgument,
             "malformed",
@@ -391,7 +391,7 @@ async fn strangers_are_turned_away_and_a_consumer_sees_its_own_lanes_only() {
     let told = soon(status.get_status(v1::GetStatusRequest {})).await.expect("a status").into_inner();
     assert_eq!(told.gateway_id, "gw-1");
     let lanes: Vec<_> = told.lanes.iter().map(|lane| (wire::lane(lane.lane), lane.head_seq)).collect();
-    assert_eq!(lanes, [(Some(Lane::Bulk), 1)]);
+    assert_eq!(lanes, [(Some(Lane::Event), 0), (Some(Lane::Bulk), 1)]);
     assert!(told.counters.is_empty() && told.devices.is_empty() && told.alarms.is_empty());
     let after = Some(cursor(Lane::Alarm, 0));
     let mut records = RecordServiceClient::new(gate.channel().await);
@@ -662,7 +662,7 @@ async fn the_local_socket_tells_everything() {
     let told = soon(crate::cli::status::ask(&path)).await.expect("a status");
     assert_eq!((told.gateway_id.as_str(), told.catalog_version), ("gw-1", 3));
     assert_eq!(told.lanes.len(), Lane::ALL.len());
-    assert_eq!((told.lanes[2].head_seq, told.lanes[2].acked_seq), (4, 2), "the slowest consumer");
+    assert_eq!((told.lanes[3].head_seq, told.lanes[3].acked_seq), (4, 2), "the slowest consumer");
     assert_eq!(told.counters["received"], 7);
     assert_eq!((told.devices[0].readings, told.alarms[0].severity()), (7, v1::Severity::Critical));
     assert_eq!(told.degraded, ["clock not set"]);

@@ -23,14 +23,14 @@ fn lines() -> Vec<ShareLine> {
 }
 
 fn mine(lane: Lane) -> &'static str {
-    ["A", "W", "R"][lane.index()]
+    ["A", "A", "W", "R"][lane.index()]
 }
 
 fn at(mono_ms: u64) -> Stamp {
     Stamp { wall_ms: i64::try_from(mono_ms).expect("small"), mono_ms }
 }
 
-fn stand(heads: [u64; 3], acked: [u64; 3]) -> Stand {
+fn stand(heads: [u64; Lane::ALL.len()], acked: [u64; Lane::ALL.len()]) -> Stand {
     Stand { epoch: EPOCH, heads: heads.map(Seq), acked: acked.map(Seq) }
 }
 
@@ -47,9 +47,9 @@ fn ack(lane: Lane, seq: u64) -> v1::StreamingPullRequest {
     ask(Ask::Ack(v1::CumulativeAck { upto, head_hash: Vec::new() }))
 }
 
-fn opened(open: v1::PullOpen, heads: [u64; 3]) -> Session {
+fn opened(open: v1::PullOpen, heads: [u64; Lane::ALL.len()]) -> Session {
     let consumer = ME.parse().expect("consumer");
-    Session::open(consumer, open, stand(heads, [0; 3]), &lines(), at(0)).expect("opens")
+    Session::open(consumer, open, stand(heads, [0; Lane::ALL.len()]), &lines(), at(0)).expect("opens")
 }
 
 #[test]
@@ -71,7 +71,14 @@ fn an_open_that_cannot_be_is_refused_with_its_reason() {
     ];
     for (what, consumer, open, reason) in cases {
         let consumer = consumer.parse().expect("consumer");
-        let refused = Session::open(consumer, open, stand([10; 3], [0; 3]), &lines(), at(0)).expect_err(what);
+        let refused = Session::open(
+            consumer,
+            open,
+            stand([10; Lane::ALL.len()], [0; Lane::ALL.len()]),
+            &lines(),
+            at(0),
+        )
+        .expect_err(what);
         assert_eq!(refused.reason(), reason, "{what}");
     }
 }
@@ -85,7 +92,8 @@ fn a_lane_starts_at_its_cursor_or_at_the_stored_ack_and_waits_for_credit() {
     };
     let consumer = ME.parse().expect("consumer");
     let mut session =
-        Session::open(consumer, open, stand([9; 3], [1, 2, 3]), &lines(), at(0)).expect("opens");
+        Session::open(consumer, open, stand([9; Lane::ALL.len()], [1, 0, 2, 3]), &lines(), at(0))
+            .expect("opens");
     let first = session.poll(true, &lines(), at(0));
     assert!(
         matches!(
@@ -124,7 +132,7 @@ fn frames_that_do_not_belong_end_the_stream() {
         ("short hash", ask(Ask::Ack(hash))),
     ];
     for (what, frame) in cases {
-        let mut session = opened(v1::PullOpen::default(), [0; 3]);
+        let mut session = opened(v1::PullOpen::default(), [0; Lane::ALL.len()]);
         session.frame(frame);
         let Some(Action::End(Err(refused))) = session.poll(false, &lines(), at(0)) else { panic!("{what}") };
         assert_eq!(refused.reason(), "malformed", "{what}");
@@ -134,7 +142,7 @@ fn frames_that_do_not_belong_end_the_stream() {
 
 #[test]
 fn acks_are_stored_one_by_one_and_confirmed_and_a_close_waits_for_them() {
-    let mut session = opened(v1::PullOpen::default(), [9; 3]);
+    let mut session = opened(v1::PullOpen::default(), [9; Lane::ALL.len()]);
     session.frame(ack(Lane::Bulk, 3));
     let Some(Action::Ack(first)) = session.poll(false, &lines(), at(0)) else { panic!("no ack") };
     assert_eq!((first.lane, first.upto), (Lane::Bulk, Seq(3)));
@@ -154,7 +162,7 @@ fn acks_are_stored_one_by_one_and_confirmed_and_a_close_waits_for_them() {
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));
     assert!(matches!(session.poll(false, &lines(), at(0)), Some(Action::End(Ok(())))));
 
-    let mut session = opened(v1::PullOpen::default(), [9; 3]);
+    let mut session = opened(v1::PullOpen::default(), [9; Lane::ALL.len()]);
     session.frame(ack(Lane::Bulk, 10));
     assert!(matches!(session.poll(false, &lines(), at(0)), Some(Action::Ack(_))));
     session.acked(Err(AckRefused::Ahead { lane: Lane::Bulk, upto: Seq(10), head: Seq(9) }));
@@ -165,12 +173,12 @@ fn acks_are_stored_one_by_one_and_confirmed_and_a_close_waits_for_them() {
 #[test]
 fn silence_is_broken_by_heartbeats_and_a_stop_by_draining() {
     let idle = Some(ProtoDuration { seconds: 5, nanos: 0 });
-    let mut session = opened(v1::PullOpen { idle_heartbeat: idle, ..v1::PullOpen::default() }, [9, 8, 7]);
+    let mut session = opened(v1::PullOpen { idle_heartbeat: idle, ..v1::PullOpen::default() }, [9, 0, 8, 7]);
     assert_eq!(session.wakeup_ms(), 5_000);
     assert!(session.poll(true, &lines(), at(4_999)).is_none());
     let Some(Action::Send(frame)) = session.poll(true, &lines(), at(5_000)) else { panic!("no frame") };
     let Some(Response::Heartbeat(heartbeat)) = frame.frame else { panic!("no heartbeat") };
-    assert_eq!(heartbeat.heads.iter().map(|head| head.seq).collect::<Vec<_>>(), [9, 8, 7]);
+    assert_eq!(heartbeat.heads.iter().map(|head| head.seq).collect::<Vec<_>>(), [9, 0, 8, 7]);
     assert_eq!(session.wakeup_ms(), 10_000);
     session.drain();
     let Some(Action::Send(frame)) = session.poll(true, &lines(), at(5_001)) else { panic!("no frame") };
@@ -183,7 +191,8 @@ fn silence_is_broken_by_heartbeats_and_a_stop_by_draining() {
 #[test]
 fn a_lane_without_a_line_stands_still_and_a_consumer_without_any_is_sent_away() {
     let grants = Lane::ALL.map(|lane| credit(lane, 100, 1000)).to_vec();
-    let mut session = opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, [0, 0, 5]);
+    let mut session =
+        opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, [0, 0, 0, 5]);
     let mut expiring = lines();
     expiring[2].until_ms = Some(100);
     let Some(Action::Read { lane: Lane::Bulk, .. }) = session.poll(true, &expiring, at(99)) else {
@@ -209,7 +218,7 @@ fn a_slow_line_gets_smaller_reads_and_a_fast_one_larger_ones_again() {
     }
     let open =
         v1::PullOpen { initial_credit: vec![credit(Lane::Bulk, 1000, 1 << 30)], ..v1::PullOpen::default() };
-    let mut session = opened(open, [0, 0, 40]);
+    let mut session = opened(open, [0, 0, 0, 40]);
     let (mut now, mut sizes) = (0, Vec::new());
     for round in 0..30u64 {
         let Some(Action::Read { after, bytes_max, .. }) = session.poll(true, &lines(), at(now)) else {
@@ -233,7 +242,7 @@ fn an_endless_stream_of_alarms_leaves_the_others_one_batch_in_sixteen() {
         initial_credit: grants.map(|(lane, messages)| credit(lane, messages, 1 << 30)).to_vec(),
         ..v1::PullOpen::default()
     };
-    let mut session = opened(open, [0; 3]);
+    let mut session = opened(open, [0; Lane::ALL.len()]);
     for _ in 0..200 {
         fake.seal(Lane::Aggregate, "W", "w");
         fake.seal(Lane::Bulk, "R", "r");
@@ -241,7 +250,7 @@ fn an_endless_stream_of_alarms_leaves_the_others_one_batch_in_sixteen() {
     let mut reads = Vec::new();
     for _ in 0..160 {
         let alarm = fake.seal(Lane::Alarm, "A", "a");
-        session.heads(&[alarm, Seq(200), Seq(200)]);
+        session.heads(&[alarm, Seq(0), Seq(200), Seq(200)]);
         let Some(Action::Read { lane, after, records_max, bytes_max }) = session.poll(true, &lines(), at(0))
         else {
             panic!("no read")
@@ -273,7 +282,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let lane = 0..3usize;
+    let lane = 0..Lane::ALL.len();
     prop_oneof![
         6 => (lane.clone(), prop::bool::weighted(0.7), 1..200usize)
             .prop_map(|(lane, mine, length)| Step::Seal { lane, mine, length }),
@@ -298,7 +307,7 @@ struct Used {
 /// A consumer, its line, and the store: everything the session speaks with.
 struct World {
     fake: Fake,
-    lost: [u64; 3],
+    lost: [u64; Lane::ALL.len()],
     session: Session,
     room: bool,
     now_ms: u64,
@@ -307,7 +316,7 @@ struct World {
     /// The consumer's side; checks density, ids and hashes by itself.
     position: Position,
     received: BTreeMap<(Lane, u64), Bytes>,
-    lanes: [Used; 3],
+    lanes: [Used; Lane::ALL.len()],
 }
 
 impl World {
@@ -315,8 +324,8 @@ impl World {
         let marks = Lane::ALL.map(|lane| (lane, Mark::default()));
         Self {
             fake: Fake::new(),
-            lost: [0; 3],
-            session: opened(v1::PullOpen::default(), [0; 3]),
+            lost: [0; Lane::ALL.len()],
+            session: opened(v1::PullOpen::default(), [0; Lane::ALL.len()]),
             room: true,
             now_ms: 0,
             page: None,
@@ -416,7 +425,7 @@ impl World {
         }
     }
 
-    /// Alarms first, and nobody waits for ever: with three lanes ready, two others may each have their turn.
+    /// Alarms first, and nobody waits for ever: with all lanes ready, the others may each have their turn.
     fn priority(&mut self, chosen: Lane) {
         for lane in Lane::ALL {
             let used = &self.lanes[lane.index()];
@@ -424,7 +433,7 @@ impl World {
             let ready = self.position.lanes[&lane].seq < self.head(lane) && left.0 > 0 && left.1 >= 200;
             let used = &mut self.lanes[lane.index()];
             used.passed_over = if ready && lane != chosen { used.passed_over + 1 } else { 0 };
-            let most = if lane == Lane::Alarm { 2 } else { 15 };
+            let most = if lane == Lane::Alarm { 3 } else { 15 };
             assert!(used.passed_over <= most, "{lane} was passed over {} times", used.passed_over);
         }
     }
@@ -445,7 +454,7 @@ impl World {
 
     /// Credit without end and a line that works: everything that is owed arrives.
     fn settle(&mut self) {
-        for lane in 0..3 {
+        for lane in 0..Lane::ALL.len() {
             self.step(&Step::Credit { lane, messages: 1_000_000, bytes: 1 << 40 });
         }
         for _ in 0..2_000 {
@@ -486,10 +495,10 @@ proptest! {
 
     #[test]
     fn a_full_backlog_in_every_lane_keeps_alarms_first_and_starves_nobody(
-        bursts in prop::collection::vec((0..3usize, 1..30usize), 1..20)
+        bursts in prop::collection::vec((0..Lane::ALL.len(), 1..30usize), 1..20)
     ) {
         let mut world = World::new();
-        for lane in 0..3 {
+        for lane in 0..Lane::ALL.len() {
             world.step(&Step::Credit { lane, messages: 1_000_000, bytes: 1 << 40 });
         }
         for (lane, count) in bursts {

@@ -216,7 +216,7 @@ fn numbers_are_never_given_twice() {
 }
 
 fn tidy(store: &mut Store, now_ms: i64) {
-    let upkeep = Upkeep { acked: [None; 3], expire_before_ms: now_ms - RETENTION_MS };
+    let upkeep = Upkeep { acked: [None; Lane::ALL.len()], expire_before_ms: now_ms - RETENTION_MS };
     while store.tidy(&upkeep).expect("tidied") {}
 }
 
@@ -379,7 +379,7 @@ fn a_link_outlives_its_record() {
         txn.set_incident(&incident_of(1, "a", "d", Life::Raised, NOW.wall_ms)).expect("set");
         txn.link_record(Seq(1), IncidentId(1)).expect("linked");
     });
-    let mut acked = [None; 3];
+    let mut acked = [None; Lane::ALL.len()];
     acked[Lane::Alarm.index()] = Some(Seq(3));
     store.tidy(&Upkeep { acked, expire_before_ms: NOW.wall_ms }).expect("tidied");
     assert_eq!(outbox::first(&store.conn, Lane::Alarm).expect("read").map(|(seq, _)| seq), Some(Seq(3)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Quality, Reading, SeriesKey, Stamp, Value};
+use crate::model::{Lane, Quality, Reading, SeriesKey, Stamp, Value};
 use crate::privacy::Cleared;
 use crate::privacy::intake::{Treatment, clear};
 use crate::store::{FoldRow, Settings, Store, Upkeep};
@@ -371,7 +371,7 @@ fn what_waits_is_not_shed_and_leaves_room_for_readings() {
     let changes: Vec<Change> = (0..2000).map(|at| queue(1, at, &wanted)).collect();
     commit(&mut store, &[&[opened(1, "client", 60)], &changes[..]].concat());
     let series = store.series([("dev", "level")].into_iter()).expect("a number")[0];
-    let upkeep = Upkeep { acked: [None; 3], expire_before_ms: 0 };
+    let upkeep = Upkeep { acked: [None; Lane::ALL.len()], expire_before_ms: 0 };
     for round in 1..=40_i64 {
         let mut txn = store.begin().expect("a transaction");
         for _ in 0..100 {
