@@ -85,6 +85,7 @@ fn plan(bulk: bool) -> Plan {
             statistics: Statistics::default(),
             edges: vec![],
         }],
+        budgets: vec![],
         shares: if bulk { vec![line] } else { vec![] },
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
         silence: std::collections::HashMap::new(),

@@ -26,6 +26,12 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ("Cleared(", &["src/privacy/"], "only privacy builds what store and lanes accept"),
     ("intake::restored", &["src/store/row.rs"], "only the store gives back what was cleared"),
     ("INSERT INTO reading", &["src/store/row.rs"], "one way into the log"),
+    ("INSERT INTO release_cell", &["src/store/released.rs"], "a cell is decided once"),
+    (
+        "restored(aggregate",
+        &["src/privacy/", "src/store/released.rs"],
+        "only the store gives back what was decided",
+    ),
     ("Connection::open", &["src/store/schema.rs"], "one place where the database is opened"),
     (
         "SystemTime::now",

@@ -199,6 +199,7 @@ fn plan(lists_version: u8) -> Plan {
             statistics: STATISTICS.parse().expect("statistics"),
             edges: vec![],
         }],
+        budgets: vec![],
         shares: vec![
             share("S-alarm", Lane::Alarm, &["hot"]),
             share("S-window", Lane::Aggregate, &["A-1m"]),

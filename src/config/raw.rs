@@ -49,6 +49,7 @@ section! {
         aggregate: Vec<Aggregate>,
         collect: Vec<Collect>,
         share: Vec<Share>,
+        budget: Vec<Budget>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -479,10 +480,66 @@ section! {
         deadband: Decimal,
         change_only: bool,
         sample: Duration,
+        protect: Protect,
         approval: String,
         until: Until,
     }
 }
+
+section! {
+    /// How the cells of a share line are protected.
+    Protect, "share.protect", {
+        mode: Mode,
+        subjects: Metric,
+        k: u64,
+        dominance: String,
+        zero: Zero,
+        epsilon: String,
+        contribution: u64,
+        budget: LineId,
+    }
+}
+
+/// How cells are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Exact numbers, or none.
+    Sdc,
+    /// Noise.
+    Dp,
+}
+
+words!(Mode, "sdc" => Mode::Sdc, "dp" => Mode::Dp);
+
+/// Whether it is told that there was nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zero {
+    /// Yes.
+    Public,
+    /// It looks like any other small number.
+    Hidden,
+}
+
+words!(Zero, "public" => Zero::Public, "hidden" => Zero::Hidden);
+
+section! {
+    /// What noise is paid from.
+    Budget, "[[budget]]", {
+        id: LineId,
+        epsilon: String,
+        period: Duration,
+        on_exhausted: Exhausted,
+    }
+}
+
+/// What happens when a budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The rest of the period is held back.
+    Suppress,
+}
+
+words!(Exhausted, "suppress" => Exhausted::Suppress);
 
 words!(Lane, "alarm" => Lane::Alarm, "aggregate" => Lane::Aggregate, "bulk" => Lane::Bulk);
 

@@ -17,6 +17,7 @@ use crate::aggregate::windows::Aggregate;
 use crate::model::{Cause, DeviceId, Metric, Place, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
+use crate::privacy::protect::budget::Budget;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
@@ -216,6 +217,8 @@ pub struct Plan {
     pub aggregates: Vec<Aggregate>,
     /// The share list.
     pub shares: Vec<ShareLine>,
+    /// What noise is paid from.
+    pub budgets: Vec<Budget>,
     /// What each device may send.
     pub rate: Rate,
     /// How long a device may be silent before it counts as gone; one without an entry may be for ever.

@@ -11,6 +11,7 @@ mod alarms;
 mod bulk;
 mod ledger;
 mod presence;
+mod release;
 mod resume;
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use self::bulk::Bulk;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
+pub use self::release::Entropy;
+use self::release::Guard;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::model::{DeviceId, Lane, Loss, Quality, Sample, Seq, Stamp};
@@ -31,7 +34,6 @@ use crate::rules::dedupe::Dedupe;
 use crate::rules::engine::Engine;
 use crate::rules::{plausible, thinning};
 use crate::store::{SeriesId, Store, StoreError, Txn};
-use crate::wire;
 
 /// Readings between two resume points of the folds; bounds the replay after a crash.
 const SNAPSHOT_READINGS: i64 = 200_000;
@@ -62,6 +64,9 @@ pub struct Spine {
     devices: Vec<Device>,
     by_id: HashMap<DeviceId, usize>,
     windows: Vec<Windows>,
+    /// By aggregate.
+    guards: Vec<Guard>,
+    entropy: Entropy,
     bulk: Vec<Bulk>,
     engine: Engine,
     alarms: Alarms,
@@ -92,12 +97,15 @@ impl Spine {
         let policy_version = store.list_version(&plan.lists_digest, now.wall_ms)?;
         let (devices, by_id) = presence::devices(&plan, now);
         let slots = slots(&plan, &by_id, store)?;
+        let guards = release::guards(&plan, store, now)?;
         let mut spine = Self {
             windows: plan
                 .aggregates
                 .iter()
                 .map(|aggregate| Windows::new(aggregate.clone(), i64::MIN))
                 .collect(),
+            guards,
+            entropy: release::system(),
             bulk: Vec::new(),
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
@@ -210,22 +218,6 @@ impl Spine {
         Ok(Ok(device))
     }
 
-    fn seal_window(
-        &self,
-        txn: &mut Txn<'_>,
-        window: &crate::model::ClosedWindow,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Aggregate) {
-            let Some(cleared) = share.window(window, now.wall_ms) else { continue };
-            for sealed in wire::window(&self.plan.gateway, share, self.policy_version, &cleared, now.wall_ms)
-            {
-                txn.seal(Lane::Aggregate, &sealed, now.wall_ms)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Lets time pass: alarms whose hold time is over, devices that have been silent for too long, windows whose watermark
     /// has come, blocks that are old enough.
     ///
@@ -235,7 +227,7 @@ impl Spine {
         self.engine.tick(now);
         self.follow(txn, now)?;
         self.listen(txn, now)?;
-        for at in 0..self.windows.len() {
+        for at in self.closing() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {
                 txn.set_watermark(&self.plan.aggregates[at].id, self.windows[at].closed_until_ms())?;

@@ -65,6 +65,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         points: points.iter().map(point).collect(),
         rules: watched(points, limit),
         aggregates: vec![],
+        budgets: vec![],
         shares: vec![share],
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),

@@ -9,7 +9,7 @@ use rustix::fs::FallocateFlags;
 use super::error::StoreError;
 use super::identity::own_file;
 use super::schema::PAGE_BYTES;
-use super::{Page, Settings, Store, WAL_PAGES, alarms, outbox};
+use super::{Page, Settings, Store, WAL_PAGES, alarms, outbox, released};
 use crate::model::{Lane, Loss, Seq};
 
 /// Pages in the write-ahead log at which it is given back: 8 MiB.
@@ -118,6 +118,7 @@ impl Store {
         let retention_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
         let now_ms = upkeep.expire_before_ms.saturating_add(retention_ms);
         gone += alarms::trim::step(&self.conn, now_ms, alarms::trim::Bounds::default())?;
+        gone += released::trim(&self.conn, now_ms, released::ROWS_MAX)?;
         for lane in Lane::ALL {
             if let Some(acked) = upkeep.acked[lane.index()] {
                 gone += outbox::trim(&self.conn, lane, acked, CHUNK)?;

@@ -93,9 +93,13 @@ fn seal_window(mut head: v1::RecordBody, line: &ShareLine, window: &ClosedWindow
     head.window_end = Some(timestamp(window.end_ms));
     let mut metrics: Vec<&Metric> = window.cells.iter().map(|cell| &cell.metric).collect();
     metrics.dedup();
-    head.treatments.extend(
-        metrics.into_iter().map(|metric| treatment("aggregate", metric.as_str(), head.policy_version)),
-    );
+    head.treatments
+        .extend(metrics.iter().map(|metric| treatment("aggregate", metric.as_str(), head.policy_version)));
+    for (protect, metric) in line.protect.iter().flat_map(|protect| metrics.iter().map(move |m| (protect, m)))
+    {
+        let treatment = treatment(protect.mode(), metric.as_str(), head.policy_version);
+        head.treatments.push(v1::Treatment { parameter: protect.to_string(), ..treatment });
+    }
     split(&window.cells, line, WINDOW, &|cells| {
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
         let partial = cells.iter().any(|cell| cell.partial);

@@ -203,11 +203,14 @@ fn aggregated(
         let point =
             |(device, point): &(usize, usize)| &fleet.template_of(&fleet.devices[*device]).points[*point];
         let all = fleet.having(&metric.value);
-        if !all.is_empty() && !all.iter().any(|at| is_kept(point(at))) {
+        let of_texts = statistics.iter().all(|(statistic, _)| statistic.is_of_texts());
+        let is_taken = |at: &(usize, usize)| is_kept(point(at)) || (of_texts && is_pseudonym(point(at)));
+        if !all.is_empty() && !all.iter().any(is_taken) {
             let message = format!("{} is not kept as it is by the collection list", metric.value);
-            report.missing(metric.span, message, "a [[collect]] line with it as \"keep\"");
+            let help = "a [[collect]] line with it as \"keep\"; a keyed name has statistics = [\"count\", \"distinct\"]";
+            report.missing(metric.span, message, help);
         }
-        covered.extend(all.into_iter().filter(|at| is_kept(point(at))));
+        covered.extend(all.iter().copied().filter(is_taken));
     }
     let covered = fleet.chosen(covered, &raw.devices, report);
     periods(raw, &covered, fleet, report);
@@ -219,6 +222,11 @@ fn aggregated(
 
 fn is_kept(point: &Point) -> bool {
     matches!(point.listed, Some((_, Some(Do::Keep) | None)))
+}
+
+/// Whether it is a keyed name behind the door.
+pub(super) fn is_pseudonym(point: &Point) -> bool {
+    matches!(point.listed, Some((_, Some(Do::Pseudonym))))
 }
 
 /// Whether a kind has all statistics.

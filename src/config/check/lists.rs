@@ -340,6 +340,8 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
         let out = listed.iter().find_map(|(span, what)| {
             let word = match (*what)? {
                 Do::Keep | Do::Generalise => return None,
+                // How many there were may be told, by a line that protects them.
+                Do::Pseudonym if raw.protect.get().is_some() => return None,
                 Do::Pseudonym => "pseudonymised",
                 Do::Drop => "dropped",
                 Do::Refuse => "refused",

@@ -15,6 +15,7 @@ pub(super) mod lists;
 mod mapping;
 mod notices;
 mod ports;
+mod protect;
 mod protocol;
 mod rules;
 mod source;
@@ -90,12 +91,13 @@ pub(crate) fn config(
     let ports = ports::ports(root, &fleet, places, zone, report);
     lists::collect(root, &mut fleet, places, gateway.as_ref(), month, report);
     let ground = Ground::of(&fleet);
-    let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
+    let mut rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
     let inhibits = inhibits::inhibits(root, &ground, &mut alarms, zone, now_ms, report);
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
-    let (shares, bulk) = lists::share(root, &ground, &alarms, zone, now_ms, report);
+    let (mut shares, bulk) = lists::share(root, &ground, &alarms, zone, now_ms, report);
+    let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
@@ -134,6 +136,7 @@ pub(crate) fn config(
         rules: watched,
         aggregates: rules.aggregates,
         shares: shares.clone(),
+        budgets,
         rate,
         silence,
         block,

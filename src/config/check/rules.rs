@@ -22,7 +22,7 @@ use crate::{ingest, store};
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) aggregates: Vec<Aggregate>,
-    aggregated: Vec<Vec<(usize, usize)>>,
+    pub(super) aggregated: Vec<Vec<(usize, usize)>>,
 }
 
 /// Checks `[[aggregate]]`.

@@ -101,12 +101,12 @@ impl Budget {
         local_ms.div_euclid(period_ms).saturating_mul(period_ms).saturating_sub(zone_ms)
     }
 
-    /// Whether a period that has spent this much can pay for one more.
+    /// Whether a period that has spent these fractions, (numerator, denominator), can pay for one more.
     #[must_use]
-    pub fn pays(&self, spent: &[Ratio], next: Ratio) -> bool {
+    pub fn pays(&self, spent: &[(u64, u64)], next: Ratio) -> bool {
         let mut sum = (u128::from(next.num), u128::from(next.den));
-        for one in spent {
-            let Some(more) = add(sum, (u128::from(one.num), u128::from(one.den))) else { return false };
+        for (num, den) in spent {
+            let Some(more) = add(sum, (u128::from(*num), u128::from(*den))) else { return false };
             sum = more;
         }
         let bound = sum.1.checked_mul(u128::from(self.epsilon.num));
@@ -155,14 +155,14 @@ mod tests {
     #[test]
     fn a_budget_is_spent_exactly() {
         let budget = Budget { id: "B".parse().expect("id"), epsilon: ratio("1"), period_ms: 86_400_000 };
-        let thirds = vec![ratio("1/3"); 2];
+        let thirds = vec![(1, 3); 2];
         for (spent, next, pays) in [
             (vec![], "1", true),
             (vec![], "1001/1000", false),
             (thirds.clone(), "1/3", true),
             (thirds.clone(), "334/1000", false),
-            (vec![ratio("1/3"); 3], "1/1000", false),
-            (vec![ratio("1/7"), ratio("1/11"), ratio("1/13")], "1/2", true),
+            (vec![(3, 3)], "1/1000", false),
+            (vec![(1, 7), (1, 11), (1, 13)], "1/2", true),
         ] {
             let next = next.parse::<Ratio>();
             assert_eq!(next.is_ok_and(|next| budget.pays(&spent, next)), pays, "{spent:?}");

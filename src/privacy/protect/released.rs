@@ -53,6 +53,12 @@ impl Released {
         self.start_ms
     }
 
+    /// Milliseconds since 1970 UTC, exclusive.
+    #[must_use]
+    pub fn end_ms(&self) -> i64 {
+        self.end_ms
+    }
+
     /// Its cells, in the order of the window.
     #[must_use]
     pub fn cells(&self) -> &[ReleasedCell] {
