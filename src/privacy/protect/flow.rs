@@ -14,7 +14,7 @@
 //! whole and not negative (and above zero where zeros are public), and can solve what can be solved. What it does not
 //! know: what people know from elsewhere, and which of several tables the rule would have turned into this one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// One number of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub struct Network {
 /// Where everything begins, and where places flow to.
 const SOURCE: usize = 0;
 const SINK: usize = 1;
+/// By arc: how much more, or less, than it is. Most of them stay.
+type Shifted = HashMap<usize, i128>;
+
 /// More than any path needs.
 const UNBOUNDED: u64 = u64::MAX / 4;
 
@@ -138,13 +141,14 @@ impl Network {
 
     /// How much can flow from one node to another past an arc, at most `wanted`, by shifting what is hidden.
     fn push(&self, past: usize, from: usize, to: usize, wanted: u64) -> u64 {
-        let mut shifted = vec![0_i128; self.arcs.len()];
+        let mut shifted = Shifted::new();
         let mut pushed = 0;
         while pushed < wanted {
             let Some((path, room)) = self.path(past, from, to, &shifted) else { break };
             let step = room.min(wanted - pushed);
             for (number, forward) in path {
-                shifted[number] += if forward { i128::from(step) } else { -i128::from(step) };
+                let by = if forward { i128::from(step) } else { -i128::from(step) };
+                *shifted.entry(number).or_default() += by;
             }
             pushed += step;
         }
@@ -157,7 +161,7 @@ impl Network {
         past: usize,
         from: usize,
         to: usize,
-        shifted: &[i128],
+        shifted: &Shifted,
     ) -> Option<(Vec<(usize, bool)>, u64)> {
         let mut came: Vec<Option<(usize, bool)>> = vec![None; self.around.len()];
         let mut queue = VecDeque::from([from]);
@@ -184,7 +188,7 @@ impl Network {
         came: &[Option<(usize, bool)>],
         from: usize,
         to: usize,
-        shifted: &[i128],
+        shifted: &Shifted,
     ) -> (Vec<(usize, bool)>, u64) {
         let (mut path, mut room, mut node) = (Vec::new(), UNBOUNDED, to);
         while node != from {
@@ -196,11 +200,12 @@ impl Network {
         (path, room)
     }
 
-    fn room(&self, number: usize, forward: bool, shifted: &[i128]) -> u64 {
+    fn room(&self, number: usize, forward: bool, shifted: &Shifted) -> u64 {
         if forward {
             return UNBOUNDED;
         }
-        let above = i128::from(self.arcs[number].entry.value) - i128::from(self.floor) + shifted[number];
+        let above = i128::from(self.arcs[number].entry.value) - i128::from(self.floor)
+            + shifted.get(&number).copied().unwrap_or(0);
         u64::try_from(above.max(0)).unwrap_or(UNBOUNDED)
     }
 }

@@ -282,3 +282,104 @@ pub fn noisy(rule: &Dp, window: &ClosedWindow, statistics: &[String], source: &m
     }
     released(window, cells)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Subjects;
+    use super::super::laplace::tests::seeded;
+    use super::*;
+    use crate::model::crowd::Share;
+
+    fn rollup(place: Option<&str>, members: &[(u8, u64)]) -> Rollup {
+        let share = |(id, events): &(u8, u64)| ([*id; 17], Share { events: *events, ..Share::NONE });
+        let count = members.iter().map(|(_, events)| events).sum();
+        let figure = |statistic: &str, count| Figure {
+            statistic: statistic.into(),
+            le: None,
+            amount: Amount::Count(count),
+        };
+        Rollup {
+            metric: "card".parse().expect("a metric"),
+            unit: String::new(),
+            device: None,
+            place: place.map(|place| place.parse().expect("a place")),
+            crowd: Some(Crowd::new(members.iter().map(share), false)),
+            partial: true,
+            noise: "".into(),
+            figures: vec![
+                figure("count", count),
+                figure("left_out", 3),
+                figure("distinct", members.len() as u64),
+            ],
+        }
+    }
+
+    fn window() -> ClosedWindow {
+        ClosedWindow {
+            aggregate: "A".parse().expect("an id"),
+            start_ms: 0,
+            end_ms: 1,
+            cells: vec![
+                rollup(None, &[(1, 6), (2, 9), (3, 1), (4, 1), (5, 1)]),
+                rollup(Some("B1"), &[(1, 3)]),
+                rollup(Some("B2"), &[(1, 3), (2, 9), (3, 1), (4, 1), (5, 1)]),
+                rollup(Some("B3"), &[]),
+            ],
+        }
+    }
+
+    fn told(released: &Released) -> Vec<Vec<String>> {
+        let amount = |figure: &Figure| match figure.amount {
+            Amount::Count(count) => count.to_string(),
+            Amount::Withheld(why) => why.as_str().to_owned(),
+            other => format!("{other:?}"),
+        };
+        released.window().cells.iter().map(|cell| cell.figures.iter().map(amount).collect()).collect()
+    }
+
+    fn statistics() -> Vec<String> {
+        vec!["count".into(), "distinct".into()]
+    }
+
+    #[test]
+    fn a_held_back_cell_looks_like_any_other() {
+        let rule = Sdc { k: 5, subjects: Subjects::Device, dominance: None, zero_public: false };
+        let released = exact(&rule, &window(), &statistics(), None);
+        let held = vec!["protected"; 2];
+        assert_eq!(told(&released), [vec!["18", "5"], held.clone(), held.clone(), held]);
+        assert!(released.window().cells.iter().all(|cell| !cell.partial && cell.crowd.is_none()));
+        let nothing = nothing(&window(), &statistics(), Reason::Budget);
+        assert_eq!(told(&nothing), vec![vec!["budget"; 2]; 4]);
+        let unknown = window().cells.into_iter().map(|cell| Rollup { crowd: None, ..cell });
+        let unknown = ClosedWindow { cells: unknown.collect(), ..window() };
+        assert_eq!(told(&exact(&rule, &unknown, &statistics(), None)), vec![vec!["policy"; 2]; 4]);
+    }
+
+    /// With next to no noise: nobody counts more often than is paid for, in all buildings together and in the total.
+    #[test]
+    fn nobody_counts_more_often_than_is_paid_for() {
+        let rule = Dp {
+            epsilon: "1000".parse().expect("a fraction"),
+            contribution: 4,
+            subjects: Subjects::Device,
+            budget: "B".parse().expect("an id"),
+        };
+        let released = noisy(&rule, &window(), &statistics(), &mut seeded(3));
+        assert_eq!(told(&released), [["11", "5"], ["3", "1"], ["8", "5"], ["0", "0"]]);
+        let cell = &released.cells()[0];
+        assert_eq!(
+            (cell.noise.as_str(), cell.subjects),
+            ("discrete_laplace epsilon=1000 sensitivity=16", None)
+        );
+        let zeros: Vec<u64> = (0..200)
+            .map(|seed| {
+                let rule = Dp { epsilon: "1".parse().expect("a fraction"), ..rule.clone() };
+                match noisy(&rule, &window(), &statistics(), &mut seeded(seed)).cells()[3].figures[0].amount {
+                    Amount::Count(count) => count,
+                    _ => 0,
+                }
+            })
+            .collect();
+        assert!(zeros.iter().any(|count| *count > 0) && zeros.contains(&0), "an empty cell has noise too");
+    }
+}

@@ -255,6 +255,7 @@ fn a_budget_ends_and_the_same_noise_is_told_however_often() {
     let mut store = site.store();
     site.run(&mut store, 0..26, &[]);
     let noisy = told(&store, "S-3");
+    assert_eq!(noisy.len(), 26 * 4 * 2, "every cell of every hour, of empty ones too");
     let hours: Vec<bool> = (0..26)
         .map(|hour| {
             let start = (START_MS + hour * HOUR_MS) / 1000;

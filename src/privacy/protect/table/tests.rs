@@ -219,7 +219,7 @@ impl Town {
                 };
                 if (self.chance)() % 100 < percent {
                     let place =
-                        if (self.chance)() % 10 == 0 { (self.chance)() as usize % PLACES } else { home };
+                        if (self.chance)().is_multiple_of(10) { (self.chance)() as usize % PLACES } else { home };
                     passes.push((hour, place, number as u64, 1 + (self.chance)() % 2));
                 }
             }
