@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
 use smallbrain::aggregate::statistic::Statistics;
-use smallbrain::aggregate::windows::Aggregate;
+use smallbrain::aggregate::windows::{Aggregate, By};
 use smallbrain::codec::json::{Plan as JsonPlan, TimeForm};
 use smallbrain::ingest::spine::Spine;
 use smallbrain::ingest::{Delivery, Plan, Point};
@@ -51,6 +51,7 @@ fn plan(bulk: bool) -> Plan {
             rule: rule(),
             plausible: plausible::Rule::default(),
             thinning: Default::default(),
+            building: "-".parse().expect("a place"),
             pace: Pace::default(),
             manual: false,
             treatment: Some(Treatment::Keep),
@@ -66,6 +67,7 @@ fn plan(bulk: bool) -> Plan {
         devices: true,
         places: true,
         carries: vec![],
+        protect: None,
         approval: "bench".into(),
         until_ms: None,
         tier: None,
@@ -82,10 +84,12 @@ fn plan(bulk: bool) -> Plan {
             size_ms: 60_000,
             lateness_ms: 5_000,
             zone_ms: 0,
-            by_device: true,
+            by: By::Device,
+            crowds: None,
             statistics: Statistics::default(),
             edges: vec![],
         }],
+        budgets: vec![],
         shares: if bulk { vec![line] } else { vec![] },
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
         silence: std::collections::HashMap::new(),

@@ -3,6 +3,7 @@
 //! Guarantees: a name that exists has been checked (each newtype has one parser), and nothing here prints a value that
 //! a device sent: `Debug` of a [`Value`] gives its kind and length. No clock, no I/O.
 
+pub mod crowd;
 mod lists;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+pub use crowd::Crowd;
 pub use self::lists::{Alteration, List, ListChange};
 
 /// A name that is not one.
@@ -118,6 +120,15 @@ name!(
     "1 to 128 bytes of letters, digits, '-', '_', '.', '/'",
     |c| c.is_alphanumeric() || "-_./".contains(c)
 );
+
+impl Place {
+    /// The building of a device at this place: the first level of it, "-" without one.
+    #[must_use]
+    pub fn building(place: Option<&Place>) -> Self {
+        let first = place.and_then(|place| place.as_str().split('/').find(|level| !level.is_empty()));
+        first.and_then(|level| level.parse().ok()).unwrap_or_else(|| Self("-".into()))
+    }
+}
 
 /// A (device, metric) pair, numbered by the registry of this process; stable across reloads, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -814,11 +825,17 @@ pub struct Rollup {
     pub metric: Metric,
     /// Its unit.
     pub unit: String,
-    /// The device; none when the cell covers all of them.
+    /// The device; none when the cell covers several of them.
     pub device: Option<DeviceId>,
+    /// The building; none when the cell is of one device, or covers all buildings.
+    pub place: Option<Place>,
+    /// Who is behind it, where that has to be known.
+    pub crowd: Option<Crowd>,
     /// Whether readings that cannot be believed, or came too far out of order, are not in its figures, or one of them
     /// only says "at least".
     pub partial: bool,
+    /// What noise its figures have; empty for none.
+    pub noise: Box<str>,
     /// What its aggregate tells, in the order of its statistics; what is not known is not there.
     pub figures: Vec<Figure>,
 }
@@ -845,6 +862,31 @@ pub enum Amount {
     Near(f64),
     /// Of a hundred, to two places.
     Percent(Decimal),
+    /// Held back.
+    Withheld(Withheld),
+}
+
+/// Why a number is held back, as far as that may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It is about too few, or would help to calculate what is.
+    Protected,
+    /// The budget of its period is spent.
+    Budget,
+    /// The window was open when its protection changed.
+    Policy,
+}
+
+impl Withheld {
+    /// Its word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Withheld::Protected => "protected",
+            Withheld::Budget => "budget",
+            Withheld::Policy => "policy",
+        }
+    }
 }
 
 /// All cells of one closed window of one aggregate.
@@ -856,7 +898,7 @@ pub struct ClosedWindow {
     pub start_ms: i64,
     /// Milliseconds since 1970 UTC, exclusive.
     pub end_ms: i64,
-    /// In the order of (metric, device).
+    /// In the order of (metric, device, building).
     pub cells: Vec<Rollup>,
 }
 

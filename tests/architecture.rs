@@ -35,6 +35,12 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         &["src/store/schema.rs", "src/audit/verify/"],
         "one place where the database is opened; who checks the trail has a way of his own, and only reads",
     ),
+    ("INSERT INTO release_cell", &["src/store/released.rs"], "a cell is decided once"),
+    (
+        "restored(aggregate",
+        &["src/privacy/", "src/store/released.rs"],
+        "only the store gives back what was decided",
+    ),
     (
         "SystemTime::now",
         &["src/clock.rs", "src/simulate/", "src/cli/"],

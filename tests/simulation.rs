@@ -13,7 +13,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
-use smallbrain::aggregate::windows::Aggregate;
+use smallbrain::aggregate::windows::{Aggregate, By};
 use smallbrain::ingest::spine::{Ledger, Spine};
 use smallbrain::ingest::{Ack, Delivery, Plan, Point};
 use smallbrain::model::{
@@ -150,6 +150,7 @@ fn plan(lists_version: u8) -> Plan {
                 "energy" => plausible::Rule { monotonic: true, slope_max: Some(Decimal::TWO) },
                 _ => plausible::Rule::default(),
             },
+            building: "-".parse().expect("a place"),
             pace: Pace::default(),
             thinning: thinning::Rule {
                 band: (metric == "energy").then(|| Decimal::from(5)),
@@ -179,6 +180,7 @@ fn plan(lists_version: u8) -> Plan {
         devices: true,
         places: true,
         carries: carries.iter().map(|text| id(text)).collect(),
+        protect: None,
         approval: "sim".into(),
         until_ms: None,
         tier: None,
@@ -195,10 +197,12 @@ fn plan(lists_version: u8) -> Plan {
             size_ms: 60_000,
             lateness_ms: 5_000,
             zone_ms: 8 * 3_600_000,
-            by_device: true,
+            by: By::Device,
+            crowds: None,
             statistics: STATISTICS.parse().expect("statistics"),
             edges: vec![],
         }],
+        budgets: vec![],
         shares: vec![
             share("S-alarm", Lane::Alarm, &["hot"]),
             share("S-window", Lane::Aggregate, &["A-1m"]),

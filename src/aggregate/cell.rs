@@ -13,8 +13,9 @@ use sketches_ddsketch::{Config, DDSketch};
 
 use super::statistic::{Statistic, Statistics};
 use super::trail::Passage;
-use super::windows::Aggregate;
-use crate::model::{Amount, Figure, Value};
+use super::windows::{Aggregate, Crowds};
+use crate::model::crowd::{Crowd, MemberId, Share};
+use crate::model::{Amount, DeviceId, Figure, Value};
 
 /// Different values of a cell that are told apart; at the bound there are at least so many, and the cell is partial.
 pub const DISTINCT_MAX: usize = 4096;
@@ -47,7 +48,18 @@ pub(super) struct More {
     pub(super) buckets: BTreeMap<Bucket, u64>,
     /// One more than there are edges: how many lie up to each, and above the last.
     pub(super) histogram: Box<[u64]>,
+    pub(super) crowd: Crowd,
 }
+
+/// Who a reading is of, where each device is somebody, and the part of the window it lies in, a bit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Somebody {
+    pub(super) member: Option<MemberId>,
+    pub(super) part: u128,
+}
+
+/// By the number of a cell: what each device's counter grew by; none beyond a decimal.
+pub(super) type Grown = BTreeMap<usize, BTreeMap<MemberId, Option<Decimal>>>;
 
 /// The fold of a cell's numbers; of one at least.
 #[derive(Clone, Debug)]
@@ -105,6 +117,8 @@ pub(super) struct Keeps {
     /// The buckets of the quantiles.
     pub(super) buckets: Option<Config>,
     pub(super) edges: Option<Box<[Decimal]>>,
+    /// Whether it is known who is behind a cell.
+    pub(super) crowd: bool,
 }
 
 impl Keeps {
@@ -115,11 +129,12 @@ impl Keeps {
             distinct: statistics.has(Statistic::Distinct),
             buckets: quantiles.then(sketch),
             edges: statistics.has(Statistic::Histogram).then(|| edges.clone().into()),
+            crowd: aggregate.crowds.is_some(),
         }
     }
 
     pub(super) fn anything(&self) -> bool {
-        self.distinct || self.buckets.is_some() || self.edges.is_some()
+        self.distinct || self.buckets.is_some() || self.edges.is_some() || self.crowd
     }
 }
 
@@ -129,7 +144,7 @@ pub(super) fn sketch() -> Config {
 
 impl Cell {
     /// Takes in a value that is believed.
-    pub(super) fn add(&mut self, value: &Value, time_ms: i64, keeps: &Keeps) {
+    pub(super) fn add(&mut self, value: &Value, time_ms: i64, keeps: &Keeps, somebody: Somebody) {
         let number = number(value);
         match (number, &mut self.numbers) {
             (None, _) => self.texts += 1,
@@ -137,8 +152,27 @@ impl Cell {
             (Some(number), none) => *none = Some(Numbers::new(number, time_ms)),
         }
         if keeps.anything() {
-            self.more.get_or_insert_default().add(value, number, keeps);
+            self.more.get_or_insert_default().add(value, number, keeps, somebody);
         }
+    }
+
+    /// Who is behind it. What counts for dominance is what a counter grew by, where that is told; the sum of a device's
+    /// numbers; or how often somebody was there.
+    pub(super) fn crowd(
+        &self,
+        crowds: &Crowds,
+        grown: Option<&BTreeMap<MemberId, Option<Decimal>>>,
+    ) -> Crowd {
+        let Some(known) = self.more.as_ref().map(|more| &more.crowd) else { return Crowd::default() };
+        let weighed = |(id, share): (&MemberId, &Share)| {
+            let weight = match grown.and_then(|grown| grown.get(id)) {
+                Some(delta) => *delta,
+                None if crowds.by_value => Some(Decimal::from(share.events)),
+                None => share.weight,
+            };
+            (*id, Share { weight, ..*share })
+        };
+        Crowd::new(known.iter().map(weighed), known.is_capped())
     }
 
     /// What it tells, in the order of the statistics; `passage` is that of its series where it was asked for, over
@@ -233,7 +267,14 @@ impl Cell {
 }
 
 impl More {
-    fn add(&mut self, value: &Value, number: Option<Decimal>, keeps: &Keeps) {
+    fn add(&mut self, value: &Value, number: Option<Decimal>, keeps: &Keeps, somebody: Somebody) {
+        if keeps.crowd
+            && let Some(share) = self.crowd.member(somebody.member.unwrap_or_else(|| same(value)))
+        {
+            share.events += 1;
+            share.parts |= somebody.part;
+            share.weight = share.weight.and_then(|sum| sum.checked_add(number.unwrap_or_default()));
+        }
         if keeps.distinct {
             let same = same(value);
             if self.distinct.len() < DISTINCT_MAX {
@@ -253,6 +294,13 @@ impl More {
             self.histogram[edges.partition_point(|edge| *edge < number)] += 1;
         }
     }
+}
+
+/// Who a device is, where each device is somebody.
+pub(super) fn member(device: &DeviceId) -> MemberId {
+    let mut member = [3; 17];
+    member[1..].copy_from_slice(&Sha256::digest(device.as_str().as_bytes())[..16]);
+    member
 }
 
 fn same(value: &Value) -> Same {

@@ -3,6 +3,7 @@
 
 pub mod blocks;
 mod cell;
+mod shape;
 mod snapshot;
 pub mod statistic;
 mod trail;

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! "W3" · size_ms · zone_ms · by_device · statistics · n edges                what the windows are windows of
-//! n names:   metric · has device [· device] · unit                           ascending, only those in use
+//! "W4" · size_ms · zone_ms · by · statistics · n edges · has crowds [· by_value]
+//! n names:   metric · has device [· device] · unit [W4: · has place [· place]]  ascending, only those in use
 //! n lines:   name · pace · has known [· known]                               ascending, only those in use
 //! n windows: start_ms · n cells: rank of the name · cell · n trails: rank of the line · trail
 //!
 //! cell:    left_out · texts · has numbers [· count · has sum [· sum] · min · max · last · last_ms] · has more [· more]
-//! more:    n different values: 17 bytes · capped · n buckets: sign · key · count · n counts of the histogram
+//! more:    n different values: 17 bytes · capped · n buckets: sign · key · count · n counts of the histogram [W4: · crowd]
+//! crowd:   n members: 17 bytes · events · has weight [· weight] · parts (16 bytes) · capped
 //! pace:    time_mean · has period [· period_ms] · has silence [· silence_ms]
 //! known:   has number [· time_ms · number] · heard_ms
 //! trail:   has folded [· first_ms · has first [· first] · known · passage] · n marks: time_ms · has number [· number]
@@ -20,16 +22,19 @@
 //! Guarantees: the same windows give the same bytes; any bytes are safe to decode. It has no checksum: that is the
 //! store's. Only this gateway reads it again, so a change of format changes the first two bytes and nothing else; one
 //! that an earlier build left behind is read where the aggregate has the statistics of then, so that an update loses no
-//! open window.
+//! open window. "W4" is of aggregates by building, and of those that know who is behind their cells.
 
 use rust_decimal::Decimal;
 
 use super::cell::{Cell, DISTINCT_MAX, More, Numbers, sketch};
 use super::statistic::Statistics;
 use super::trail::{Folded, Known, Mark, Pace, Passage, RECENT_MAX, Trail};
-use super::windows::{Aggregate, CellName, Line, OPEN_MAX, Open, State};
+use super::windows::{Aggregate, By, CellName, Line, OPEN_MAX, Open, State};
+use crate::model::crowd::{Crowd, MEMBERS_MAX, Share};
 
-const FORMAT: &[u8] = b"W3";
+const FORMAT: &[u8] = b"W4";
+/// Neither buildings nor crowds; still what is written without them.
+const FORMAT_3: &[u8] = b"W3";
 /// Six statistics, and no order of readings.
 const FORMAT_2: &[u8] = b"W2";
 /// And a cell was its numbers alone.
@@ -38,16 +43,22 @@ const BROKEN: &str = "the bytes are no snapshot of windows, or part of one";
 const OTHER: &str = "the snapshot is of windows of another size, zone, kind of cells or statistics";
 
 fn header(format: &[u8], aggregate: &Aggregate) -> Vec<u8> {
-    let mut out = Output(format.to_vec());
+    let mut out = Output { bytes: format.to_vec(), format: FORMAT };
     out.i64(aggregate.size_ms);
     out.i64(aggregate.zone_ms);
-    out.flag(aggregate.by_device);
-    if format == FORMAT {
+    match format {
+        FORMAT => out.bytes.push(aggregate.by as u8),
+        _ => out.flag(aggregate.by == By::Device),
+    }
+    if [FORMAT, FORMAT_3].contains(&format) {
         out.text(&aggregate.statistics.to_string());
         out.count(aggregate.edges.len());
         aggregate.edges.iter().for_each(|edge| out.decimal(*edge));
     }
-    out.0
+    if format == FORMAT {
+        out.some(aggregate.crowds.as_ref(), |out, crowds| out.flag(crowds.by_value));
+    }
+    out.bytes
 }
 
 /// What one aggregate remembers.
@@ -56,7 +67,8 @@ pub(super) fn encode(aggregate: &Aggregate, state: &State) -> Vec<u8> {
         table.get(number)?.as_ref()
     }
     let State { names, line_names, lines, open } = state;
-    let mut out = Output(header(FORMAT, aggregate));
+    let format = format_of(aggregate);
+    let mut out = Output { bytes: header(format, aggregate), format };
     let is_used =
         |(_, number): &(&CellName, &usize)| open.values().any(|open| at(&open.cells, **number).is_some());
     let used: Vec<(&CellName, &usize)> = names.iter().filter(is_used).collect();
@@ -93,36 +105,46 @@ pub(super) fn encode(aggregate: &Aggregate, state: &State) -> Vec<u8> {
             }
         }
     }
-    out.0
+    out.bytes
+}
+
+fn format_of(aggregate: &Aggregate) -> &'static [u8] {
+    match (aggregate.by, &aggregate.crowds) {
+        (By::Device | By::Compound, None) => FORMAT_3,
+        _ => FORMAT,
+    }
 }
 
 /// What is written so far.
-struct Output(Vec<u8>);
+struct Output {
+    bytes: Vec<u8>,
+    format: &'static [u8],
+}
 
 impl Output {
     fn count(&mut self, count: usize) {
-        self.0.extend(u32::try_from(count).expect("series are numbered by u32").to_le_bytes());
+        self.bytes.extend(u32::try_from(count).expect("series are numbered by u32").to_le_bytes());
     }
 
     fn u64(&mut self, number: u64) {
-        self.0.extend(number.to_le_bytes());
+        self.bytes.extend(number.to_le_bytes());
     }
 
     fn i64(&mut self, number: i64) {
-        self.0.extend(number.to_le_bytes());
+        self.bytes.extend(number.to_le_bytes());
     }
 
     fn flag(&mut self, flag: bool) {
-        self.0.push(u8::from(flag));
+        self.bytes.push(u8::from(flag));
     }
 
     fn text(&mut self, text: &str) {
         self.count(text.len());
-        self.0.extend(text.as_bytes());
+        self.bytes.extend(text.as_bytes());
     }
 
     fn decimal(&mut self, decimal: Decimal) {
-        self.0.extend(decimal.serialize());
+        self.bytes.extend(decimal.serialize());
     }
 
     fn some<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
@@ -132,10 +154,13 @@ impl Output {
         }
     }
 
-    fn name(&mut self, CellName { metric, device, unit }: &CellName) {
+    fn name(&mut self, CellName { metric, device, unit, place }: &CellName) {
         self.text(metric.as_str());
         self.some(device.as_ref(), |out, device| out.text(device.as_str()));
         self.text(unit);
+        if self.format == FORMAT {
+            self.some(place.as_ref(), |out, place| out.text(place.as_str()));
+        }
     }
 
     fn cell(&mut self, Cell { left_out, texts, numbers, more }: &Cell) {
@@ -148,19 +173,33 @@ impl Output {
             out.i64(*last_ms);
         });
         self.some(more.as_ref(), |out, more| {
-            let More { distinct, distinct_capped, buckets, histogram } = &**more;
+            let More { distinct, distinct_capped, buckets, histogram, crowd } = &**more;
             out.count(distinct.len());
-            distinct.iter().for_each(|same| out.0.extend(same));
+            distinct.iter().for_each(|same| out.bytes.extend(same));
             out.flag(*distinct_capped);
             out.count(buckets.len());
             for ((sign, key), count) in buckets {
-                out.0.extend(sign.to_le_bytes());
-                out.0.extend(key.to_le_bytes());
+                out.bytes.extend(sign.to_le_bytes());
+                out.bytes.extend(key.to_le_bytes());
                 out.u64(*count);
             }
             out.count(histogram.len());
             histogram.iter().for_each(|count| out.u64(*count));
+            if out.format == FORMAT {
+                out.crowd(crowd);
+            }
         });
+    }
+
+    fn crowd(&mut self, crowd: &Crowd) {
+        self.count(crowd.iter().count());
+        for (id, Share { events, weight, parts }) in crowd.iter() {
+            self.bytes.extend(id);
+            self.u64(*events);
+            self.some(*weight, Self::decimal);
+            self.bytes.extend(parts.to_le_bytes());
+        }
+        self.flag(crowd.is_capped());
     }
 
     fn timed(&mut self, (time_ms, number): (i64, Decimal)) {
@@ -199,9 +238,11 @@ impl Output {
 /// # Errors
 /// When the bytes are no snapshot, or one of an aggregate of another shape.
 pub(super) fn decode(aggregate: &Aggregate, bytes: &[u8]) -> Result<State, &'static str> {
-    let known = [FORMAT, FORMAT_2, FORMAT_1];
+    let known = [FORMAT, FORMAT_3, FORMAT_2, FORMAT_1];
     let format = known.into_iter().find(|format| bytes.starts_with(format)).ok_or(BROKEN)?;
-    if format != FORMAT && aggregate.statistics != Statistics::default() {
+    let is_older = ![FORMAT, FORMAT_3].contains(&format);
+    let has_more = format_of(aggregate) == FORMAT;
+    if is_older && aggregate.statistics != Statistics::default() || has_more != (format == FORMAT) {
         return Err(OTHER);
     }
     let header = header(format, aggregate);
@@ -228,7 +269,7 @@ impl<'a> Input<'a> {
             }
         }
         let names = state.names.len();
-        let lines = if self.format == FORMAT { self.count()? } else { 0 };
+        let lines = if self.has_order() { self.count()? } else { 0 };
         for number in 0..lines {
             let (name, line) = self.line(&mut state)?;
             state.lines.push(line);
@@ -243,7 +284,7 @@ impl<'a> Input<'a> {
                 let rank = self.count()?;
                 *open.cells.get_mut(rank)? = Some(self.cell()?);
             }
-            let trails = if self.format == FORMAT { self.count()? } else { 0 };
+            let trails = if self.has_order() { self.count()? } else { 0 };
             for _ in 0..trails {
                 let rank = self.count()?;
                 *open.trails.get_mut(rank)? = Some(self.trail()?);
@@ -256,22 +297,30 @@ impl<'a> Input<'a> {
         self.left.is_empty().then_some(state)
     }
 
+    /// Whether the format knows more than six statistics.
+    fn has_order(&self) -> bool {
+        [FORMAT, FORMAT_3].contains(&self.format)
+    }
+
     fn name(&mut self) -> Option<CellName> {
         let metric = self.text()?.parse().ok()?;
         let device = if self.flag()? { Some(self.text()?.parse().ok()?) } else { None };
-        Some(CellName { metric, device, unit: self.text()?.to_owned() })
+        let unit = self.text()?.to_owned();
+        let place = self.format == FORMAT && self.flag()?;
+        let place = if place { Some(self.text()?.parse().ok()?) } else { None };
+        Some(CellName { metric, device, unit, place })
     }
 
     fn line(&mut self, state: &mut State) -> Option<(CellName, Line)> {
         let name = self.name()?;
-        let cell = state.cell(&name, self.aggregate.by_device);
+        let cells = state.cells(&name, self.aggregate.by);
         let pace = Pace {
             time_mean: self.flag()?,
             period_ms: if self.flag()? { Some(self.i64()?) } else { None },
             silence_ms: if self.flag()? { Some(self.i64()?) } else { None },
         };
         let known = if self.flag()? { Some(self.known()?) } else { None };
-        Some((name, Line { cell, pace, known, expected: true }))
+        Some((name, Line { cells, pace, known, expected: true }))
     }
 
     fn cell(&mut self) -> Option<Cell> {
@@ -279,9 +328,9 @@ impl<'a> Input<'a> {
             return Some(Cell { numbers: Some(self.numbers()?), ..Cell::default() });
         }
         let left_out = self.u64()?;
-        let texts = if self.format == FORMAT { self.u64()? } else { 0 };
+        let texts = if self.has_order() { self.u64()? } else { 0 };
         let numbers = if self.flag()? { Some(self.numbers()?) } else { None };
-        let more = self.format == FORMAT && self.flag()?;
+        let more = self.has_order() && self.flag()?;
         let more = if more { Some(Box::new(self.more()?)) } else { None };
         Some(Cell { left_out, texts, numbers, more })
     }
@@ -319,7 +368,28 @@ impl<'a> Input<'a> {
             return None;
         }
         more.histogram = (0..counts).map(|_| self.u64()).collect::<Option<_>>()?;
+        if self.format == FORMAT {
+            more.crowd = self.crowd()?;
+        }
         Some(more)
+    }
+
+    fn crowd(&mut self) -> Option<Crowd> {
+        let count = self.count()?;
+        if count > MEMBERS_MAX {
+            return None;
+        }
+        let mut members = Vec::new();
+        for _ in 0..count {
+            let id = self.array()?;
+            let share = Share {
+                events: self.u64()?,
+                weight: self.maybe_decimal()?,
+                parts: u128::from_le_bytes(self.array()?),
+            };
+            members.push((id, share));
+        }
+        Some(Crowd::new(members, self.flag()?))
     }
 
     fn known(&mut self) -> Option<Known> {

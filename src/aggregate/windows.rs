@@ -12,67 +12,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rust_decimal::Decimal;
-
-use super::cell::{Cell, Keeps, Order, number};
+use super::cell::{Cell, Grown, Keeps, Order, Somebody, member, number};
+pub use super::shape::{Aggregate, By, Crowds, PublicCell};
 use super::snapshot;
-use super::statistic::{Statistic, Statistics};
+use super::statistic::Statistic;
 use super::trail::{Known, Mark, Pace, Span, Trail};
-use crate::model::{ClosedWindow, DeviceId, LineId, Metric, Reading, Rollup};
+use crate::model::crowd::MemberId;
+use crate::model::{ClosedWindow, DeviceId, Metric, Place, Reading, Rollup};
 
 /// How many windows one aggregate keeps open. Enough whenever `(lateness + 5 minutes) / size` is below 63: a reading
 /// lies at most 5 minutes in the future, and one behind the lateness is late. A reading that would open one more is
 /// late. Of windows in which everything was silent, the last so many are told when they are closed together.
 pub const OPEN_MAX: usize = 64;
-
-/// One aggregate of the configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Aggregate {
-    /// Its id.
-    pub id: LineId,
-    /// Length of a window, milliseconds; at least 1.
-    pub size_ms: i64,
-    /// How long after its end a window waits for late readings, milliseconds; at least 0.
-    pub lateness_ms: i64,
-    /// The zone's offset from UTC, milliseconds: windows of a day begin at local midnight.
-    pub zone_ms: i64,
-    /// Whether each device is a cell of its own.
-    pub by_device: bool,
-    /// What it tells.
-    pub statistics: Statistics,
-    /// The edges of its histogram, rising; none without one.
-    pub edges: Vec<Decimal>,
-}
-
-impl Aggregate {
-    /// The start of the window that a time lies in.
-    fn start_of(&self, time_ms: i64) -> i64 {
-        let size_ms = self.size_ms.max(1);
-        let local_ms = time_ms.saturating_add(self.zone_ms);
-        local_ms.div_euclid(size_ms).saturating_mul(size_ms).saturating_sub(self.zone_ms)
-    }
-
-    fn end_of(&self, start_ms: i64) -> i64 {
-        start_ms.saturating_add(self.size_ms.max(1))
-    }
-
-    fn span_of(&self, start_ms: i64) -> Span {
-        Span { start_ms, end_ms: self.end_of(start_ms) }
-    }
-
-    fn has_percent(&self) -> bool {
-        self.statistics.iter().any(Statistic::is_percent)
-    }
-
-    /// Whether it asks which reading of such a point came after which.
-    fn orders(&self, pace: &Pace) -> bool {
-        self.statistics.iter().any(Statistic::is_of_order) || self.is_by_time(pace)
-    }
-
-    fn is_by_time(&self, pace: &Pace) -> bool {
-        pace.time_mean && self.statistics.has(Statistic::Mean)
-    }
-}
 
 /// What a window has to know about a series.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,14 +34,17 @@ pub struct Source {
     pub metric: Metric,
     /// Its unit.
     pub unit: String,
+    /// The building it is in.
+    pub building: Place,
     /// How it is expected to tell something.
     pub pace: Pace,
 }
 
 impl Source {
-    fn line_name(&self) -> CellName {
-        let Source { device, metric, unit, .. } = self;
-        CellName { metric: metric.clone(), device: Some(device.clone()), unit: unit.clone() }
+    fn line_name(&self, by: By) -> CellName {
+        let Source { device, metric, unit, building, .. } = self;
+        let place = Some(building.clone()).filter(|_| by == By::Building);
+        CellName { metric: metric.clone(), device: Some(device.clone()), unit: unit.clone(), place }
     }
 }
 
@@ -105,6 +59,7 @@ pub(super) struct CellName {
     pub(super) metric: Metric,
     pub(super) device: Option<DeviceId>,
     pub(super) unit: String,
+    pub(super) place: Option<Place>,
 }
 
 /// An open window.
@@ -119,8 +74,8 @@ pub(super) struct Open {
 /// A series of which it matters which reading came after which, from window to window.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    /// The number of its cell's name.
-    pub(super) cell: usize,
+    /// The number of its cells' names.
+    pub(super) cells: Cells,
     pub(super) pace: Pace,
     /// Up to the windows that are still open.
     pub(super) known: Option<Known>,
@@ -141,19 +96,46 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The number of a cell's name; the device is left out where the cell is of all of them.
-    pub(super) fn cell(&mut self, line: &CellName, by_device: bool) -> usize {
+    /// The numbers of the names of a line's cells; the device is left out where a cell is of several of them.
+    pub(super) fn cells(&mut self, line: &CellName, by: By) -> Cells {
+        match by {
+            By::Device => Cells { own: self.cell(line.clone()), all: None },
+            By::Building => Cells {
+                own: self.cell(CellName { device: None, ..line.clone() }),
+                all: Some(self.cell(CellName { device: None, place: None, ..line.clone() })),
+            },
+            By::Compound => Cells { own: self.cell(CellName { device: None, ..line.clone() }), all: None },
+        }
+    }
+
+    fn cell(&mut self, name: CellName) -> usize {
         let next = self.names.len();
-        let name = CellName { device: line.device.clone().filter(|_| by_device), ..line.clone() };
         *self.names.entry(name).or_insert(next)
     }
 }
 
-/// Where a series' readings go: its cell, and its line if the order matters.
+/// The numbers of the cells that a reading goes into.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cells {
+    /// That of its device, of its building, or the only one.
+    own: usize,
+    /// That of all buildings.
+    all: Option<usize>,
+}
+
+impl Cells {
+    fn iter(self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.own).chain(self.all)
+    }
+}
+
+/// Where a series' readings go: its cells, and its line if the order matters.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    cell: usize,
+struct Lot {
+    cells: Cells,
     line: Option<usize>,
+    /// Who it is, where each device is somebody.
+    member: Option<MemberId>,
 }
 
 /// The open windows of one aggregate.
@@ -165,7 +147,7 @@ pub struct Windows {
     closed_until_ms: i64,
     state: State,
     /// By series: what was known of it and where it goes, so that a reading costs no search.
-    series: Vec<Option<(Source, Place)>>,
+    series: Vec<Option<(Source, Lot)>>,
 }
 
 impl Windows {
@@ -174,8 +156,28 @@ impl Windows {
     pub fn new(aggregate: Aggregate, closed_until_ms: i64) -> Self {
         let keeps = Keeps::of(&aggregate);
         let takes_texts = aggregate.statistics.are_of_texts();
-        let state = State::default();
-        Self { aggregate, keeps, takes_texts, closed_until_ms, state, series: Vec::new() }
+        let mut windows = Self {
+            aggregate,
+            keeps,
+            takes_texts,
+            closed_until_ms,
+            state: State::default(),
+            series: Vec::new(),
+        };
+        windows.know_cells();
+        windows
+    }
+
+    /// Numbers the cells that are told without a reading.
+    fn know_cells(&mut self) {
+        for cell in self.aggregate.crowds.iter().flat_map(|crowds| &crowds.cells) {
+            self.state.cell(cell.name());
+        }
+    }
+
+    /// Whether windows without a reading are told: not those from before the first one.
+    fn tells_silence(&self) -> bool {
+        self.aggregate.crowds.is_some() && self.closed_until_ms > i64::MIN
     }
 
     /// Adds a reading (a flag counts as 0 or 1). Texts are aggregated only where all statistics are of texts, and are no
@@ -194,58 +196,63 @@ impl Windows {
         let span = self.aggregate.span_of(start_ms);
         if span.end_ms <= self.closed_until_ms {
             if self.aggregate.orders(&source.pace)
-                && let Some(line) = self.place(source, reading.series.index()).line
+                && let Some(line) = self.lot(source, reading.series.index()).line
             {
                 let line = &mut self.state.lines[line];
                 line.known = Some(Known::with(line.known, mark));
             }
             return Err(Late);
         }
-        let place = self.place(source, reading.series.index());
+        let lot = self.lot(source, reading.series.index());
         if self.state.open.len() >= OPEN_MAX && !self.state.open.contains_key(&start_ms) {
             return Err(Late);
         }
         let Open { cells, trails } = self.state.open.entry(start_ms).or_default();
-        let cell = slot(cells, place.cell).get_or_insert_default();
-        if is_believed {
-            cell.add(&reading.value, reading.time_ms, &self.keeps);
-        } else {
-            cell.left_out += 1;
+        let somebody =
+            Somebody { member: lot.member, part: self.aggregate.part_of(reading.time_ms, start_ms) };
+        for number in lot.cells.iter() {
+            let cell = slot(cells, number).get_or_insert_default();
+            if is_believed {
+                cell.add(&reading.value, reading.time_ms, &self.keeps, somebody);
+            } else {
+                cell.left_out += 1;
+            }
         }
-        if let Some(line) = place.line {
+        if let Some(line) = lot.line {
             slot(trails, line).get_or_insert_default().push(mark, span, &self.state.lines[line].pace);
         }
         Ok(())
     }
 
-    fn place(&mut self, source: &Source, series: usize) -> Place {
+    fn lot(&mut self, source: &Source, series: usize) -> Lot {
         // A reload may give a series another unit: it is compared, not trusted.
-        if let Some(Some((known, place))) = self.series.get(series)
+        if let Some(Some((known, lot))) = self.series.get(series)
             && known == source
         {
-            return *place;
+            return *lot;
         }
-        let name = source.line_name();
-        let cell = self.state.cell(&name, self.aggregate.by_device);
+        let name = source.line_name(self.aggregate.by);
+        let cells = self.state.cells(&name, self.aggregate.by);
         let line = self.aggregate.orders(&source.pace).then(|| {
             let State { line_names, lines, .. } = &mut self.state;
             let number = *line_names.entry(name).or_insert(lines.len());
             if number == lines.len() {
-                lines.push(Line { cell, pace: source.pace, known: None, expected: true });
+                lines.push(Line { cells, pace: source.pace, known: None, expected: true });
             }
             lines[number].pace = source.pace;
             lines[number].expected = true;
             number
         });
-        let place = Place { cell, line };
-        *slot(&mut self.series, series) = Some((source.clone(), place));
-        place
+        let by_device = self.aggregate.crowds.as_ref().is_some_and(|crowds| !crowds.by_value);
+        let lot = Lot { cells, line, member: by_device.then(|| member(&source.device)) };
+        *slot(&mut self.series, series) = Some((source.clone(), lot));
+        lot
     }
 
     /// Forgets what was known of series that are not configured any more: nothing is expected of them.
     pub fn expect<'s>(&mut self, sources: impl IntoIterator<Item = &'s Source>) {
         let paces: BTreeMap<CellName, Pace> =
-            sources.into_iter().map(|source| (source.line_name(), source.pace)).collect();
+            sources.into_iter().map(|source| (source.line_name(self.aggregate.by), source.pace)).collect();
         for (name, number) in &self.state.line_names {
             let line = &mut self.state.lines[*number];
             match paces.get(name).filter(|pace| self.aggregate.orders(pace)) {
@@ -256,16 +263,16 @@ impl Windows {
     }
 
     /// Closes what ends at or before `now_ms - lateness`, oldest first. Windows without a reading are told only of
-    /// percentages.
+    /// percentages, and where all cells are known.
     pub fn close(&mut self, now_ms: i64) -> Vec<ClosedWindow> {
         let horizon_ms = now_ms.saturating_sub(self.aggregate.lateness_ms.max(0));
         let boundary_ms = self.aggregate.start_of(horizon_ms);
-        let before_ms = self.closed_until_ms;
+        let (before_ms, tells_silence) = (self.closed_until_ms, self.tells_silence());
         self.closed_until_ms = before_ms.max(boundary_ms);
         let still_open = self.state.open.split_off(&boundary_ms);
         let mut closed = std::mem::replace(&mut self.state.open, still_open);
         let mut starts: BTreeSet<i64> = closed.keys().copied().collect();
-        if self.aggregate.has_percent() {
+        if self.aggregate.has_percent() || tells_silence {
             let size_ms = self.aggregate.size_ms.max(1);
             let first_ms = boundary_ms.saturating_sub(size_ms.saturating_mul(OPEN_MAX as i64));
             let first_ms = self.aggregate.start_of(before_ms.max(first_ms));
@@ -286,18 +293,27 @@ impl Windows {
     }
 
     fn told(&mut self, start_ms: i64, mut open: Open) -> ClosedWindow {
-        let orders = self.orders(self.aggregate.span_of(start_ms), &mut open);
+        let (orders, grown) = self.orders(self.aggregate.span_of(start_ms), &mut open);
         let has_percent = self.aggregate.has_percent();
+        let public: Option<BTreeSet<CellName>> =
+            self.aggregate.crowds.as_ref().map(|crowds| crowds.cells.iter().map(PublicCell::name).collect());
         let rollup = |(name, number): (&CellName, &usize)| {
             let order = orders.get(*number).and_then(Option::as_ref);
             let cell = open.cells.get_mut(*number).and_then(Option::take);
-            if cell.is_none() && !(has_percent && order.is_some()) {
+            let is_told = match &public {
+                // Which cells are told must not depend on what was read.
+                Some(public) => public.contains(name),
+                None => cell.is_some() || (has_percent && order.is_some()),
+            };
+            if !is_told {
                 return None;
             }
             let cell = cell.unwrap_or_default();
-            let CellName { metric, device, unit } = name.clone();
+            let CellName { metric, device, unit, place } = name.clone();
             let partial = cell.is_partial() || order.is_some_and(|order| order.disordered > 0);
-            Some(Rollup { metric, unit, device, partial, figures: cell.figures(&self.aggregate, order) })
+            let figures = cell.figures(&self.aggregate, order);
+            let crowd = self.aggregate.crowds.as_ref().map(|crowds| cell.crowd(crowds, grown.get(number)));
+            Some(Rollup { metric, unit, device, place, crowd, partial, noise: "".into(), figures })
         };
         ClosedWindow {
             aggregate: self.aggregate.id.clone(),
@@ -308,29 +324,38 @@ impl Windows {
     }
 
     /// What the lines did in a window, by cell; they know it from then on.
-    fn orders(&mut self, span: Span, open: &mut Open) -> Vec<Option<Order>> {
+    fn orders(&mut self, span: Span, open: &mut Open) -> (Vec<Option<Order>>, Grown) {
         let State { names, line_names, lines, .. } = &mut self.state;
+        let mut grown = Grown::new();
         if lines.is_empty() {
-            return Vec::new();
+            return (Vec::new(), grown);
         }
+        let by_device = self.aggregate.crowds.as_ref().is_some_and(|crowds| !crowds.by_value);
+        let grows = by_device && self.aggregate.statistics.has(Statistic::Delta);
         let mut orders = vec![None; names.len()];
-        for number in line_names.values() {
+        for (name, number) in line_names.iter() {
             let line = &mut lines[*number];
             let trail = match open.trails.get_mut(*number).and_then(Option::take) {
                 Some(trail) => trail,
                 None if line.known.is_some() => Trail::default(),
                 None => continue,
             };
-            let order = orders[line.cell].get_or_insert(Order::NONE);
-            order.passage.add(&trail.passage(line.known, span, &line.pace));
-            order.expected_ms = order.expected_ms.saturating_add(span.size_ms());
-            order.time_mean |= self.aggregate.is_by_time(&line.pace);
-            order.disordered += trail.disordered;
+            let passage = trail.passage(line.known, span, &line.pace);
+            for cell in line.cells.iter() {
+                let order = orders[cell].get_or_insert(Order::NONE);
+                order.passage.add(&passage);
+                order.expected_ms = order.expected_ms.saturating_add(span.size_ms());
+                order.time_mean |= self.aggregate.is_by_time(&line.pace);
+                order.disordered += trail.disordered;
+                if let Some(device) = name.device.as_ref().filter(|_| grows) {
+                    grown.entry(cell).or_default().insert(member(device), passage.delta);
+                }
+            }
             if line.expected {
                 line.known = trail.known(line.known);
             }
         }
-        orders
+        (orders, grown)
     }
 
     /// Everything that ends at or before this is closed.
@@ -344,7 +369,7 @@ impl Windows {
     pub fn wakeup_ms(&self) -> Option<i64> {
         let open_ms = self.state.open.first_key_value().map(|(start_ms, _)| *start_ms);
         let is_expected = || self.state.lines.iter().any(|line| line.known.is_some());
-        let silent = self.aggregate.has_percent() && is_expected();
+        let silent = (self.aggregate.has_percent() && is_expected()) || self.tells_silence();
         let silent_ms = silent.then(|| self.aggregate.start_of(self.closed_until_ms));
         let start_ms = open_ms.into_iter().chain(silent_ms).min()?;
         Some(self.aggregate.end_of(start_ms).saturating_add(self.aggregate.lateness_ms.max(0)))
@@ -368,6 +393,7 @@ impl Windows {
     ) -> Result<Self, &'static str> {
         let state = snapshot::decode(&aggregate, snapshot)?;
         let mut windows = Self { state, ..Self::new(aggregate, closed_until_ms) };
+        windows.know_cells();
         let State { lines, open, .. } = &mut windows.state;
         open.retain(|start_ms, open| {
             let is_open = windows.aggregate.end_of(*start_ms) > closed_until_ms;
@@ -390,6 +416,8 @@ fn slot<T: Clone>(table: &mut Vec<Option<T>>, number: usize) -> &mut Option<T> {
     &mut table[number]
 }
 
+#[cfg(test)]
+mod crowds;
 #[cfg(test)]
 mod statistics;
 #[cfg(test)]

@@ -62,6 +62,7 @@ section! {
         person: Vec<Person>,
         approval: Approval,
         governance: Vec<Governance>,
+        budget: Vec<Budget>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -385,11 +386,13 @@ section! {
 pub(crate) enum By {
     /// One device.
     Device,
+    /// One building, and one more for all of them.
+    Building,
     /// All of them.
     Compound,
 }
 
-words!(By, "device" => By::Device, "compound" => By::Compound);
+words!(By, "device" => By::Device, "building" => By::Building, "compound" => By::Compound);
 
 section! {
     /// A line of the share list.
@@ -408,6 +411,7 @@ section! {
         change_only: bool,
         sample: Duration,
         tier: LineId,
+        protect: Protect,
         approval: String,
         until: Until,
         class: crate::lists::Class,
@@ -425,6 +429,61 @@ impl Share {
         self.class.value() == Some(&crate::lists::Class::Forbidden)
     }
 }
+
+section! {
+    /// How the cells of a share line are protected.
+    Protect, "share.protect", {
+        mode: Mode,
+        subjects: Metric,
+        k: u64,
+        dominance: String,
+        zero: Zero,
+        epsilon: String,
+        contribution: u64,
+        budget: LineId,
+    }
+}
+
+/// How cells are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Exact numbers, or none.
+    Sdc,
+    /// Noise.
+    Dp,
+}
+
+words!(Mode, "sdc" => Mode::Sdc, "dp" => Mode::Dp);
+
+/// Whether it is told that there was nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zero {
+    /// Yes.
+    Public,
+    /// It looks like any other small number.
+    Hidden,
+}
+
+words!(Zero, "public" => Zero::Public, "hidden" => Zero::Hidden);
+
+section! {
+    /// What noise is paid from.
+    Budget, "[[budget]]", {
+        id: LineId,
+        epsilon: String,
+        period: Duration,
+        on_exhausted: Exhausted,
+    }
+}
+
+/// What happens when a budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The rest of the period is held back.
+    Suppress,
+}
+
+words!(Exhausted, "suppress" => Exhausted::Suppress);
 
 words!(Lane, "alarm" => Lane::Alarm, "aggregate" => Lane::Aggregate, "bulk" => Lane::Bulk);
 

@@ -20,9 +20,10 @@ use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
 use crate::approval;
 use crate::lists::Lists;
-use crate::model::{Cause, Consumer, DeviceId, Metric, Presence, Sample, Stamp, Tally};
+use crate::model::{Cause, Consumer, DeviceId, Metric, Place, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
+use crate::privacy::protect::budget::Budget;
 use crate::privacy::pseudonym::Secret;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
@@ -226,6 +227,8 @@ pub struct Point {
     pub class: String,
     /// The metric.
     pub metric: Metric,
+    /// The building that the device is in: the first level of its place, "-" without one.
+    pub building: Place,
     /// UCUM unit; empty for flags and texts.
     pub unit: String,
     /// How samples become readings.
@@ -261,6 +264,8 @@ pub struct Plan {
     pub aggregates: Vec<Aggregate>,
     /// The share list.
     pub shares: Vec<ShareLine>,
+    /// What noise is paid from.
+    pub budgets: Vec<Budget>,
     /// What each device may send.
     pub rate: Rate,
     /// How long a device may be silent before it counts as gone; one without an entry may be for ever.

@@ -14,6 +14,7 @@ mod entry;
 mod ledger;
 mod lists;
 mod presence;
+mod release;
 mod resume;
 mod trail;
 
@@ -27,17 +28,18 @@ pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
 use super::entry::Manual;
+pub use self::release::Entropy;
+use self::release::Guard;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::approval::Register;
-use crate::model::{DeviceId, Lane, Loss, Quality, Reading, Rollup, Sample, Seq, Stamp};
+use crate::model::{DeviceId, Lane, Loss, Quality, Reading, Sample, Seq, Stamp};
 use crate::normalise;
 use crate::privacy::{Cleared, intake};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::engine::Engine;
 use crate::rules::{plausible, thinning};
 use crate::store::{SeriesId, Store, StoreError, Txn};
-use crate::wire;
 
 /// Readings between two resume points of the folds; bounds the replay after a crash.
 const SNAPSHOT_READINGS: i64 = 200_000;
@@ -68,6 +70,9 @@ pub struct Spine {
     devices: Vec<Device>,
     by_id: HashMap<DeviceId, usize>,
     windows: Vec<Windows>,
+    /// By aggregate.
+    guards: Vec<Guard>,
+    entropy: Entropy,
     bulk: Vec<Bulk>,
     engine: Engine,
     alarms: Alarms,
@@ -102,12 +107,15 @@ impl Spine {
         let policy_version = store.list_version(&plan.lists_digest, now.wall_ms)?;
         let (devices, by_id) = presence::devices(&plan, now);
         let slots = slots(&plan, &by_id, store)?;
+        let guards = release::guards(&plan, store, now)?;
         let mut spine = Self {
             windows: plan
                 .aggregates
                 .iter()
                 .map(|aggregate| Windows::new(aggregate.clone(), i64::MIN))
                 .collect(),
+            guards,
+            entropy: release::system(),
             bulk: Vec::new(),
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
@@ -245,23 +253,6 @@ impl Spine {
         Ok(Some(device))
     }
 
-    fn seal_window(
-        &self,
-        txn: &mut Txn<'_>,
-        window: &crate::model::ClosedWindow,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        for share in self.plan.shares.iter().filter(|share| share.lane == Lane::Aggregate) {
-            let Some(cleared) = share.window(window, now.wall_ms) else { continue };
-            let manual = |cell: &Rollup| self.manual.cell(cell);
-            let (gateway, version) = (&self.plan.gateway, self.policy_version);
-            for sealed in wire::window(gateway, share, version, &cleared, manual, now.wall_ms) {
-                txn.seal(Lane::Aggregate, &sealed, now.wall_ms)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Lets time pass: alarms whose hold time is over, devices that have been silent for too long, windows whose watermark
     /// has come, blocks that are old enough.
     ///
@@ -272,7 +263,7 @@ impl Spine {
         self.follow(txn, now)?;
         self.listen(txn, now)?;
         self.approvals_tick(txn, now)?;
-        for at in 0..self.windows.len() {
+        for at in self.closing() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {
                 txn.set_watermark(&self.plan.aggregates[at].id, self.windows[at].closed_until_ms())?;
@@ -387,6 +378,7 @@ fn slots(
                 device: point.device.clone(),
                 metric: point.metric.clone(),
                 unit: point.unit.clone(),
+                building: point.building.clone(),
                 pace: point.pace,
             },
             dedupe: Dedupe::default(),

@@ -4,6 +4,8 @@
 //! until it expires; a device's id goes with it only if the line says so. Pure: the time is an argument.
 
 use super::Cleared;
+use super::protect::Protect;
+use super::protect::released::Released;
 use crate::model::{Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, Rollup};
 
 /// Who gets what, in which form, why, on whose approval, until when.
@@ -25,6 +27,8 @@ pub struct ShareLine {
     pub places: bool,
     /// The aggregates (lane aggregate) or alarms (lane alarm) it carries; empty for lane bulk.
     pub carries: Vec<LineId>,
+    /// How the cells of what it carries are protected; none where they go as they are.
+    pub protect: Option<Protect>,
     /// On whose approval.
     pub approval: String,
     /// Until when, milliseconds since 1970 UTC, exclusive.
@@ -62,12 +66,26 @@ impl ShareLine {
         })
     }
 
-    /// The window as this line permits it; `None` when it permits no cell.
+    /// The window as this line permits it; `None` when it permits no cell, and of a line that protects them.
     ///
     /// A line without devices lets out only cells over all devices: the numbers of a single one would still be its own
     /// without its name.
     #[must_use]
     pub fn window(&self, window: &ClosedWindow, now_ms: i64) -> Option<Cleared<ClosedWindow>> {
+        if self.protect.is_some() {
+            return None;
+        }
+        self.permitted(window, now_ms)
+    }
+
+    /// The cells of a window that was decided, as this line permits it; `None` when it permits none. They are the same for
+    /// every line that permits them.
+    #[must_use]
+    pub fn released(&self, released: &Released, now_ms: i64) -> Option<Cleared<ClosedWindow>> {
+        self.permitted(&released.window(), now_ms)
+    }
+
+    fn permitted(&self, window: &ClosedWindow, now_ms: i64) -> Option<Cleared<ClosedWindow>> {
         if !self.is_open(Lane::Aggregate, now_ms) || !self.carries.contains(&window.aggregate) {
             return None;
         }
@@ -141,6 +159,7 @@ mod tests {
             devices,
             places: devices,
             carries: carries.iter().map(|name| id(name)).collect(),
+            protect: None,
             approval: "AP-1".into(),
             until_ms,
             tier: None,
@@ -173,6 +192,9 @@ mod tests {
             metric: metric(name),
             unit: "Cel".into(),
             device: device.map(|device| device.parse().expect("a device")),
+            place: None,
+            crowd: None,
+            noise: "".into(),
             partial: false,
             figures: vec![Figure { statistic: "count".into(), le: None, amount: Amount::Count(1) }],
         }

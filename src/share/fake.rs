@@ -31,6 +31,7 @@ pub(super) fn line(id: &str, lane: Lane, consumers: &[&str]) -> ShareLine {
         devices: true,
         places: true,
         carries: Vec::new(),
+        protect: None,
         approval: "AP-1".into(),
         until_ms: None,
         tier: None,

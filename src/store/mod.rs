@@ -8,6 +8,7 @@
 //! - **sessions** of MQTT: subscriptions, what is queued for them, retained messages;
 //! - the **trail**: every use, in the transaction of the act, bound by a hash chain;
 //! - the four **lists** by version, **approvals**, and what people entered;
+//! - what protected lines **released**, cell by cell, and what its noise cost;
 //! - tallies of everything that is not a row.
 //!
 //! What it guarantees
@@ -28,6 +29,7 @@ mod identity;
 pub mod lists;
 mod outbox;
 pub mod reader;
+pub mod released;
 mod row;
 mod schema;
 pub mod sessions;

@@ -21,9 +21,10 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0002-sessions.sql")),
     M::up(include_str!("migrations/0003-alarms.sql")),
     M::up(include_str!("migrations/0004-governance.sql")),
+    M::up(include_str!("migrations/0005-release.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;

@@ -49,6 +49,7 @@ fn sealed(value: i64) -> Sealed {
         devices: true,
         places: true,
         carries: vec![],
+        protect: None,
         approval: "test".into(),
         until_ms: None,
         tier: None,

@@ -116,16 +116,23 @@ fn seal_window(
     head.window_end = Some(timestamp(window.end_ms));
     let mut metrics: Vec<&Metric> = window.cells.iter().map(|cell| &cell.metric).collect();
     metrics.dedup();
-    head.treatments.extend(
-        metrics.into_iter().map(|metric| treatment("aggregate", metric.as_str(), head.policy_version)),
-    );
+    head.treatments
+        .extend(metrics.iter().map(|metric| treatment("aggregate", metric.as_str(), head.policy_version)));
+    for (protect, metric) in line.protect.iter().flat_map(|protect| metrics.iter().map(move |m| (protect, m)))
+    {
+        let treatment = treatment(protect.mode(), metric.as_str(), head.policy_version);
+        head.treatments.push(v1::Treatment { parameter: protect.to_string(), ..treatment });
+    }
     split(&window.cells, line, WINDOW, &|cells| {
         let measures = cells.iter().flat_map(|cell| measures(line, cell)).collect();
         let partial = cells.iter().any(|cell| cell.partial);
         let quality = if partial { PARTIAL } else { Quality::Good.as_str() };
         let manual = cells.iter().any(manual);
+        let is_withheld =
+            |cell: &&Rollup| cell.figures.iter().any(|figure| matches!(figure.amount, Amount::Withheld(_)));
+        let suppressed_cells = cells.iter().filter(is_withheld).count().try_into().unwrap_or(u32::MAX);
         let quality = quality.into();
-        let aggregate = v1::Aggregate { measures, suppressed_cells: 0, quality, manual };
+        let aggregate = v1::Aggregate { measures, suppressed_cells, quality, manual };
         v1::RecordBody { content: Some(Content::Aggregate(aggregate)), ..head.clone() }
     })
 }
@@ -231,6 +238,7 @@ fn text(value: &Value) -> String {
 fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
     let device = cell.device.iter().filter(|_| line.devices);
     let device = device.map(|device| ("device".to_owned(), device.to_string()));
+    let building = cell.place.iter().map(|place| ("building".to_owned(), place.to_string()));
     let measure = |Figure { statistic, le, amount }: &Figure| {
         let (unit, value) = match amount {
             // A count has no unit of its own: UCUM writes 1.
@@ -238,14 +246,15 @@ fn measures(line: &ShareLine, cell: &Rollup) -> Vec<v1::Measure> {
             Amount::Exact(decimal) => (cell.unit.as_str(), Number::Decimal(decimal.to_string())),
             Amount::Near(number) => (cell.unit.as_str(), Number::Number(*number)),
             Amount::Percent(percent) => ("%", Number::Decimal(percent.to_string())),
+            Amount::Withheld(why) => ("", Number::Suppressed(v1::Suppressed { reason: why.as_str().into() })),
         };
         let le = le.iter().map(|le| ("le".to_owned(), le.to_string()));
         v1::Measure {
             name: format!("{}.{statistic}", cell.metric),
-            dimensions: device.clone().chain(le).collect(),
+            dimensions: device.clone().chain(building.clone()).chain(le).collect(),
             unit: unit.to_owned(),
             value: Some(value),
-            noise: String::new(),
+            noise: cell.noise.to_string(),
         }
     };
     cell.figures.iter().map(measure).collect()
@@ -319,6 +328,7 @@ mod tests {
             devices,
             places: devices,
             carries: vec!["A-1".parse().expect("id")],
+            protect: None,
             approval: "AP-7".into(),
             until_ms: None,
             tier: None,
@@ -350,6 +360,9 @@ mod tests {
             metric: metric.parse().expect("metric"),
             unit: "Cel".into(),
             device: device.map(|d| d.parse().expect("device")),
+            place: None,
+            crowd: None,
+            noise: "".into(),
             partial: false,
             figures: [
                 Some(figure("count", Amount::Count(4))),

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 
 use super::tests::{MINUTE_MS, aggregate, decimal, number, reading, shown, source};
 use super::*;
 use crate::aggregate::DISTINCT_MAX;
+use crate::aggregate::statistic::Statistics;
 use crate::model::{Amount, Quality, Value};
 
 fn of(statistics: &str, by_device: bool) -> Aggregate {
@@ -339,6 +341,7 @@ fn amounts(cell: &Rollup) -> Vec<(String, f64)> {
         Amount::Count(count) => count as f64,
         Amount::Near(near) => near,
         Amount::Exact(number) | Amount::Percent(number) => number.to_string().parse().expect("a number"),
+        Amount::Withheld(_) => f64::NAN,
     };
     let name = |figure: &crate::model::Figure| match &figure.le {
         Some(le) => format!("{} {le}", figure.statistic),

@@ -1,9 +1,11 @@
 //! Tables, and properties against a naive fold.
 
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 
 use super::*;
 use crate::aggregate::cell::exact_sum;
+use crate::aggregate::statistic::Statistics;
 use crate::model::{Amount, Quality, SeriesKey, Value};
 
 pub(super) const MINUTE_MS: i64 = 60_000;
@@ -13,7 +15,17 @@ const EAST_8_MS: i64 = 8 * HOUR_MS;
 pub(super) fn aggregate(size_ms: i64, lateness_ms: i64, by_device: bool) -> Aggregate {
     let id = "temperature_mean".parse().expect("an id");
     let statistics = Statistics::default();
-    Aggregate { id, size_ms, lateness_ms, zone_ms: EAST_8_MS, by_device, statistics, edges: Vec::new() }
+    let by = if by_device { By::Device } else { By::Compound };
+    Aggregate {
+        id,
+        size_ms,
+        lateness_ms,
+        zone_ms: EAST_8_MS,
+        by,
+        statistics,
+        edges: Vec::new(),
+        crowds: None,
+    }
 }
 
 pub(super) fn source(device: &str, metric: &str) -> Source {
@@ -21,6 +33,7 @@ pub(super) fn source(device: &str, metric: &str) -> Source {
         device: device.parse().expect("a device"),
         metric: metric.parse().expect("a metric"),
         unit: "Cel".into(),
+        building: "B1".parse().expect("a place"),
         pace: Pace::default(),
     }
 }
@@ -55,6 +68,7 @@ pub(super) fn shown(cell: &Rollup) -> String {
             Amount::Exact(number) => number.to_string(),
             Amount::Near(number) => number.to_string(),
             Amount::Percent(percent) => format!("{percent}%"),
+            Amount::Withheld(why) => why.as_str().to_owned(),
         };
         format!("{told} {}{le}={amount}", figure.statistic)
     });
@@ -195,7 +209,7 @@ fn what_is_no_snapshot_is_refused() {
     for other in [
         Aggregate { size_ms: HOUR_MS, ..own.clone() },
         Aggregate { zone_ms: 0, ..own.clone() },
-        Aggregate { by_device: false, ..own.clone() },
+        Aggregate { by: By::Compound, ..own.clone() },
     ] {
         assert!(Windows::restore(other, 0, &bytes).is_err());
     }
@@ -386,7 +400,7 @@ proptest! {
                     let is_late = *time_ms < reference.closed_until_ms;
                     prop_assert_eq!(added.is_err(), is_late);
                     let Source { device, metric, unit, .. } = sources()[*series as usize].clone();
-                    let name = CellName { metric, device: by_device.then_some(device), unit };
+                    let name = CellName { metric, device: by_device.then_some(device), unit, place: None };
                     let number = match value {
                         Value::Number(number) => *number,
                         value => if *value == Value::Flag(true) { Decimal::ONE } else { Decimal::ZERO },

@@ -13,7 +13,7 @@ use super::rules::known;
 use super::{DAY, Shown, millis};
 use crate::aggregate::Pace;
 use crate::aggregate::statistic::{NAMES, Statistic, Statistics};
-use crate::aggregate::windows::Aggregate;
+use crate::aggregate::windows::{self, Aggregate};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, By, Do, Mean, Root};
 use crate::config::read::At;
@@ -138,6 +138,15 @@ fn edges(raw: &raw::Aggregate, statistics: &[(Statistic, Span)], report: &mut Re
     }
 }
 
+/// What a cell of it covers.
+pub(super) fn by(raw: &raw::Aggregate) -> windows::By {
+    match raw.by.or(By::Device) {
+        By::Device => windows::By::Device,
+        By::Building => windows::By::Building,
+        By::Compound => windows::By::Compound,
+    }
+}
+
 fn aggregate(
     raw: &raw::Aggregate,
     zone: Zone,
@@ -166,7 +175,8 @@ fn aggregate(
         size_ms: i64::try_from(size_ms).unwrap_or(i64::MAX),
         lateness_ms: i64::try_from(millis(lateness)).unwrap_or(i64::MAX),
         zone_ms: zone.0,
-        by_device: raw.by.or(By::Device) == By::Device,
+        by: by(raw),
+        crowds: None,
         statistics: statistics.iter().map(|(statistic, _)| *statistic).collect(),
         edges,
     })
@@ -193,11 +203,14 @@ fn aggregated(
         let point =
             |(device, point): &(usize, usize)| &fleet.template_of(&fleet.devices[*device]).points[*point];
         let all = fleet.having(&metric.value);
-        if !all.is_empty() && !all.iter().any(|at| is_kept(point(at))) {
+        let of_texts = statistics.iter().all(|(statistic, _)| statistic.is_of_texts());
+        let is_taken = |at: &(usize, usize)| is_kept(point(at)) || (of_texts && is_pseudonym(point(at)));
+        if !all.is_empty() && !all.iter().any(is_taken) {
             let message = format!("{} is not kept as it is by the collection list", metric.value);
-            report.missing(metric.span, message, "a [[collect]] line with it as \"keep\"");
+            let help = "a [[collect]] line with it as \"keep\"; a keyed name has statistics = [\"count\", \"distinct\"]";
+            report.missing(metric.span, message, help);
         }
-        covered.extend(all.into_iter().filter(|at| is_kept(point(at))));
+        covered.extend(all.iter().copied().filter(is_taken));
     }
     let covered = fleet.chosen(covered, &raw.devices, report);
     periods(raw, &covered, fleet, report);
@@ -209,6 +222,11 @@ fn aggregated(
 
 fn is_kept(point: &Point) -> bool {
     matches!(point.listed, Some((_, Some(Do::Keep) | None)))
+}
+
+/// Whether it is a keyed name behind the door.
+pub(super) fn is_pseudonym(point: &Point) -> bool {
+    matches!(point.listed, Some((_, Some(Do::Pseudonym))))
 }
 
 /// Whether a kind has all statistics.
@@ -261,7 +279,7 @@ fn points(
     }
     let by_time = |template: &Template<'_>| is_by_time(template, &metric.value);
     let is_mixed = || templates.iter().any(|t| by_time(t)) && templates.iter().any(|t| !by_time(t));
-    if place(Statistic::Mean).is_some() && raw.by.or(By::Device) == By::Compound && is_mixed() {
+    if place(Statistic::Mean).is_some() && raw.by.or(By::Device) != By::Device && is_mixed() {
         let message = format!("one mean of {}, by time and by reading", metric.value);
         report.fault(
             metric.span,

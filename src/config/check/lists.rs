@@ -167,6 +167,7 @@ fn line(raw: &raw::Share, rules: &Rules, zone: Zone, now_ms: i64, report: &mut R
         devices,
         places: raw.places.or(false),
         carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
+        protect: None,
         approval: raw.approval.value().cloned().unwrap_or_default(),
         until_ms,
         tier,
@@ -211,6 +212,8 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
         let out = listed.iter().find_map(|(span, what)| {
             let word = match (*what)? {
                 Do::Keep | Do::Generalise | Do::Round | Do::Truncate | Do::Redact => return None,
+                // How many there were may be told, by a line that protects them.
+                Do::Pseudonym if raw.protect.get().is_some() => return None,
                 Do::Mask => "masked",
                 Do::Pseudonym => "pseudonymised",
                 Do::Seal => "sealed",

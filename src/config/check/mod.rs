@@ -19,6 +19,7 @@ pub(super) mod lists;
 mod mapping;
 mod notices;
 mod ports;
+mod protect;
 mod protocol;
 mod rules;
 mod source;
@@ -102,14 +103,15 @@ pub(crate) fn config(
     let (epoch, dir) = (keys.epoch(), store.as_ref().map(|store| store.dir.join("keys")));
     let pseudonyms = dir.and_then(|dir| keys.settings(dir));
     let ground = Ground::of(&fleet);
-    let rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
+    let mut rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
     let inhibits = inhibits::inhibits(root, &ground, &mut alarms, zone, now_ms, report);
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let approval = approval::rules(root, report);
-    let (shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
+    let (mut shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
+    let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
@@ -150,6 +152,7 @@ pub(crate) fn config(
         rules: watched,
         aggregates: rules.aggregates,
         shares: shares.clone(),
+        budgets,
         rate,
         silence,
         block,

@@ -13,7 +13,7 @@ use crate::config::fault::Report;
 use crate::config::raw::Root;
 use crate::config::read::At;
 use crate::config::values::Zone;
-use crate::model::{DeviceId, Metric, SeriesKey};
+use crate::model::{DeviceId, Metric, Place, SeriesKey};
 use crate::normalise::Kind;
 use crate::rules::thinning;
 use crate::{ingest, store};
@@ -22,7 +22,7 @@ use crate::{ingest, store};
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) aggregates: Vec<Aggregate>,
-    aggregated: Vec<Vec<(usize, usize)>>,
+    pub(super) aggregated: Vec<Vec<(usize, usize)>>,
 }
 
 /// Checks `[[aggregate]]`.
@@ -55,6 +55,7 @@ impl Rules {
                     device: device.id.clone(),
                     class: template.name.to_string(),
                     metric: point.metric.clone(),
+                    building: Place::building(device.raw.place.value()),
                     unit: point.unit.clone(),
                     rule: point.rule.clone(),
                     plausible: point.plausible,

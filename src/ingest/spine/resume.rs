@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::bulk::{Bulk, bulk};
 use super::{Slot, Spine};
 use crate::aggregate::statistic::Statistics;
-use crate::aggregate::windows::{Aggregate, Windows};
+use crate::aggregate::windows::{Aggregate, By, Crowds, Windows};
 use crate::ingest::Plan;
 use crate::model::{SeriesKey, Stamp};
 use crate::rules::dedupe::Dedupe;
@@ -179,6 +179,8 @@ impl Spine {
     /// Closes what a fold that is no longer in the plan had open.
     fn retire(&mut self, txn: &mut Txn<'_>, row: &FoldRow, now: Stamp) -> Result<(), StoreError> {
         if let Some(aggregate) = parse_definition(&row.name, &row.definition)
+            // Who is behind what was open is not known as it has to be now.
+            && self.is_plain(&aggregate.id)
             && let Ok(mut windows) = Windows::restore(aggregate, i64::MIN, &row.snapshot)
         {
             for window in windows.end() {
@@ -290,8 +292,18 @@ pub(super) fn block_fold(plan: &Plan, bulk: &Bulk, head: i64) -> FoldRow {
 
 /// What makes two aggregates of one name the same.
 fn definition(aggregate: &Aggregate) -> String {
-    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by_device, statistics, edges } = aggregate;
-    let shape = format!("{size_ms} {lateness_ms} {zone_ms} {by_device}");
+    let Aggregate { id: _, size_ms, lateness_ms, zone_ms, by, statistics, edges, crowds } = aggregate;
+    let by = match by {
+        By::Device => "true",
+        By::Compound => "false",
+        By::Building => "building",
+    };
+    let crowds = match crowds {
+        None => "",
+        Some(crowds) if crowds.by_value => "/value",
+        Some(_) => "/device",
+    };
+    let shape = format!("{size_ms} {lateness_ms} {zone_ms} {by}{crowds}");
     // As an earlier build wrote it, whose open windows go on then.
     if *statistics == Statistics::default() {
         return shape;
@@ -303,9 +315,23 @@ fn parse_definition(name: &str, definition: &str) -> Option<Aggregate> {
     let mut parts = definition.split(' ');
     let mut number = || parts.next()?.parse().ok();
     let (size_ms, lateness_ms, zone_ms) = (number()?, number()?, number()?);
-    let by_device = parts.next()?.parse().ok()?;
+    let (by, crowds) = parts.next().map(|word| word.split_once('/').unwrap_or((word, "")))?;
+    let by = match by {
+        "true" => By::Device,
+        "false" => By::Compound,
+        "building" => By::Building,
+        _ => return None,
+    };
+    // Which cells there were is not known any more: what such an aggregate had open is not let out.
+    let of = |by_value| Some(Crowds { by_value, part_ms: None, cells: Vec::new() });
+    let crowds = match crowds {
+        "" => None,
+        "value" => of(true),
+        "device" => of(false),
+        _ => return None,
+    };
     let statistics = parts.next().map_or(Ok(Statistics::default()), str::parse).ok()?;
     let edges = parts.map(|edge| edge.parse().ok()).collect::<Option<_>>()?;
     let id = name.strip_prefix("window:")?.parse().ok()?;
-    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by_device, statistics, edges })
+    Some(Aggregate { id, size_ms, lateness_ms, zone_ms, by, statistics, edges, crowds })
 }

@@ -50,6 +50,7 @@ fn plan(second_check: bool) -> Plan {
     };
     let point = |(metric, kind, treatment, _)| {
         Some(Point {
+            building: id("-"),
             device: id("clinic"),
             class: "report".into(),
             metric: id(metric),
@@ -94,6 +95,7 @@ fn plan(second_check: bool) -> Plan {
             carries: vec![],
             approval: "test".into(),
             tier: None,
+            protect: None,
             granted: vec![],
             until_ms: None,
         }],
@@ -102,6 +104,7 @@ fn plan(second_check: bool) -> Plan {
         block: Bounds { rows_max: 1, age_max_ms: 1000 },
         approval: Default::default(),
         lists: Default::default(),
+        budgets: vec![],
         forms: vec![Form {
             line: id("C-010"),
             title: String::new(),
