@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(
         [
             "smallbrain/v1/smallbrain.proto",
+            "smallbrain/v1/approvals.proto",
             "smallbrain/local/v1/alarms.proto",
             "smallbrain/local/v1/bus.proto",
             "smallbrain/local/v1/command.proto",

@@ -67,6 +67,8 @@ fn plan(bulk: bool) -> Plan {
         carries: vec![],
         approval: "bench".into(),
         until_ms: None,
+        tier: None,
+        granted: vec![],
     };
     Plan {
         gateway: Gateway { id: "bench".into(), ..Gateway::default() },
@@ -85,6 +87,7 @@ fn plan(bulk: bool) -> Plan {
         shares: if bulk { vec![line] } else { vec![] },
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
         silence: std::collections::HashMap::new(),
+        approval: Default::default(),
         block: Bounds { rows_max: 1000, age_max_ms: 5_000 },
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::approval::Grants;
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
 use crate::config::watch::Watch;
@@ -30,6 +31,7 @@ use crate::ingest::act::Errand;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
 use crate::local::alarms::Alarms;
+use crate::local::approvals::Approvals;
 use crate::local::command::Sending;
 use crate::local::onboard::Onboarding;
 use crate::local::{Bus, Buses};
@@ -45,6 +47,7 @@ use crate::wire::bus::alarm_service_server::AlarmServiceServer;
 use crate::wire::bus::bus_service_server::BusServiceServer;
 use crate::wire::bus::command_service_server::CommandServiceServer;
 use crate::wire::bus::onboard_service_server::OnboardServiceServer;
+use crate::wire::v1::approval_service_server::ApprovalServiceServer;
 use crate::{actuate, notify};
 
 /// Waits of a source that keeps ending.
@@ -246,6 +249,8 @@ pub struct Daemon {
     onboarding: Onboarding,
     /// Incidents, for the local socket.
     alarms: Alarms,
+    /// Approvals, likewise.
+    approvals: Approvals,
     /// Commands from the local socket.
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
@@ -258,6 +263,7 @@ pub struct Daemon {
     endings: mpsc::Receiver<DaemonError>,
     writer: writer::Handle,
     heads: watch::Receiver<Heads>,
+    grants: watch::Receiver<Arc<Grants>>,
 }
 
 impl Daemon {
@@ -290,14 +296,18 @@ impl Daemon {
         let (mut writer, epoch, saved) =
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
         let (heads, news, errands) = (writer.heads(), writer.news(), writer.errands(ERRANDS_MAX));
+        let grants = writer.grants();
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
         let onboard = Onboard::default();
         let alarms = Alarms::new(reader.clone(), intake.clone(), clock.clone());
         alarms.set(&config.plan.rules);
+        let approvals = Approvals::new(reader.clone(), intake.clone());
+        approvals.set(config.plan.rules.zone_ms);
         let mut daemon = Self {
             addresses: Addresses::default(),
             alarms,
+            approvals,
             clock,
             intake,
             inside,
@@ -315,6 +325,7 @@ impl Daemon {
             endings,
             writer: writer.spawn()?,
             heads,
+            grants,
             config,
         };
         daemon.start_share(&reader).await?;
@@ -377,6 +388,7 @@ impl Daemon {
         let city = share::server::City {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
+            grants: self.grants.clone(),
             pages: reader.clone(),
             intake: self.intake.clone(),
             clock: self.clock.clone(),
@@ -398,7 +410,8 @@ impl Daemon {
         let services = Routes::new(BusServiceServer::new(self.buses.clone()))
             .add_service(OnboardServiceServer::new(self.onboarding.clone()))
             .add_service(CommandServiceServer::new(self.sending.clone()))
-            .add_service(AlarmServiceServer::new(self.alarms.clone()));
+            .add_service(AlarmServiceServer::new(self.alarms.clone()))
+            .add_service(ApprovalServiceServer::new(self.approvals.clone()));
         self.core("local socket", local::serve(socket, state, services, self.stop.clone()));
         Ok(())
     }
@@ -523,6 +536,7 @@ impl Daemon {
         // The spine first: no series may arrive before it is known.
         self.intake.apply(config.plan.clone()).await?;
         self.alarms.set(&config.plan.rules);
+        self.approvals.set(config.plan.rules.zone_ms);
         if let (Some(sender), Some(settings)) = (&self.mqtt, &config.mqtt) {
             sender.send_replace(Arc::new(settings.clone()));
             let known =
@@ -583,7 +597,7 @@ impl Daemon {
         self.tasks.close();
         let stored = async {
             self.tasks.wait().await;
-            drop((self.intake, self.alarms));
+            drop((self.intake, self.alarms, self.approvals));
             self.writer.await
         };
         match tokio::time::timeout(STOP_MAX, stored).await {

@@ -20,6 +20,7 @@ pub mod spelling;
 
 // Pure cores: bytes and numbers in, values out.
 pub mod aggregate;
+pub mod approval;
 pub mod audit;
 pub mod codec;
 pub mod normalise;

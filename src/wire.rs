@@ -3,6 +3,7 @@
 //! Guarantees: a body is made once, here, from cleared values only, and equal input gives equal bytes; what is built is
 //! a [`Sealed`], and the store takes nothing else. Does not read or send anything.
 
+mod approval;
 mod json;
 mod seal;
 
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
+pub use approval::{approval, approval_nameless, asked};
 pub use json::{body_json, event_time};
 pub use seal::{event, readings, window};
 
@@ -155,6 +157,12 @@ pub fn timestamp(ms: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: ms.div_euclid(1000), nanos }
 }
 
+/// A protobuf timestamp as milliseconds since 1970 UTC; what lies beyond the numbers is their end.
+#[must_use]
+pub fn millis(time: &prost_types::Timestamp) -> i64 {
+    time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +197,7 @@ mod tests {
     fn times_before_1970_keep_their_order() {
         for (ms, seconds, nanos) in [(0, 0, 0), (1_500, 1, 500_000_000), (-1, -1, 999_000_000)] {
             assert_eq!(timestamp(ms), prost_types::Timestamp { seconds, nanos });
+            assert_eq!(millis(&timestamp(ms)), ms);
         }
     }
 }

@@ -181,6 +181,8 @@ fn plan(lists_version: u8) -> Plan {
         carries: carries.iter().map(|text| id(text)).collect(),
         approval: "sim".into(),
         until_ms: None,
+        tier: None,
+        granted: vec![],
     };
     Plan {
         gateway: Gateway { id: "gw-sim".into(), ..Gateway::default() },
@@ -203,6 +205,7 @@ fn plan(lists_version: u8) -> Plan {
         ],
         rate: Rate { per_second: 1_000_000, burst: 1_000_000 },
         silence: HashMap::new(),
+        approval: Default::default(),
         block: Bounds { rows_max: 20, age_max_ms: 4_000 },
     }
 }

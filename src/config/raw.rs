@@ -3,6 +3,7 @@
 //! `config.example.toml` explains the keys; a test holds the two together. Defaults and bounds are in the check.
 
 mod alarm;
+mod approval;
 mod message;
 mod serial;
 
@@ -25,6 +26,7 @@ use crate::normalise::{Kind, Outside};
 use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use approval::{Approval, Person, Tier};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -49,6 +51,8 @@ section! {
         aggregate: Vec<Aggregate>,
         collect: Vec<Collect>,
         share: Vec<Share>,
+        person: Vec<Person>,
+        approval: Approval,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,
@@ -477,6 +481,7 @@ section! {
         deadband: Decimal,
         change_only: bool,
         sample: Duration,
+        tier: LineId,
         approval: String,
         until: Until,
     }

@@ -1,8 +1,9 @@
-//! What people, consumers and shells do to alarms, on the one way through: handed in like a delivery, answered after the
+//! What people, consumers and shells do to alarms and approvals, on the one way through: handed in like a delivery, answered after the
 //! commit.
 
 use std::fmt;
 
+use crate::approval;
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
@@ -45,6 +46,8 @@ pub enum Act {
     },
     /// What the city says about a record.
     Feedback(Feedback),
+    /// An approval: asked for, voted on, taken back, made use of.
+    Approval(approval::Order),
 }
 
 /// How an attempt to tell notices ended.
@@ -88,6 +91,7 @@ impl fmt::Debug for Act {
             Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
+            Act::Approval(order) => order.fmt(f),
         }
     }
 }
@@ -115,6 +119,8 @@ pub enum Done {
         /** The same request came before. */
         duplicate: bool,
     },
+    /// The approval as it is now.
+    Approval(Box<approval::Approval>),
     /// It is noted.
     Noted,
 }
@@ -137,6 +143,9 @@ pub enum Refused {
     /// Two people are two people.
     #[error("this person has agreed to run {0} already: somebody else has to")]
     Again(u64),
+    /// Of an approval.
+    #[error(transparent)]
+    Approval(#[from] approval::Refused),
     /// The record is not one of the alarm lane that this consumer may see.
     #[error("record {0} is not an alarm of this consumer")]
     Record(String),

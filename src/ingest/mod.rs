@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aggregate::Pace;
 use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
+use crate::approval;
 use crate::model::{Cause, DeviceId, Metric, Presence, Sample, Stamp, Tally};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
@@ -220,4 +221,6 @@ pub struct Plan {
     pub silence: HashMap<DeviceId, Duration>,
     /// How bulk records are filled.
     pub block: Bounds,
+    /// Who may approve what.
+    pub approval: approval::Rules,
 }

@@ -8,6 +8,7 @@
 //! same after a restart, and after a restart only cleared values are left.
 
 mod alarms;
+mod approvals;
 mod bulk;
 mod ledger;
 mod presence;
@@ -24,6 +25,7 @@ use self::presence::Device;
 pub use self::presence::PresenceChange;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
+use crate::approval::Register;
 use crate::model::{DeviceId, Lane, Loss, Quality, Sample, Seq, Stamp};
 use crate::normalise;
 use crate::privacy::intake;
@@ -65,6 +67,7 @@ pub struct Spine {
     bulk: Vec<Bulk>,
     engine: Engine,
     alarms: Alarms,
+    approvals: Register,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -101,6 +104,7 @@ impl Spine {
             bulk: Vec::new(),
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
+            approvals: Register::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -113,6 +117,7 @@ impl Spine {
         spine.restore_presence(store, now)?;
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
+        spine.restore_approvals(store, now)?;
         Ok(spine)
     }
 
@@ -235,6 +240,7 @@ impl Spine {
         self.engine.tick(now);
         self.follow(txn, now)?;
         self.listen(txn, now)?;
+        self.approvals_tick(txn, now)?;
         for at in 0..self.windows.len() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {

@@ -36,6 +36,8 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         carries: vec!["high".parse().expect("a name")],
         approval: "test".into(),
         until_ms: None,
+        tier: None,
+        granted: vec![],
     };
     let point = |device: &&str| {
         Some(Point {
@@ -66,6 +68,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         shares: vec![share],
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),
+        approval: Default::default(),
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{timeout, timeout_at};
 use super::act::{Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
 use super::{AckRefused, Acked, Delivery, DeviceSeen, Kept, Plan, Request};
+use crate::approval::Grants;
 use crate::clock::Clock;
 use crate::model::{Lane, Loss, Stamp};
 use crate::rules::presence::Standing;
@@ -123,6 +124,7 @@ pub struct Writer {
     spine: Spine,
     requests: mpsc::Receiver<Request>,
     heads: watch::Sender<Heads>,
+    grants: watch::Sender<Arc<Grants>>,
     /// Goes up when the ledger of notices has changed.
     news: watch::Sender<u64>,
     errands: mpsc::Sender<Errand>,
@@ -152,7 +154,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         // A store may be full from the start.
         let mut full_told = None;
-        let spine = loop {
+        let mut spine = loop {
             match Spine::open(plan.clone(), &mut store, clock.now()) {
                 Err(error) if error.is_passing() && store.make_room()? => {
                     if full_told.replace(Instant::now()).is_none() {
@@ -170,6 +172,7 @@ impl Writer {
         counters.bytes_max.store(max, Ordering::Relaxed);
         *counters.devices.lock().unwrap_or_else(PoisonError::into_inner) = spine.devices();
         let heads = watch::Sender::new(store.heads());
+        let grants = watch::Sender::new(Arc::new(spine.take_grants().unwrap_or_default()));
         // Nobody takes what is sent until the shell does ([`Writer::errands`]).
         let (errands, _) = mpsc::channel(1);
         let now = Instant::now();
@@ -178,6 +181,7 @@ impl Writer {
             spine,
             requests,
             heads,
+            grants,
             news: watch::Sender::new(0),
             errands,
             clock,
@@ -193,6 +197,12 @@ impl Writer {
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Heads> {
         self.heads.subscribe()
+    }
+
+    /// The approvals that are granted; changes after every commit that changed them, before who asked is answered.
+    #[must_use]
+    pub fn grants(&self) -> watch::Receiver<Arc<Grants>> {
+        self.grants.subscribe()
     }
 
     /// Goes up with every commit that changed the ledger of notices.
@@ -287,6 +297,7 @@ impl Writer {
             }
         };
         self.counters.add(&ledger);
+        self.publish_grants();
         self.follow_up();
         for PresenceChange { device, standing: Standing { online, cause, .. } } in self.spine.take_presence()
         {
@@ -309,6 +320,13 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// After a commit, or with a spine that was opened anew: what is granted now.
+    fn publish_grants(&mut self) {
+        if let Some(grants) = self.spine.take_grants() {
+            self.grants.send_replace(Arc::new(grants));
+        }
     }
 
     /// After the commit: tells of alarms, and hands out what is to be sent.
@@ -403,6 +421,7 @@ impl Writer {
         spine.remember_silence(&self.spine);
         self.counters.lists_version.store(u64::from(spine.policy_version()), Ordering::Relaxed);
         self.spine = spine;
+        self.publish_grants();
         Ok(())
     }
 

@@ -96,7 +96,7 @@ fn refused(error: &Refused) -> Status {
     }
 }
 
-fn unread(error: ReadError) -> Status {
+pub(super) fn unread(error: ReadError) -> Status {
     Status::unavailable(error.to_string())
 }
 
@@ -137,7 +137,7 @@ fn words(what: &str, text: &str, most: usize) -> Result<Box<str>, Status> {
     Ok(text.into())
 }
 
-fn name(text: &str) -> Result<Box<str>, Status> {
+pub(super) fn name(text: &str) -> Result<Box<str>, Status> {
     let name = words("by", text, NAME_MAX)?;
     if name.is_empty() {
         return Err(Status::invalid_argument("by: say who you are"));

@@ -7,6 +7,7 @@
 //! the socket may do all of this. Values are for the person who asks: they reach neither log nor store.
 
 pub mod alarms;
+pub mod approvals;
 pub mod command;
 pub mod onboard;
 pub mod search;

@@ -29,9 +29,23 @@ pub struct ShareLine {
     pub approval: String,
     /// Until when, milliseconds since 1970 UTC, exclusive.
     pub until_ms: Option<i64>,
+    /// The tier in which an approval has to be granted before anything is handed out; none where `approval` suffices.
+    pub tier: Option<LineId>,
+    /// The approvals that are granted now. Not of the configuration: the spine keeps them up to date.
+    pub granted: Vec<String>,
 }
 
+/// Approvals that a record names at most.
+const APPROVALS_MAX: usize = 16;
+
 impl ShareLine {
+    /// What a record says it left under: the paper, and what is granted when it is sealed. It is sealed whether or not
+    /// something is granted, so a record may be handed out under an approval that it does not name; the trail does.
+    pub fn approval_ids(&self) -> impl Iterator<Item = &str> {
+        let paper = Some(self.approval.as_str()).filter(|paper| !paper.is_empty());
+        paper.into_iter().chain(self.granted.iter().map(String::as_str)).take(APPROVALS_MAX)
+    }
+
     /// The event as this line permits it, without its device and its place unless the line says so, and never with what a
     /// person is called or wrote; `None` when the line names neither its alarm nor its metric.
     #[must_use]
@@ -122,6 +136,8 @@ mod tests {
             carries: carries.iter().map(|name| id(name)).collect(),
             approval: "AP-1".into(),
             until_ms,
+            tier: None,
+            granted: vec![],
         }
     }
 

@@ -2,9 +2,14 @@
 //!
 //! Guarantees: every position of the batch's span is a record in it, inside one of its gaps, or counted as withheld.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::model::{Consumer, Epoch, Lane, Seq};
+use super::refused::Refused;
+use crate::approval::grants::Held;
+use crate::approval::{ApprovalId, Grants, Missing};
+use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::privacy::release::ShareLine;
 use crate::store::{Page, StoredRecord};
 use crate::wire::{self, v1};
@@ -14,11 +19,43 @@ pub const BATCH_RECORDS_MAX: usize = 4096;
 /// At most this many bytes of bodies in a batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// What is in force at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The share list.
+    pub lines: Arc<[ShareLine]>,
+    /// What is granted.
+    pub grants: Arc<Grants>,
+}
+
+impl InForce {
+    /// Lines of which none needs more than its paper.
+    #[must_use]
+    pub fn of(lines: Vec<ShareLine>) -> Self {
+        Self { lines: lines.into(), grants: Arc::default() }
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// By name.
+    pub consumer: Consumer,
+    /// SHA-256 of the client's certificate; none on a plain listener.
+    pub certificate: Option<[u8; 32]>,
+}
+
+impl From<Consumer> for Caller {
+    fn from(consumer: Consumer) -> Self {
+        Self { consumer, certificate: None }
+    }
+}
+
 /// What one consumer asked for; empty lists ask for everything.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Who asks.
-    pub consumer: Consumer,
+    pub caller: Caller,
     /// Lines of the share list.
     pub share_items: Vec<String>,
     /// Schemas it can read.
@@ -26,23 +63,58 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The wanted lines that name the consumer and hold at `now_ms` (milliseconds since 1970 UTC).
+    /// Of a caller who wants everything.
     #[must_use]
-    pub fn rights<'a>(&'a self, lines: &'a [ShareLine], now_ms: i64) -> Rights<'a> {
+    pub fn everything(caller: Caller) -> Self {
+        Self { caller, share_items: Vec::new(), schemas: Vec::new() }
+    }
+
+    /// The wanted lines that name the consumer and hold at `now_ms` (milliseconds since 1970 UTC); of those that have a
+    /// tier the ones that are granted.
+    #[must_use]
+    pub fn rights<'a>(&'a self, force: &'a InForce, now_ms: i64) -> Rights<'a> {
+        let Caller { consumer, certificate } = &self.caller;
         let holds = |line: &&ShareLine| {
-            line.consumers.contains(&self.consumer)
+            line.consumers.contains(consumer)
                 && line.until_ms.is_none_or(|until| now_ms < until)
                 && (self.share_items.is_empty() || self.share_items.iter().any(|id| id == line.id.as_str()))
         };
-        Rights { lines: lines.iter().filter(holds).collect(), schemas: &self.schemas }
+        let mut rights = Rights { lines: Vec::new(), missing: None, consumer, schemas: &self.schemas };
+        for line in force.lines.iter().filter(holds) {
+            let Some(tier) = &line.tier else {
+                rights.lines.push((line, None));
+                continue;
+            };
+            match force.grants.find(&line.id, tier, consumer, certificate.as_ref(), now_ms) {
+                Ok(held) => rights.lines.push((line, Some(held))),
+                // That something ended tells more than that there is nothing.
+                Err(missing) if rights.missing.is_none_or(|(_, known)| known == Missing::None) => {
+                    rights.missing = Some((&line.id, missing));
+                }
+                Err(_) => {}
+            }
+        }
+        rights
     }
 }
 
 /// What a consumer may have at one moment.
 #[derive(Clone, Debug)]
 pub struct Rights<'a> {
-    lines: Vec<&'a ShareLine>,
+    /// With the approval, where one is needed.
+    lines: Vec<(&'a ShareLine, Option<Held>)>,
+    /// A line that only an approval is missing for.
+    missing: Option<(&'a LineId, Missing)>,
+    consumer: &'a Consumer,
     schemas: &'a [String],
+}
+
+/// Whether a record may go.
+enum Leave {
+    No,
+    Yes,
+    /// Once a use of this approval has begun.
+    Once(ApprovalId),
 }
 
 impl Rights<'_> {
@@ -52,17 +124,32 @@ impl Rights<'_> {
         self.lines.is_empty()
     }
 
+    /// Why there is nothing.
+    #[must_use]
+    pub fn refusal(&self) -> Refused {
+        match self.missing {
+            Some((line, missing)) => Refused::Approval { line: line.clone(), missing },
+            None => Refused::NotListed(self.consumer.clone()),
+        }
+    }
+
     /// Whether there is anything in this lane: what happens to a line itself is for all who hold it.
     #[must_use]
     pub fn lane(&self, lane: Lane) -> bool {
-        self.lines.iter().any(|line| line.lane == lane || lane == Lane::Event)
+        self.lines.iter().any(|(line, _)| line.lane == lane || lane == Lane::Event)
     }
 
-    fn permits(&self, lane: Lane, record: &StoredRecord) -> bool {
-        self.lines
-            .iter()
-            .any(|line| (line.lane == lane || lane == Lane::Event) && line.id == record.share_item)
-            && (self.schemas.is_empty() || self.schemas.iter().any(|schema| **schema == *record.schema))
+    fn permits(&self, lane: Lane, record: &StoredRecord) -> Leave {
+        let of =
+            |line: &ShareLine| (line.lane == lane || lane == Lane::Event) && line.id == record.share_item;
+        if !(self.schemas.is_empty() || self.schemas.iter().any(|schema| **schema == *record.schema)) {
+            return Leave::No;
+        }
+        match self.lines.iter().find(|(line, _)| of(line)) {
+            None => Leave::No,
+            Some((_, Some(Held { id, in_use: false }))) => Leave::Once(*id),
+            Some(_) => Leave::Yes,
+        }
     }
 }
 
@@ -75,6 +162,8 @@ pub struct Cut {
     pub bytes: u64,
     /// Bytes of the record that did not fit any more.
     pub next_bytes: Option<u64>,
+    /// The approval of which a use has to begin before the next record can go.
+    pub wants_use: Option<ApprovalId>,
 }
 
 /// The longest run of the page that fits in `records_max` records and `bytes_max` bytes of bodies, strictly.
@@ -82,11 +171,19 @@ pub struct Cut {
 pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, bytes_max: u64) -> Cut {
     let mut records: Vec<v1::Record> = Vec::with_capacity(page.records.len().min(records_max));
     let (mut bytes, mut withheld, mut through, mut next_bytes) = (0, 0, page.through, None);
-    let mut last = None;
+    let (mut last, mut wants_use) = (None, None);
     for record in &page.records {
-        if !rights.permits(page.lane, record) {
-            withheld += 1;
-            continue;
+        match rights.permits(page.lane, record) {
+            Leave::Yes => {}
+            Leave::No => {
+                withheld += 1;
+                continue;
+            }
+            Leave::Once(id) => {
+                through = Seq(record.seq.0 - 1);
+                wants_use = Some(id);
+                break;
+            }
         }
         let length = record.body.len() as u64;
         if records.len() == records_max || bytes + length > bytes_max {
@@ -124,7 +221,7 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
         gaps: gaps.collect(),
         withheld,
     };
-    Cut { batch, bytes, next_bytes }
+    Cut { batch, bytes, next_bytes, wants_use }
 }
 
 #[cfg(test)]
@@ -164,11 +261,12 @@ mod tests {
         ];
         for (what, lines, items, schemas, records_max, bytes_max, expected) in cases {
             let wanted = Wanted {
-                consumer: "c".parse().expect("consumer"),
+                caller: Caller::from("c".parse::<Consumer>().expect("consumer")),
                 share_items: items.iter().map(|item| (*item).to_owned()).collect(),
                 schemas: schemas.iter().map(|schema| (*schema).to_owned()).collect(),
             };
-            let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&lines, 1_000), records_max, bytes_max);
+            let force = InForce::of(lines);
+            let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&force, 1_000), records_max, bytes_max);
             let seqs: Vec<u64> = cut.batch.records.iter().map(|record| record.seq).collect();
             let told = (&seqs[..], cut.batch.through_seq, cut.batch.withheld, cut.next_bytes);
             assert_eq!(told, expected, "{what}");
@@ -181,10 +279,9 @@ mod tests {
     #[test]
     fn the_previous_hash_goes_along_where_it_does_not_stand_right_before() {
         let page = page(Lane::Bulk, &[(1, "A"), (2, "A"), (3, "B"), (4, "A")], &[], 10);
-        let wanted =
-            Wanted { consumer: "c".parse().expect("consumer"), share_items: vec![], schemas: vec![] };
-        let lines = [line("A", Lane::Bulk, &["c"])];
-        let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&lines, 0), 100, 1000);
+        let wanted = Wanted::everything("c".parse::<Consumer>().expect("consumer").into());
+        let force = InForce::of(vec![line("A", Lane::Bulk, &["c"])]);
+        let cut = cut(Epoch([1; 16]), &page, &wanted.rights(&force, 0), 100, 1000);
         let lengths: Vec<usize> = cut.batch.records.iter().map(|record| record.prev_hash.len()).collect();
         assert_eq!(lengths, [32, 0, 32]);
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::Stream;
@@ -17,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Pages;
-use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Wanted, cut};
 use super::feedback::Said;
 use super::refused::Refused;
 use super::server::City;
 use super::session::{Action, Session, Stand, parse_ack, position};
+use crate::approval::{self, ApprovalId};
+use crate::ingest::Stopped;
+use crate::ingest::act::{self, Act};
 use crate::model::{Consumer, Lane, Seq};
 use crate::privacy::release::ShareLine;
 use crate::wire::{self, v1};
@@ -85,15 +89,17 @@ impl Streams {
     }
 }
 
-/// The consumer of a client certificate: its one URI SAN (X.509-SVID §2).
-fn certified<T>(request: &Request<T>) -> Result<Consumer, Refused> {
+/// The caller of a client certificate: the consumer is its one URI SAN (X.509-SVID §2).
+fn certified<T>(request: &Request<T>) -> Result<Caller, Refused> {
     let chain = request.peer_certs().ok_or(Refused::Identity("none came"))?;
     let leaf = chain.first().ok_or(Refused::Identity("none came"))?;
+    let certificate = Some(Sha256::digest(leaf.as_ref()).into());
     let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| Refused::Identity("it cannot be read"))?;
     let mut names = leaf.valid_uri_names();
     match (names.next(), names.next()) {
         (Some(name), None) => {
-            name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"))
+            let consumer = name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"));
+            Ok(Caller { consumer: consumer?, certificate })
         }
         (None, _) => Err(Refused::Identity("it has no URI SAN, and needs exactly one")),
         _ => Err(Refused::Identity("it has more than one URI SAN, and needs exactly one")),
@@ -105,15 +111,37 @@ impl<P: Pages> Shell<P> {
         self.city.lines.borrow().clone()
     }
 
-    /// Who calls, if any line of the share list names it now.
-    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Consumer, Refused> {
-        let consumer = match &self.who {
-            Who::Fixed(consumer) => consumer.clone(),
-            Who::Certificate => certified(request)?,
-        };
-        let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
-        let listed = !wanted.rights(&self.lines(), self.city.clock.now().wall_ms).is_empty();
-        if listed { Ok(wanted.consumer) } else { Err(Refused::NotListed(wanted.consumer)) }
+    /// What is in force now.
+    pub(super) fn force(&self) -> InForce {
+        InForce { lines: self.lines(), grants: self.city.grants.borrow().clone() }
+    }
+
+    /// Who calls, whatever they may have.
+    pub(super) fn known<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
+        match &self.who {
+            Who::Fixed(consumer) => Ok(consumer.clone().into()),
+            Who::Certificate => certified(request),
+        }
+    }
+
+    /// Who calls, if there is anything for it now.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
+        let wanted = Wanted::everything(self.known(request)?);
+        let force = self.force();
+        let rights = wanted.rights(&force, self.city.clock.now().wall_ms);
+        if rights.is_empty() {
+            return Err(rights.refusal());
+        }
+        Ok(wanted.caller)
+    }
+
+    /// Begins a use of an approval, unless one goes on; what is in force says so when this is answered.
+    async fn begin_use(&self, id: ApprovalId) -> Result<Result<(), approval::Refused>, Stopped> {
+        match self.city.intake.act(Act::Approval(approval::Order::Use(id))).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(act::Refused::Approval(refused)) => Ok(Err(refused)),
+            Err(_) => Err(Stopped),
+        }
     }
 
     pub(super) fn refuse(&self, refused: Refused) -> Status {
@@ -123,7 +151,7 @@ impl<P: Pages> Shell<P> {
 
     async fn fetch_batch(
         &self,
-        consumer: Consumer,
+        caller: Caller,
         request: v1::FetchRequest,
     ) -> Result<v1::FetchResponse, Refused> {
         let pages = &self.city.pages;
@@ -133,7 +161,7 @@ impl<P: Pages> Shell<P> {
         let wait = Duration::try_from(request.max_wait.unwrap_or_default())
             .map_err(|_| Refused::Malformed("max_wait is negative"))?;
         let deadline = Instant::now() + wait.min(FETCH_WAIT_MAX);
-        let wanted = Wanted { consumer, share_items: request.share_items, schemas: Vec::new() };
+        let wanted = Wanted { caller, share_items: request.share_items, schemas: Vec::new() };
         let after = request.after.ok_or(Refused::Malformed("after is needed: a lane and a position"))?;
         let mut heads = pages.heads();
         let (lane, start) = position(&after, pages.epoch(), &heads.borrow())?;
@@ -141,10 +169,10 @@ impl<P: Pages> Shell<P> {
         loop {
             heads.mark_unchanged();
             let page = pages.page(lane, at, records_max, bytes_max).await?;
-            let (lines, now) = (self.lines(), self.city.clock.now());
-            let rights = wanted.rights(&lines, now.wall_ms);
+            let (force, now) = (self.force(), self.city.clock.now());
+            let rights = wanted.rights(&force, now.wall_ms);
             if !rights.lane(lane) {
-                return Err(Refused::NotListed(wanted.consumer));
+                return Err(rights.refusal());
             }
             let mut part = cut(pages.epoch(), &page, &rights, records_max, bytes_max as u64);
             if let (true, Some(first)) = (part.batch.records.is_empty(), part.next_bytes) {
@@ -152,6 +180,10 @@ impl<P: Pages> Shell<P> {
             }
             withheld += part.batch.withheld;
             at = Seq(part.batch.through_seq);
+            if let (true, Some(id)) = (part.batch.records.is_empty(), part.wants_use) {
+                self.begin_use(id).await??;
+                continue;
+            }
             let found = !part.batch.records.is_empty() || !part.batch.gaps.is_empty();
             if found || Instant::now() >= deadline || self.stop.is_cancelled() {
                 self.city.counters.batch(part.batch.records.len(), part.bytes, withheld);
@@ -173,12 +205,13 @@ impl<P: Pages> Shell<P> {
     /// One stream from its first frame to its end.
     async fn pump(
         self,
-        consumer: Consumer,
+        caller: Caller,
         mut inbound: Streaming<v1::StreamingPullRequest>,
         out: mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) {
         let _open = self.city.counters.stream();
-        if let Err(refused) = self.stream(consumer.clone(), &mut inbound, &out).await {
+        let consumer = caller.consumer.clone();
+        if let Err(refused) = self.stream(caller, &mut inbound, &out).await {
             tracing::info!(%consumer, reason = refused.reason(), "stream refused");
             // A consumer that does not read is not told.
             let _ = timeout(GOODBYE, out.send(Err(self.refuse(refused)))).await;
@@ -187,7 +220,7 @@ impl<P: Pages> Shell<P> {
 
     async fn stream(
         &self,
-        consumer: Consumer,
+        caller: Caller,
         inbound: &mut Streaming<v1::StreamingPullRequest>,
         out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) -> Result<(), Refused> {
@@ -197,23 +230,26 @@ impl<P: Pages> Shell<P> {
         let Some(Ask::Open(open)) = first.ok().flatten().and_then(|first| first.frame) else {
             return Err(Refused::Malformed("the first frame has to be open"));
         };
+        let consumer = caller.consumer.clone();
         let acked = pages.acked(&consumer).await?;
         let mut heads = pages.heads();
         let mut line_changes = self.city.lines.clone();
+        let mut grant_changes = self.city.grants.clone();
         let stand = Stand { epoch: pages.epoch(), heads: *heads.borrow_and_update(), acked };
         let now = || self.city.clock.now();
-        let mut session = Session::open(consumer.clone(), open, stand, &self.lines(), now())?;
+        let mut session = Session::open(caller, open, stand, &self.force(), now())?;
         let replaced = self.streams.open(&consumer);
-        let (mut reading, mut acking, mut permit) = (None, None, None);
+        let (mut reading, mut acking, mut using, mut permit) = (None, None, None, None);
         let (mut open_in, mut draining) = (true, false);
         loop {
-            let lines = self.lines();
-            while let Some(action) = session.poll(permit.is_some(), &lines, now()) {
+            let force = self.force();
+            while let Some(action) = session.poll(permit.is_some(), &force, now()) {
                 match action {
                     Action::Read { lane, after, records_max, bytes_max } => {
                         reading = Some(Box::pin(pages.page(lane, after, records_max, bytes_max)));
                     }
                     Action::Ack(ack) => acking = Some(Box::pin(self.city.intake.ack(ack))),
+                    Action::Use(id) => using = Some(Box::pin(self.begin_use(id))),
                     Action::End(end) => return end,
                     Action::Send(frame) => {
                         self.count(&frame);
@@ -236,11 +272,15 @@ impl<P: Pages> Shell<P> {
                     Err(_) => return Ok(()),
                 },
                 page = done(&mut reading) => match page {
-                    Ok(page) => session.page(&page, &self.lines(), now()),
+                    Ok(page) => session.page(&page, &self.force(), now()),
                     Err(error) => session.end(Err(error.into())),
                 },
                 answer = done(&mut acking) => match answer {
                     Ok(answer) => session.acked(answer),
+                    Err(stopped) => session.end(Err(stopped.into())),
+                },
+                answer = done(&mut using) => match answer {
+                    Ok(answer) => session.used(answer),
                     Err(stopped) => session.end(Err(stopped.into())),
                 },
                 frame = inbound.message(), if open_in => match frame {
@@ -253,6 +293,7 @@ impl<P: Pages> Shell<P> {
                 },
                 () = changed(&mut heads) => session.heads(&heads.borrow_and_update()),
                 () = changed(&mut line_changes) => {}
+                () = changed(&mut grant_changes) => {}
                 () = sleep(Duration::from_millis(idle_ms)), if permit.is_some() => {}
             }
         }
@@ -323,21 +364,21 @@ impl<P: Pages> RecordService for Shell<P> {
         &self,
         request: Request<Streaming<v1::StreamingPullRequest>>,
     ) -> Result<Response<Driven>, Status> {
-        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
         let (out, frames) = mpsc::channel(1);
-        let pump = self.clone().pump(consumer, request.into_inner(), out);
+        let pump = self.clone().pump(caller, request.into_inner(), out);
         Ok(Response::new(Driven { pump: Some(Box::pin(pump)), frames }))
     }
 
     async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
-        let consumer = self.caller(&request).map_err(|refused| self.refuse(refused))?;
-        let batch = self.fetch_batch(consumer, request.into_inner()).await;
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let batch = self.fetch_batch(caller, request.into_inner()).await;
         batch.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Result<Response<v1::AckResponse>, Status> {
         let answer = async {
-            let consumer = self.caller(&request)?;
+            let consumer = self.caller(&request)?.consumer;
             let request = request.into_inner();
             if request.acks.len() > Lane::ALL.len() {
                 return Err(Refused::Malformed("one ack a lane"));
@@ -367,13 +408,13 @@ impl<P: Pages> StatusService for Shell<P> {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let answer = async {
-            let consumer = self.caller(&request)?;
+            let caller = self.caller(&request)?;
             let pages = &self.city.pages;
-            let (states, acked) = (pages.lanes().await?, pages.acked(&consumer).await?);
+            let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
             let now = self.city.clock.now();
-            let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
-            let lines = self.lines();
-            let rights = wanted.rights(&lines, now.wall_ms);
+            let wanted = Wanted::everything(caller);
+            let force = self.force();
+            let rights = wanted.rights(&force, now.wall_ms);
             let mine = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
             Ok(v1::GetStatusResponse {
                 gateway_id: self.city.gateway.id.clone(),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::Pages;
+use crate::approval::{Approval, ApprovalId};
 use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::ingest::{Ack, AckRefused, Acked, Request};
 use crate::model::{Consumer, Epoch, Lane, Seq};
@@ -31,6 +32,8 @@ pub(super) fn line(id: &str, lane: Lane, consumers: &[&str]) -> ShareLine {
         carries: Vec::new(),
         approval: "AP-1".into(),
         until_ms: None,
+        tier: None,
+        granted: vec![],
     }
 }
 
@@ -243,5 +246,8 @@ impl Pages for Fake {
     }
     async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         Ok(vec![Raised { alarm: "smoke-high".into(), device: "smoke-3".into(), since_ms: 1_000 }])
+    }
+    async fn approval(&self, _: ApprovalId) -> Result<Option<Approval>, ReadError> {
+        Ok(None)
     }
 }

@@ -76,20 +76,27 @@ fn parse(consumer: Consumer, asked: v1::PushFeedbackRequest) -> Result<Feedback,
 }
 
 impl<P: Pages> Shell<P> {
+    /// Holds that a consumer says no more than [`RATE`].
+    pub(super) fn within_rate(&self, consumer: &Consumer) -> Result<(), Refused> {
+        let mono_ms = self.city.clock.now().mono_ms;
+        let within = self.said.one_more(consumer, &self.lines(), mono_ms);
+        if within { Ok(()) } else { Err(Refused::Rate(RATE.per_second)) }
+    }
+
     async fn feedback(
         &self,
         request: Request<v1::PushFeedbackRequest>,
     ) -> Result<v1::PushFeedbackResponse, Refused> {
-        let (consumer, lines, now) = (self.caller(&request)?, self.lines(), self.city.clock.now());
-        let wanted = Wanted { consumer, share_items: Vec::new(), schemas: Vec::new() };
-        if !wanted.rights(&lines, now.wall_ms).lane(Lane::Alarm) {
-            return Err(Refused::NotListed(wanted.consumer));
+        let (caller, force, now) = (self.caller(&request)?, self.force(), self.city.clock.now());
+        let wanted = Wanted::everything(caller);
+        let rights = wanted.rights(&force, now.wall_ms);
+        if !rights.lane(Lane::Alarm) {
+            return Err(rights.refusal());
         }
-        if !self.said.one_more(&wanted.consumer, &lines, now.mono_ms) {
-            return Err(Refused::Rate(RATE.per_second));
-        }
-        let feedback = parse(wanted.consumer.clone(), request.into_inner())?;
-        let (consumer, step) = (wanted.consumer, feedback.step);
+        let consumer = wanted.caller.consumer.clone();
+        self.within_rate(&consumer)?;
+        let feedback = parse(consumer.clone(), request.into_inner())?;
+        let step = feedback.step;
         match self.city.intake.act(Act::Feedback(feedback)).await? {
             Ok(Done::Feedback { id, duplicate }) => {
                 self.city.counters.feedback(duplicate);

@@ -1,10 +1,11 @@
 //! The gateway's gRPC side: what the city pulls, and the client that pulls it.
 //!
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
-//! around them (what the city calls is in `calls`, what it says back in `feedback`); [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
+//! around them (what the city calls is in `calls`, what it says back in `feedback`, what it asks for in [`approvals`]); [`position`] is a consumer's side of the contract as a pure ledger, [`client`] the shell around it.
 //! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`], feedback through
 //! [`crate::ingest::Intake::act`].
 
+pub mod approvals;
 pub mod batch;
 mod calls;
 pub mod client;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
+use crate::approval::{Approval, ApprovalId};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
 use crate::store::reader::{LaneState, Raised, ReadError, Reader};
@@ -94,6 +96,8 @@ pub trait Pages: Clone + Send + Sync + 'static {
     fn acked(&self, consumer: &Consumer) -> impl Future<Output = Result<Heads, ReadError>> + Send;
     /// Alarms that stand raised.
     fn raised(&self) -> impl Future<Output = Result<Vec<Raised>, ReadError>> + Send;
+    /// An approval, over or not.
+    fn approval(&self, id: ApprovalId) -> impl Future<Output = Result<Option<Approval>, ReadError>> + Send;
 }
 
 impl Pages for Reader {
@@ -120,6 +124,9 @@ impl Pages for Reader {
     }
     async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         Reader::raised(self).await
+    }
+    async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, ReadError> {
+        Reader::approval(self, id).await
     }
 }
 

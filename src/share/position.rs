@@ -267,8 +267,8 @@ fn unhex(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Seq;
-    use crate::share::batch::{Wanted, cut};
+    use crate::model::{Consumer, Seq};
+    use crate::share::batch::{InForce, Wanted, cut};
     use crate::share::fake::{EPOCH, Fake, line};
 
     fn batch(after: u64) -> v1::RecordBatch {
@@ -277,10 +277,10 @@ mod tests {
             fake.seal(Lane::Bulk, if seq == 6 { "B" } else { "A" }, seq.to_string());
         }
         fake.lose(Lane::Bulk, 3, 4);
-        let wanted =
-            Wanted { consumer: "c".parse().expect("consumer"), share_items: vec![], schemas: vec![] };
+        let wanted = Wanted::everything("c".parse::<Consumer>().expect("consumer").into());
         let page = fake.read(Lane::Bulk, Seq(after), 100, 1000);
-        cut(EPOCH, &page, &wanted.rights(&[line("A", Lane::Bulk, &["c"])], 0), 100, 1000).batch
+        let force = InForce::of(vec![line("A", Lane::Bulk, &["c"])]);
+        cut(EPOCH, &page, &wanted.rights(&force, 0), 100, 1000).batch
     }
 
     #[test]

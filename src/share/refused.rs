@@ -3,8 +3,10 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use super::approvals::refusal;
+use crate::approval::{self, Missing};
 use crate::ingest::{AckRefused, Stopped};
-use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::incident;
 use crate::store::reader::ReadError;
 
@@ -17,6 +19,20 @@ pub enum Refused {
     /// No line of the share list that holds now names the consumer for what it asks.
     #[error("no line of the share list gives {0} what it asks for now: ask the gateway's operator for one")]
     NotListed(Consumer),
+    /// A line of the share list names the consumer, and no approval of its tier holds.
+    #[error("line {line} of the share list needs an approval of its tier, and {}", why(*missing))]
+    Approval {
+        /** The line. */
+        line: LineId,
+        /** Why none holds. */
+        missing: Missing,
+    },
+    /// Something about an approval that is not as it has to be.
+    #[error(transparent)]
+    Order(#[from] approval::Refused),
+    /// What is for the people on the spot.
+    #[error("{0} is for the gateway's local socket")]
+    Local(&'static str),
     /// A frame or field that is not one.
     #[error("request: {0}")]
     Malformed(&'static str),
@@ -68,9 +84,18 @@ pub enum Refused {
     Stopped(#[from] Stopped),
 }
 
+fn why(missing: Missing) -> &'static str {
+    match missing {
+        Missing::None => "none holds for this consumer and certificate: call RequestApproval",
+        Missing::Expired => "its time is over: call RequestApproval",
+        Missing::Revoked => "it was revoked: ask the gateway's operator why",
+        Missing::UsedUp => "it was made use of as often as it may: call RequestApproval",
+    }
+}
+
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 12] = [
+    pub const REASONS: [&'static str; 18] = [
         "identity",
         "not_listed",
         "malformed",
@@ -83,6 +108,12 @@ impl Refused {
         "record_unknown",
         "alarm_past",
         "rate",
+        "approval_missing",
+        "approval_expired",
+        "approval_revoked",
+        "approval_used_up",
+        "approval_order",
+        "local_only",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -101,6 +132,12 @@ impl Refused {
             Refused::Record(_) => 9,
             Refused::Incident(_) => 10,
             Refused::Rate(_) => 11,
+            Refused::Approval { missing: Missing::None, .. } => 12,
+            Refused::Approval { missing: Missing::Expired, .. } => 13,
+            Refused::Approval { missing: Missing::Revoked, .. } => 14,
+            Refused::Approval { missing: Missing::UsedUp, .. } => 15,
+            Refused::Order(_) => 16,
+            Refused::Local(_) => 17,
         }
     }
 
@@ -113,7 +150,11 @@ impl Refused {
     fn code(&self) -> Code {
         match self.reason() {
             "identity" => Code::Unauthenticated,
-            "not_listed" => Code::PermissionDenied,
+            "not_listed" | "local_only" => Code::PermissionDenied,
+            "approval_missing" | "approval_expired" | "approval_revoked" | "approval_used_up" => {
+                Code::PermissionDenied
+            }
+            "approval_order" => Code::FailedPrecondition,
             "malformed" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
@@ -129,6 +170,12 @@ impl Refused {
 
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Status {
+        if let Refused::Order(order) = &refused {
+            let mut status = refusal(order);
+            let reason = MetadataValue::from_static(refused.reason());
+            status.metadata_mut().insert("smallbrain-reason", reason);
+            return status;
+        }
         let mut status = Status::new(refused.code(), refused.to_string());
         status.metadata_mut().insert("smallbrain-reason", MetadataValue::from_static(refused.reason()));
         status

@@ -19,10 +19,12 @@ use super::calls::{Shell, Who};
 use super::connections::{Accept, Connections};
 use super::counters::Counters;
 use super::listen::{Bound, TlsFiles, chain};
+use crate::approval::Grants;
 use crate::clock::Clock;
 use crate::ingest::Intake;
 use crate::privacy::release::ShareLine;
 use crate::wire::Gateway;
+use crate::wire::v1::approval_service_server::ApprovalServiceServer;
 use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
 use crate::wire::v1::record_service_server::RecordServiceServer;
 use crate::wire::v1::status_service_server::StatusServiceServer;
@@ -58,6 +60,8 @@ pub struct City<P> {
     pub gateway: Gateway,
     /// The share list, swapped live.
     pub lines: watch::Receiver<Arc<[ShareLine]>>,
+    /// What is granted, as the writer publishes it.
+    pub grants: watch::Receiver<Arc<Grants>>,
     /// The reading side of the store.
     pub pages: P,
     /// Where progress goes.
@@ -189,6 +193,7 @@ async fn generation<P: Pages, L: Accept>(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let downlink = DownlinkServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    let approvals = ApprovalServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RecordServiceServer<Shell<P>>>().await;
@@ -201,6 +206,7 @@ async fn generation<P: Pages, L: Accept>(
         .add_service(health_service)
         .add_service(records)
         .add_service(downlink)
+        .add_service(approvals)
         .add_service(status)
         .serve_with_incoming_shutdown(
             Connections::new(listener, cut.clone()),

@@ -11,11 +11,11 @@
 
 use prost_types::Duration as ProtoDuration;
 
-use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Wanted, cut};
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Wanted, cut};
 use super::refused::Refused;
+use crate::approval::{self, ApprovalId};
 use crate::ingest::{Ack, AckRefused, Acked};
 use crate::model::{Consumer, Epoch, Lane, Seq, Stamp};
-use crate::privacy::release::ShareLine;
 use crate::store::{Heads, Page};
 use crate::wire::{self, v1};
 use v1::streaming_pull_request::Frame as Request;
@@ -52,6 +52,8 @@ pub enum Action {
     Send(v1::StreamingPullResponse),
     /// Store an ack, and hand the answer to [`Session::acked`].
     Ack(Ack),
+    /// Begin a use of an approval, and hand the answer to [`Session::used`].
+    Use(ApprovalId),
     /// The stream is over: politely, or for a reason. Nothing comes after it.
     End(Result<(), Refused>),
 }
@@ -89,6 +91,10 @@ pub struct Session {
     reading: Option<Lane>,
     acking: Option<Lane>,
     batch: Option<v1::RecordBatch>,
+    wants_use: Option<ApprovalId>,
+    using: bool,
+    /// The last one was refused.
+    unused: bool,
     read_bytes: usize,
     batch_sent_ms: Option<u64>,
     heartbeat_ms: u64,
@@ -113,15 +119,17 @@ impl Session {
     /// # Errors
     /// [`Refused`]: no line for this consumer, a cursor of another epoch or ahead of the head, a field that is none.
     pub fn open(
-        consumer: Consumer,
+        caller: impl Into<Caller>,
         open: v1::PullOpen,
         stand: Stand,
-        lines: &[ShareLine],
+        force: &InForce,
         now: Stamp,
     ) -> Result<Self, Refused> {
-        let wanted = Wanted { consumer, share_items: open.share_items, schemas: open.accept_schemas };
-        if wanted.rights(lines, now.wall_ms).is_empty() {
-            return Err(Refused::NotListed(wanted.consumer));
+        let caller = caller.into();
+        let wanted = Wanted { caller, share_items: open.share_items, schemas: open.accept_schemas };
+        let rights = wanted.rights(force, now.wall_ms);
+        if rights.is_empty() {
+            return Err(rights.refusal());
         }
         let mut session = Self {
             wanted,
@@ -130,6 +138,9 @@ impl Session {
             reading: None,
             acking: None,
             batch: None,
+            wants_use: None,
+            using: false,
+            unused: false,
             read_bytes: BATCH_BYTES_MAX,
             batch_sent_ms: None,
             heartbeat_ms: heartbeat_ms(open.idle_heartbeat)?,
@@ -177,10 +188,10 @@ impl Session {
         }
     }
 
-    /// Takes the page that the last [`Action::Read`] asked for. Rights are those of `lines` at `now`.
-    pub fn page(&mut self, page: &Page, lines: &[ShareLine], now: Stamp) {
+    /// Takes the page that the last [`Action::Read`] asked for. Rights are those in force at `now`.
+    pub fn page(&mut self, page: &Page, force: &InForce, now: Stamp) {
         self.reading = None;
-        let rights = self.wanted.rights(lines, now.wall_ms);
+        let rights = self.wanted.rights(force, now.wall_ms);
         let flow = &mut self.flows[page.lane.index()];
         if !rights.lane(page.lane) {
             return;
@@ -194,6 +205,7 @@ impl Session {
         // A record larger than any batch travels alone, once its credit is there.
         let bytes_max = flow.bytes.min(flow.needs.max(BATCH_BYTES_MAX as u64));
         let cut = cut(self.epoch, page, &rights, records_max, bytes_max);
+        self.wants_use = cut.wants_use;
         flow.needs = if cut.batch.records.is_empty() { cut.next_bytes.unwrap_or(0) } else { 0 };
         let through = Seq(cut.batch.through_seq);
         if through > flow.cursor {
@@ -213,6 +225,17 @@ impl Session {
         }
     }
 
+    /// Takes the answer to the last [`Action::Use`]. What holds then is looked at anew; a use that is refused twice running
+    /// ends the stream.
+    pub fn used(&mut self, answer: Result<(), approval::Refused>) {
+        self.using = false;
+        match answer {
+            Ok(()) => self.unused = false,
+            Err(refused) if std::mem::replace(&mut self.unused, true) => self.end(Err(refused.into())),
+            Err(_) => {}
+        }
+    }
+
     /// Ends the stream at once for this reason; the first reason stays.
     pub fn end(&mut self, why: Result<(), Refused>) {
         self.ending.get_or_insert(why);
@@ -229,7 +252,7 @@ impl Session {
     }
 
     /// What to do next; `None` until something happens again. `room` says whether a frame can be sent now.
-    pub fn poll(&mut self, room: bool, lines: &[ShareLine], now: Stamp) -> Option<Action> {
+    pub fn poll(&mut self, room: bool, force: &InForce, now: Stamp) -> Option<Action> {
         if self.ended {
             return None;
         }
@@ -239,7 +262,7 @@ impl Session {
         }
         if room {
             self.pace(now);
-            if let Some(frame) = self.next_frame(lines, now) {
+            if let Some(frame) = self.next_frame(force, now) {
                 self.silent_since_ms = now.mono_ms;
                 return Some(Action::Send(v1::StreamingPullResponse { frame: Some(frame) }));
             }
@@ -247,17 +270,21 @@ impl Session {
         if let Some(ack) = self.next_ack() {
             return Some(Action::Ack(ack));
         }
-        let rights = self.wanted.rights(lines, now.wall_ms);
+        let rights = self.wanted.rights(force, now.wall_ms);
         if rights.is_empty() {
             self.ended = true;
-            return Some(Action::End(Err(Refused::NotListed(self.wanted.consumer.clone()))));
+            return Some(Action::End(Err(rights.refusal())));
         }
         if self.leaving == Some(Leaving::Close) && self.quiet() {
             self.ended = true;
             return Some(Action::End(Ok(())));
         }
-        if !room || self.reading.is_some() || self.batch.is_some() || self.leaving.is_some() {
+        if !room || self.reading.is_some() || self.batch.is_some() || self.leaving.is_some() || self.using {
             return None;
+        }
+        if let Some(id) = self.wants_use.take() {
+            self.using = true;
+            return Some(Action::Use(id));
         }
         let lane = self.next_lane(Lane::ALL.map(|lane| rights.lane(lane)))?;
         let flow = &self.flows[lane.index()];
@@ -296,7 +323,7 @@ impl Session {
     }
 
     /// Confirmations first, then the batch, then signs of life.
-    fn next_frame(&mut self, lines: &[ShareLine], now: Stamp) -> Option<Response> {
+    fn next_frame(&mut self, force: &InForce, now: Stamp) -> Option<Response> {
         for lane in Lane::ALL {
             if let Some(acked) = self.flows[lane.index()].confirm.take() {
                 return Some(Response::AckConfirmation(v1::AckConfirmation {
@@ -314,7 +341,7 @@ impl Session {
             return Some(Response::Draining(v1::Draining { reconnect_after: Some(duration(RECONNECT_MS)) }));
         }
         (now.mono_ms >= self.wakeup_ms()).then(|| {
-            let rights = self.wanted.rights(lines, now.wall_ms);
+            let rights = self.wanted.rights(force, now.wall_ms);
             let open = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
             Response::Heartbeat(v1::Heartbeat {
                 now: Some(wire::timestamp(now.wall_ms)),
@@ -338,7 +365,7 @@ impl Session {
         let lane = Lane::ALL.into_iter().find(|lane| self.flows[lane.index()].ack.is_some())?;
         let (upto, head_hash) = self.flows[lane.index()].ack.take()?;
         self.acking = Some(lane);
-        Some(Ack { consumer: self.wanted.consumer.clone(), epoch: self.epoch, lane, upto, head_hash })
+        Some(Ack { consumer: self.wanted.caller.consumer.clone(), epoch: self.epoch, lane, upto, head_hash })
     }
 
     /// On a slow line reads get smaller, so that an alarm waits for little; on a fast one they grow again.
@@ -361,7 +388,7 @@ impl Session {
     }
 
     fn ack(&mut self, ack: &v1::CumulativeAck) -> Result<(), Refused> {
-        let asked = parse_ack(self.wanted.consumer.clone(), ack, self.epoch)?;
+        let asked = parse_ack(self.wanted.caller.consumer.clone(), ack, self.epoch)?;
         let flow = &mut self.flows[asked.lane.index()];
         if flow.ack.is_none_or(|(upto, _)| upto <= asked.upto) {
             flow.ack = Some((asked.upto, asked.head_hash));

@@ -20,6 +20,7 @@
 //! cleared readings and sealed records; messages from one to another lie as they were published until they are delivered.
 
 pub mod alarms;
+pub mod approvals;
 mod audit;
 mod error;
 mod identity;

@@ -51,6 +51,8 @@ fn sealed(value: i64) -> Sealed {
         carries: vec![],
         approval: "test".into(),
         until_ms: None,
+        tier: None,
+        granted: vec![],
     };
     let rows = [reading(Value::Number(Decimal::from(value)))];
     let describe = |_| Some((&device, &metric, ""));

@@ -160,7 +160,7 @@ fn head(gateway: &Gateway, line: &ShareLine, policy_version: u32, sealed_ms: i64
         }),
         sealed_at: Some(timestamp(sealed_ms)),
         treatments: vec![treatment(operator, "device", policy_version)],
-        approval_ids: Some(line.approval.clone()).filter(|id| !id.is_empty()).into_iter().collect(),
+        approval_ids: line.approval_ids().map(str::to_owned).collect(),
         ..v1::RecordBody::default()
     }
 }
@@ -269,6 +269,8 @@ mod tests {
             carries: vec!["A-1".parse().expect("id")],
             approval: "AP-7".into(),
             until_ms: None,
+            tier: None,
+            granted: vec![],
         }
     }
 

@@ -11,6 +11,7 @@ use super::alarms::{Alarms, ONLINE};
 use super::condition::{Ground, Own};
 use super::fleet::{Fleet, Point, SAMPLE_MAX, SAMPLE_MIN, above_zero};
 use super::{Places, millis};
+use crate::approval::Rules;
 use crate::config::Month;
 use crate::config::fault::Report;
 use crate::config::raw::{self, By, Class, Do, Field, Root};
@@ -209,6 +210,7 @@ pub(super) fn share(
     root: &Root,
     ground: &Ground<'_>,
     alarms: &Alarms,
+    approval: &Rules,
     zone: Zone,
     now_ms: i64,
     report: &mut Report,
@@ -225,7 +227,7 @@ pub(super) fn share(
         carried(raw, &offers, report);
         let bulk = bulk(raw, ground, report);
         thinned.extend(raw.id.value().cloned().zip(bulk));
-        lines.extend(line(raw, zone, now_ms, report));
+        lines.extend(line(raw, approval, zone, now_ms, report));
     }
     (lines, thinned)
 }
@@ -260,11 +262,11 @@ fn bulk(raw: &raw::Share, ground: &Ground<'_>, report: &mut Report) -> Option<Bu
     (!given.is_empty()).then_some(bulk)
 }
 
-fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Option<ShareLine> {
+fn line(raw: &raw::Share, rules: &Rules, zone: Zone, now_ms: i64, report: &mut Report) -> Option<ShareLine> {
     let id = report.need(&raw.id, raw.at, "id", "\"S-001\"");
     let purpose = report.need(&raw.purpose, raw.at, "purpose", "\"traffic.peak\"");
     let lane = report.need(&raw.lane, raw.at, "lane", "\"aggregate\"");
-    let approval = report.need(&raw.approval, raw.at, "approval", "\"2026-014\"");
+    let tier = super::approval::of_line(raw, rules, report);
     let example = "[\"spiffe://brain.example/city/310115/brain/traffic\"]";
     let consumers = report.need(&raw.consumers, raw.at, "consumers", example);
     if let Some(consumers) = consumers.filter(|consumers| consumers.value.is_empty()) {
@@ -297,8 +299,10 @@ fn line(raw: &raw::Share, zone: Zone, now_ms: i64, report: &mut Report) -> Optio
         devices,
         places: raw.places.or(false),
         carries: raw.carries.list().iter().map(|at| at.value.clone()).collect(),
-        approval: approval?.value.clone(),
+        approval: raw.approval.value().cloned().unwrap_or_default(),
         until_ms,
+        tier,
+        granted: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod aggregates;
 mod alarms;
+mod approval;
 mod commands;
 mod condition;
 mod fleet;
@@ -95,7 +96,8 @@ pub(crate) fn config(
     let inhibits = inhibits::inhibits(root, &ground, &mut alarms, zone, now_ms, report);
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
-    let (shares, bulk) = lists::share(root, &ground, &alarms, zone, now_ms, report);
+    let approval = approval::rules(root, report);
+    let (shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
@@ -137,6 +139,7 @@ pub(crate) fn config(
         rate,
         silence,
         block,
+        approval,
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },

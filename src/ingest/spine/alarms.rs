@@ -294,6 +294,7 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::Approval(order) => self.approval(txn, order, now)?,
         };
         self.follow(txn, now)?;
         Ok(done)

@@ -72,6 +72,7 @@ impl Gate {
         let city = City {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
+            grants: watch::channel(Arc::default()).1,
             pages: fake.clone(),
             intake,
             clock,

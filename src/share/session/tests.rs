@@ -13,13 +13,13 @@ use v1::streaming_pull_request::Frame as Ask;
 
 const ME: &str = "city";
 
-fn lines() -> Vec<ShareLine> {
-    vec![
+fn lines() -> InForce {
+    InForce::of(vec![
         line("A", Lane::Alarm, &[ME]),
         line("W", Lane::Aggregate, &[ME]),
         line("R", Lane::Bulk, &[ME, "police"]),
         line("other", Lane::Bulk, &["police"]),
-    ]
+    ])
 }
 
 fn mine(lane: Lane) -> &'static str {
@@ -48,7 +48,7 @@ fn ack(lane: Lane, seq: u64) -> v1::StreamingPullRequest {
 }
 
 fn opened(open: v1::PullOpen, heads: [u64; Lane::ALL.len()]) -> Session {
-    let consumer = ME.parse().expect("consumer");
+    let consumer: Consumer = ME.parse().expect("consumer");
     Session::open(consumer, open, stand(heads, [0; Lane::ALL.len()]), &lines(), at(0)).expect("opens")
 }
 
@@ -70,7 +70,7 @@ fn an_open_that_cannot_be_is_refused_with_its_reason() {
         ("heartbeat", ME, v1::PullOpen { idle_heartbeat: negative, ..open() }, "malformed"),
     ];
     for (what, consumer, open, reason) in cases {
-        let consumer = consumer.parse().expect("consumer");
+        let consumer: Consumer = consumer.parse().expect("consumer");
         let refused = Session::open(
             consumer,
             open,
@@ -90,7 +90,7 @@ fn a_lane_starts_at_its_cursor_or_at_the_stored_ack_and_waits_for_credit() {
         initial_credit: vec![credit(Lane::Bulk, 7, 1000)],
         ..v1::PullOpen::default()
     };
-    let consumer = ME.parse().expect("consumer");
+    let consumer: Consumer = ME.parse().expect("consumer");
     let mut session =
         Session::open(consumer, open, stand([9; Lane::ALL.len()], [1, 0, 2, 3]), &lines(), at(0))
             .expect("opens");
@@ -398,7 +398,7 @@ impl World {
         let heads = Lane::ALL.map(|lane| self.head(lane));
         let stand = stand(heads, acked.map(|seq| seq.0));
         let open = v1::PullOpen { resume, ..v1::PullOpen::default() };
-        let consumer = ME.parse().expect("consumer");
+        let consumer: Consumer = ME.parse().expect("consumer");
         self.session = Session::open(consumer, open, stand, &lines(), at(self.now_ms)).expect("opens");
         (self.page, self.ack, self.room, self.lanes) = (None, None, true, Default::default());
     }

@@ -67,31 +67,40 @@ CREATE TABLE list_link (
   PRIMARY KEY (from_list, from_id, to_list, to_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Asked for, voted on, made use of. Names and words of people lie here and leave by the local socket alone. state:
+-- pending, granted, refused, revoked, expired, used_up.
 CREATE TABLE approval (
-  id TEXT PRIMARY KEY,
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
   share TEXT NOT NULL,
   consumer TEXT NOT NULL,
-  certificate BLOB,
+  certificate BLOB CHECK (length(certificate) = 32),
   requester TEXT NOT NULL,
   purpose TEXT NOT NULL,
   tier TEXT NOT NULL,
-  state TEXT NOT NULL,
   asked_ms INTEGER NOT NULL,
   not_before_ms INTEGER NOT NULL,
   not_after_ms INTEGER NOT NULL,
   max_uses INTEGER,
+  reason TEXT NOT NULL,
+  state TEXT NOT NULL,
   uses INTEGER NOT NULL,
-  changed_ms INTEGER NOT NULL
-) STRICT;
+  used_ms INTEGER,
+  changed_ms INTEGER NOT NULL,
+  revoked_by TEXT NOT NULL,
+  revoked_reason TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX approval_changed ON approval (changed_ms);
 CREATE TABLE approval_vote (
-  approval TEXT NOT NULL,
+  approval BLOB NOT NULL,
+  place INTEGER NOT NULL,
   approver TEXT NOT NULL,
   role TEXT NOT NULL,
   vote TEXT NOT NULL CHECK (vote IN ('yes', 'no')),
   at_ms INTEGER NOT NULL,
   reason TEXT NOT NULL,
   signature BLOB NOT NULL,
-  PRIMARY KEY (approval, approver)
+  PRIMARY KEY (approval, place),
+  UNIQUE (approval, approver)
 ) STRICT, WITHOUT ROWID;
 
 -- What people entered. payload: JSON, cleared of what the collection list does not take.
