@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 could not, 2 usage, 70 the daemon ended early, 77 no permission, 78 the configuration is wrong.
 
 pub mod alarms;
+pub mod approvals;
 pub mod bus;
 pub mod check;
 pub mod commands;
@@ -83,6 +84,9 @@ enum Verb {
     /// What rules made devices do, and what waits for people to agree
     #[command(after_help = commands::HELP)]
     Commands(commands::Args),
+    /// Who may have what: what was asked for, and the steps of people: ask, vote, revoke
+    #[command(after_help = approvals::HELP)]
+    Approvals(approvals::Args),
     /// Find the meters on a bus, and the lines of the configuration that would read them
     #[command(after_help = scan::HELP)]
     Scan(scan::Args),
@@ -155,6 +159,7 @@ pub fn main() -> ExitCode {
         Verb::Events(args) => within(events::run(&args, &mut out)),
         Verb::Notices(args) => within(events::notices(&args, &mut out)),
         Verb::Commands(args) => within(commands::run(&args, &mut out)),
+        Verb::Approvals(args) => within(approvals::run(&args, &mut out)),
         Verb::Scan(args) => within(scan::run(&args, &mut out)),
         Verb::Read(args) => within(read::run(&args, &mut out)),
         Verb::Write(args) => within(write::run(&args, &mut out)),

@@ -71,7 +71,8 @@ impl Shown {
         }
     }
 
-    fn format(&self, ms: i64, form: &str) -> String {
+    /// A time of the gateway's zone.
+    pub(in crate::cli) fn format(&self, ms: i64, form: &str) -> String {
         let offset = i32::try_from(self.zone_ms / 1000).ok().and_then(|s| Offset::from_seconds(s).ok());
         let zone = TimeZone::fixed(offset.unwrap_or(Offset::UTC));
         let time = jiff::Timestamp::from_millisecond(ms);
