@@ -168,6 +168,19 @@ struct Configuration {
     restart: Vec<&'static str>,
     /// Why the newest ones are not taken.
     refused: Option<String>,
+    /// Profiles for emergencies that are in force, and why others are left out.
+    emergencies: Vec<String>,
+}
+
+impl Configuration {
+    fn of(config: &Config, restart: Vec<&'static str>) -> Self {
+        let in_force = config.emergency.in_force().map(|id| format!("emergency: profile {id} is in force"));
+        let faults = config.emergency.faults();
+        let left_out = faults.map(|fault| {
+            format!("emergency: {}:{}: {}", fault.file.display(), fault.line, fault.message)
+        });
+        Self { restart, refused: None, emergencies: in_force.chain(left_out).collect() }
+    }
 }
 
 impl Inside {
@@ -211,6 +224,7 @@ impl local::Inside for Inside {
         let mut degraded: Vec<String> =
             restart.map(|what| format!("configuration: {what} needs a restart")).collect();
         degraded.extend(configuration.refused.iter().map(|why| format!("configuration refused: {why}")));
+        degraded.extend(configuration.emergencies.iter().cloned());
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
@@ -281,9 +295,10 @@ impl Daemon {
             actuate: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
-            configuration: Mutex::default(),
+            configuration: Mutex::new(Configuration::of(&config, Vec::new())),
         });
         let (intake, requests) = Intake::channel(config.queue);
+        tell_emergencies(&config);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|error| DaemonError::System("random numbers", error.into()))?;
         let (settings, plan, time, counters) =
@@ -547,7 +562,8 @@ impl Daemon {
         self.lines.send_replace(config.share.lines.clone().into());
         self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
-        *self.configuration() = Configuration { restart: restart.clone(), refused: None };
+        tell_emergencies(&config);
+        *self.configuration() = Configuration::of(&config, restart.clone());
         Ok(restart)
     }
 
@@ -611,6 +627,17 @@ impl Daemon {
 
     fn configuration(&self) -> MutexGuard<'_, Configuration> {
         self.inside.configuration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A profile that is left out is said loudly: somebody relies on it.
+fn tell_emergencies(config: &Config) {
+    for fault in config.emergency.faults() {
+        let (file, line, why) = (fault.file.display(), fault.line, &fault.message);
+        tracing::error!(%file, line, why, "a profile for an emergency is left out");
+    }
+    for profile in config.emergency.in_force() {
+        tracing::warn!(%profile, "a profile for an emergency is in force");
     }
 }
 

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod demo;
 pub mod device;
 pub mod devices;
+pub mod emergency;
 pub mod events;
 pub mod feedback;
 pub mod map;
@@ -75,6 +76,9 @@ enum Verb {
     /// What is the matter, who was told, and the steps that people take
     #[command(after_help = alarms::HELP)]
     Alarms(alarms::Args),
+    /// Profiles for emergencies: sign one, check one, list them
+    #[command(after_help = emergency::HELP)]
+    Emergency(emergency::Args),
     /// What happened to alarms, one line each
     #[command(after_help = events::HELP)]
     Events(events::Args),
@@ -156,6 +160,10 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => within(status::run(&args, &mut out)),
         Verb::Devices(args) => within(devices::run(&args, &mut out)),
         Verb::Alarms(args) => within(alarms::run(&args, &mut out)),
+        Verb::Emergency(args) => match emergency::run(&args, &mut out) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => failed("emergency", &error),
+        },
         Verb::Events(args) => within(events::run(&args, &mut out)),
         Verb::Notices(args) => within(events::notices(&args, &mut out)),
         Verb::Commands(args) => within(commands::run(&args, &mut out)),

@@ -4,6 +4,7 @@
 
 mod alarm;
 mod approval;
+mod emergency;
 mod message;
 mod serial;
 
@@ -27,6 +28,7 @@ use crate::privacy::pseudonym::Subject;
 
 pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
 pub(crate) use approval::{Approval, Person, Tier};
+pub(crate) use emergency::{Emergency, Profile};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
@@ -53,6 +55,7 @@ section! {
         share: Vec<Share>,
         person: Vec<Person>,
         approval: Approval,
+        emergency: Emergency,
         pseudonym: Pseudonym,
         share_server: ShareServer,
         telemetry: Telemetry,

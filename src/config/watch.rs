@@ -1,7 +1,8 @@
 //! Live reload: notices that the files say something else, checks them, and hands on what came of it.
 //!
 //! Guarantees: a whole [`Config`] or all [`Faults`], never a part; the same bad content is told once; the key epoch of
-//! pseudonyms never outlives its month by more than a minute. The directories are watched, not the files, so that
+//! pseudonyms never outlives its month by more than a minute, and a profile for an emergency not its end: where the files
+//! are bad just then, it is taken out of what they said when they were good. The directories are watched, not the files, so that
 //! renames, links and editors are noticed; where the system does not tell, a look every minute does. Swaps nothing:
 //! that is the receiver's.
 
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fault::Report;
+use super::emergency::{self, Found};
 use super::source::Sources;
 use super::{Config, Faults, Month, Names, Version};
 use crate::clock::Clock;
@@ -34,14 +36,48 @@ pub struct Watch {
     names: Names,
     quiet: Duration,
     look: Duration,
+    /// Where profiles for emergencies lie.
+    emergency: Option<PathBuf>,
+    /// When the next of them begins or ends.
+    due_ms: Option<i64>,
+    /// The files when they were good last.
+    good: Option<Sources>,
 }
+
+/// What a look at the files came to, in the order in which it is to be told.
+type Looked = Vec<Result<Config, Faults>>;
 
 impl Watch {
     /// Watches the file that the present configuration came from.
     #[must_use]
     pub fn of(path: &Path, present: &Config) -> Self {
         let (version, names) = (present.version, present.names.clone());
-        Self { path: path.to_owned(), version, names, quiet: QUIET, look: LOOK }
+        let mut watch = Self {
+            path: path.to_owned(),
+            version,
+            names,
+            quiet: QUIET,
+            look: LOOK,
+            emergency: None,
+            due_ms: None,
+            good: None,
+        };
+        watch.present(present);
+        watch
+    }
+
+    /// Goes on from a configuration.
+    fn present(&mut self, config: &Config) {
+        self.version = config.version;
+        self.names = config.names.clone();
+        self.emergency = config.emergency.settings.as_ref().map(|settings| settings.dir.clone());
+        self.due_ms = config.emergency.due_ms();
+    }
+
+    /// How long nothing is due by time alone.
+    fn rest(&self, now_ms: i64) -> Duration {
+        let due = self.due_ms.map(|due_ms| u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
+        due.map_or(self.look, |ms| self.look.min(Duration::from_millis(ms)))
     }
 
     /// Sends a configuration or its faults whenever the files or the month changed, or `reload` asks for it (SIGHUP).
@@ -68,10 +104,10 @@ impl Watch {
                 return;
             };
             self = watch;
-            if let Some(found) = found
-                && out.send(found).await.is_err()
-            {
-                return;
+            for found in found {
+                if out.send(found).await.is_err() {
+                    return;
+                }
             }
             if dirs != watched {
                 // What changed before the new watcher stood is seen by the look after it.
@@ -83,34 +119,49 @@ impl Watch {
             forced = tokio::select! {
                 _ = hints.recv() => { quiet(&mut hints, self.quiet).await; false }
                 () = reload.notified() => true,
-                () = sleep(self.look) => false,
+                () = sleep(self.rest(clock.now().wall_ms)) => false,
                 () = out.closed() => break,
             };
         }
         drop(watcher);
     }
 
-    /// Reads the files; checks them if they or the month are new, or if it has to.
-    fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Option<Result<Config, Faults>>) {
+    /// Reads the files; checks them if they, the month or a profile's standing are new, or if it has to.
+    fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Looked) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
         // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
-        let dirs = std::mem::take(&mut sources.dirs);
-        let dirs = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        let dirs = std::mem::take(&mut sources.dirs).into_iter().chain(self.emergency.clone());
+        let dirs = dirs.filter_map(|dir| dir.canonicalize().ok()).collect();
         let month = Month::of(now_ms, self.version.zone_ms);
-        let version = Version { digest: sources.digest(), month, ..self.version };
-        if version == self.version && !forced {
-            return (dirs, None);
+        let profiles =
+            self.emergency.as_deref().map_or(self.version.profiles, |dir| Found::read(dir).digest());
+        let version = Version { digest: sources.digest(), month, profiles, ..self.version };
+        let is_due = self.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        if version == self.version && !is_due && !forced {
+            self.good.get_or_insert(sources);
+            return (dirs, Vec::new());
         }
-        let found = Config::of(sources, report, now_ms, Some(&self.names));
+        let found = emergency::load(&sources, report, now_ms, Some(&self.names));
+        let mut looked = Vec::new();
         match &found {
             Ok(config) => {
-                self.version = config.version;
-                self.names = config.names.clone();
+                self.present(config);
+                self.good = Some(sources);
             }
-            Err(_) => self.version = version,
+            Err(_) => {
+                let good = self.good.as_ref().filter(|_| is_due);
+                let good = good.map(|good| emergency::load(good, Report::default(), now_ms, Some(&self.names)));
+                self.due_ms = None;
+                if let Some(Ok(config)) = good {
+                    self.present(&config);
+                    looked.push(Ok(config));
+                }
+                self.version = version;
+            }
         }
-        (dirs, Some(found))
+        looked.push(found);
+        (dirs, looked)
     }
 }
 

@@ -10,6 +10,7 @@
 mod alarms;
 mod approvals;
 mod bulk;
+mod emergency;
 mod ledger;
 mod presence;
 mod resume;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use self::alarms::Alarms;
 pub use self::alarms::{After, AlarmChange, WAITING_MAX};
 use self::bulk::Bulk;
+use self::emergency::Emergencies;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
@@ -54,6 +56,8 @@ struct Slot {
     bulk: Vec<usize>,
     seen_ms: Option<i64>,
     readings: u64,
+    /// Of a profile for an emergency: nothing is taken from then on.
+    until_ms: Option<i64>,
 }
 
 /// The spine.
@@ -68,6 +72,7 @@ pub struct Spine {
     engine: Engine,
     alarms: Alarms,
     approvals: Register,
+    emergencies: Emergencies,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -105,6 +110,7 @@ impl Spine {
             engine: alarms::engine(&plan),
             alarms: Alarms::default(),
             approvals: Register::default(),
+            emergencies: Emergencies::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -115,6 +121,7 @@ impl Spine {
             by_id,
         };
         spine.restore_presence(store, now)?;
+        spine.restore_emergencies(store, now)?;
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
         spine.restore_approvals(store, now)?;
@@ -172,6 +179,9 @@ impl Spine {
         else {
             return Ok(Err(Loss::Unlisted));
         };
+        if slot.until_ms.is_some_and(|until_ms| received.wall_ms >= until_ms) {
+            return Ok(Err(Loss::Unlisted));
+        }
         let device = slot.device;
         if !self.devices[device].bucket.take(self.plan.rate, received.mono_ms) {
             return Ok(Err(Loss::RateLimited));
@@ -241,6 +251,7 @@ impl Spine {
         self.follow(txn, now)?;
         self.listen(txn, now)?;
         self.approvals_tick(txn, now)?;
+        self.emergencies_tick(txn, now)?;
         for at in 0..self.windows.len() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {
@@ -288,6 +299,9 @@ impl Spine {
             let due = bulk.block.due_mono_ms(self.plan.block)?;
             Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
         });
+        if self.emergencies.is_purging() {
+            return emergency::PAUSE;
+        }
         let soonest = windows.chain(alarms).chain(blocks).min().unwrap_or(i64::MAX).max(1);
         Duration::from_millis(soonest.unsigned_abs()).min(REST_MAX)
     }
@@ -364,6 +378,7 @@ fn slots(
             bulk: Vec::new(),
             seen_ms: None,
             readings: 0,
+            until_ms: None,
         })
     };
     Ok(plan.points.iter().map(slot).collect())

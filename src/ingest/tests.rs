@@ -1,5 +1,7 @@
 //! The writer's thread on a real store.
 
+mod emergency;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),
         approval: Default::default(),
+        emergency: vec![],
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
     }
 }

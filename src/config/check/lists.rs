@@ -306,7 +306,7 @@ fn line(raw: &raw::Share, rules: &Rules, zone: Zone, now_ms: i64, report: &mut R
     })
 }
 
-fn until_ms(until: Until, zone: Zone) -> i64 {
+pub(in crate::config) fn until_ms(until: Until, zone: Zone) -> i64 {
     match until {
         Until::Moment(ms) => ms,
         Until::Day(day) => {

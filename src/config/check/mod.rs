@@ -8,6 +8,7 @@ mod alarms;
 mod approval;
 mod commands;
 mod condition;
+mod emergency;
 mod fleet;
 mod http;
 mod inhibits;
@@ -32,6 +33,7 @@ use super::raw::{self, Root};
 use super::read::Key;
 use super::source::directory;
 use super::values::{Size, Zone};
+use super::emergency::Emergencies;
 use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;
@@ -97,6 +99,7 @@ pub(crate) fn config(
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let approval = approval::rules(root, report);
+    let emergency = emergency::settings(root, places, &approval, report);
     let (shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
@@ -140,6 +143,7 @@ pub(crate) fn config(
         silence,
         block,
         approval,
+        emergency: Vec::new(),
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
@@ -157,7 +161,8 @@ pub(crate) fn config(
         files: Vec::new(),
         names,
         warnings: Vec::new(),
-        version: Version { digest: [0; 32], zone_ms: zone.0, month },
+        emergency: Emergencies { settings: emergency, ..Emergencies::default() },
+        version: Version { digest: [0; 32], profiles: [0; 32], zone_ms: zone.0, month },
     })
 }
 
