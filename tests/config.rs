@@ -381,6 +381,22 @@ fn every_planted_fault_is_told_at_its_place() {
         (536, 9, "both publish and write"),
         (547, 8, "when on another lane than bulk"),
         (548, 10, "places on another lane than alarm"),
+        // Who may approve what.
+        (551, 24, "a text stands here"),
+        (553, 22, "max without a quorum"),
+        (554, 3, "missing key `max`"),
+        (555, 10, "tier T1 stands twice (see "),
+        (555, 22, "a quorum of nobody"),
+        (555, 44, "max = \"9000d\" is out of range"),
+        (555, 69, "unknown role of the tier \"guard\""),
+        (560, 10, "unknown role \"gard\""),
+        (564, 8, "person zhang stands twice (see "),
+        (565, 9, "a person without a role"),
+        (566, 14, "two people have this key (see "),
+        (568, 1, "missing key `roles`"),
+        (570, 14, "not a public key"),
+        (579, 8, "unknown tier \"T9\""),
+        (581, 1, "missing key `approval`"),
         // In the library: the file's own template has the metric in another unit.
         (11, 14, "point heat_flow: metric heat_flow with another kind or unit (see "),
     ];
@@ -405,10 +421,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     };
     let (code, text) = run("tests/data/config/broken.toml", false);
     assert_eq!(code, 78);
-    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("182 faults"), "{text}");
+    assert!(text.contains("broken.toml:3:1\n") && text.trim_end().ends_with("197 faults"), "{text}");
     let (code, text) = run("tests/data/config/broken.toml", true);
     let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 182));
+    assert_eq!((code, array.iter().filter(|entry| entry["level"] == "error").count()), (78, 197));
     assert_eq!((array[1]["line"].as_u64(), array[1]["column"].as_u64()), (Some(3), Some(1)));
     let (code, text) = run("config.example.toml", false);
     assert_eq!(code, 0);

@@ -3,6 +3,8 @@
 
 #[path = "daemon/alarms.rs"]
 mod alarms;
+#[path = "daemon/approvals.rs"]
+mod approvals;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[path = "daemon/bus.rs"]

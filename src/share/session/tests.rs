@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::approval::{Approval, Asked, Grants, State};
 use crate::share::fake::{EPOCH, Fake, line};
 use crate::share::position::{Mark, Position};
 use v1::streaming_pull_request::Frame as Ask;
@@ -193,8 +194,9 @@ fn a_lane_without_a_line_stands_still_and_a_consumer_without_any_is_sent_away() 
     let grants = Lane::ALL.map(|lane| credit(lane, 100, 1000)).to_vec();
     let mut session =
         opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, [0, 0, 0, 5]);
-    let mut expiring = lines();
+    let mut expiring = lines().lines.to_vec();
     expiring[2].until_ms = Some(100);
+    let expiring = InForce::of(expiring);
     let Some(Action::Read { lane: Lane::Bulk, .. }) = session.poll(true, &expiring, at(99)) else {
         panic!("no read")
     };
@@ -206,7 +208,7 @@ fn a_lane_without_a_line_stands_still_and_a_consumer_without_any_is_sent_away() 
     assert!(session.poll(true, &expiring, at(100)).is_none(), "not a record after the end of the approval");
     let renewed = session.poll(true, &lines(), at(200));
     assert!(matches!(renewed, Some(Action::Read { lane: Lane::Bulk, after: Seq(0), .. })), "{renewed:?}");
-    let end = session.poll(true, &[], at(201));
+    let end = session.poll(true, &InForce::default(), at(201));
     assert!(matches!(&end, Some(Action::End(Err(why))) if why.reason() == "not_listed"), "{end:?}");
 }
 
@@ -232,6 +234,103 @@ fn a_slow_line_gets_smaller_reads_and_a_fast_one_larger_ones_again() {
     assert_eq!((sizes[0], sizes[1]), (BATCH_BYTES_MAX, BATCH_BYTES_MAX / 2));
     assert_eq!(sizes[10], READ_BYTES_MIN);
     assert_eq!(sizes[29], BATCH_BYTES_MAX);
+}
+
+/// The share list with a line of single readings in tier T1, and what an approval of it in this state comes to.
+fn tiered(state: State, used_ms: Option<i64>) -> InForce {
+    let mut list = lines().lines.to_vec();
+    list[2].tier = Some("T1".parse().expect("a tier"));
+    let asked = Asked {
+        share: "R".parse().expect("a line"),
+        consumer: ME.parse().expect("a consumer"),
+        certificate: None,
+        requester: "li".into(),
+        purpose: "test".into(),
+        tier: "T1".parse().expect("a tier"),
+        asked_ms: 0,
+        not_before_ms: 0,
+        not_after_ms: 200_000,
+        max_uses: Some(2),
+        reason: "".into(),
+    };
+    let approval = Approval {
+        id: ApprovalId([1; 16]),
+        asked,
+        state,
+        votes: Vec::new(),
+        uses: u32::from(used_ms.is_some()),
+        used_ms,
+        changed_ms: 0,
+        revoked: Default::default(),
+    };
+    let key = (approval.asked.share.clone(), approval.asked.consumer.clone());
+    InForce { grants: Grants::of([&approval], [(&key, &state)]).into(), ..InForce::of(list) }
+}
+
+#[test]
+fn a_line_in_a_tier_hands_out_what_is_granted_once_a_use_has_begun_and_stops_at_the_next_batch() {
+    let open = || v1::PullOpen {
+        share_items: vec!["R".into()],
+        initial_credit: vec![credit(Lane::Bulk, 10, 1000)],
+        ..v1::PullOpen::default()
+    };
+    let me: Consumer = ME.parse().expect("consumer");
+    let heads = stand([0, 0, 0, 2], [0; Lane::ALL.len()]);
+    for (state, reason) in [
+        (State::Pending, "approval_missing"),
+        (State::Refused, "approval_missing"),
+        (State::Expired, "approval_expired"),
+        (State::Revoked, "approval_revoked"),
+        (State::UsedUp, "approval_used_up"),
+    ] {
+        let refused =
+            Session::open(me.clone(), open(), heads, &tiered(state, None), at(5)).expect_err("refused");
+        assert_eq!(refused.reason(), reason);
+    }
+    let fake = Fake::new();
+    fake.seal(Lane::Bulk, "R", "one");
+    fake.seal(Lane::Bulk, "R", "two");
+    let page = |after| fake.read(Lane::Bulk, Seq(after), 1, 1000);
+    let granted = tiered(State::Granted, None);
+    let mut session = Session::open(me, open(), heads, &granted, at(5)).expect("opens");
+    assert!(matches!(session.poll(true, &granted, at(5)), Some(Action::Read { after: Seq(0), .. })));
+    session.page(&page(0), &granted, at(5));
+    let Some(Action::Use(id)) = session.poll(true, &granted, at(5)) else {
+        panic!("handed out without a use")
+    };
+    assert_eq!(id, ApprovalId([1; 16]));
+    assert!(session.poll(true, &granted, at(5)).is_none(), "nothing is read meanwhile");
+    let used = tiered(State::Granted, Some(6));
+    session.used(Ok(()));
+    assert!(matches!(session.poll(true, &used, at(7)), Some(Action::Read { after: Seq(0), .. })));
+    session.page(&page(0), &used, at(7));
+    let Some(Action::Send(frame)) = session.poll(true, &used, at(7)) else { panic!("no batch") };
+    assert!(matches!(frame.frame, Some(Response::Batch(batch)) if batch.records.len() == 1));
+    // A page that was read before somebody revoked is not sent.
+    assert!(matches!(session.poll(true, &used, at(8)), Some(Action::Read { after: Seq(1), .. })));
+    let revoked = tiered(State::Revoked, Some(6));
+    session.page(&page(1), &revoked, at(8));
+    let Some(Action::End(Err(refused))) = session.poll(true, &revoked, at(8)) else { panic!("no end") };
+    assert_eq!(refused.reason(), "approval_revoked");
+}
+
+#[test]
+fn a_use_that_is_refused_twice_running_ends_the_stream() {
+    let granted = tiered(State::Granted, None);
+    let open = v1::PullOpen { initial_credit: vec![credit(Lane::Bulk, 10, 1000)], ..v1::PullOpen::default() };
+    let me: Consumer = ME.parse().expect("consumer");
+    let heads = stand([0, 0, 0, 1], [0; Lane::ALL.len()]);
+    let mut session = Session::open(me, open, heads, &granted, at(5)).expect("opens");
+    let fake = Fake::new();
+    fake.seal(Lane::Bulk, "R", "one");
+    for _ in 0..2 {
+        assert!(matches!(session.poll(true, &granted, at(5)), Some(Action::Read { .. })));
+        session.page(&fake.read(Lane::Bulk, Seq(0), 1, 1000), &granted, at(5));
+        assert!(matches!(session.poll(true, &granted, at(5)), Some(Action::Use(_))));
+        session.used(Err(approval::Refused::NotHeld(ApprovalId([1; 16]))));
+    }
+    let Some(Action::End(Err(refused))) = session.poll(true, &granted, at(5)) else { panic!("no end") };
+    assert_eq!(refused.reason(), "approval_order");
 }
 
 #[test]
@@ -406,6 +505,7 @@ impl World {
     fn pump(&mut self) {
         while let Some(action) = self.session.poll(self.room, &lines(), at(self.now_ms)) {
             match action {
+                Action::Use(id) => panic!("{id}: no line has a tier"),
                 Action::Read { lane, after, records_max, bytes_max } => {
                     assert!(self.page.is_none(), "one read at a time");
                     self.priority(lane);
