@@ -176,9 +176,8 @@ impl Configuration {
     fn of(config: &Config, restart: Vec<&'static str>) -> Self {
         let in_force = config.emergency.in_force().map(|id| format!("emergency: profile {id} is in force"));
         let faults = config.emergency.faults();
-        let left_out = faults.map(|fault| {
-            format!("emergency: {}:{}: {}", fault.file.display(), fault.line, fault.message)
-        });
+        let left_out = faults
+            .map(|fault| format!("emergency: {}:{}: {}", fault.file.display(), fault.line, fault.message));
         Self { restart, refused: None, emergencies: in_force.chain(left_out).collect() }
     }
 }

@@ -15,6 +15,8 @@ mod crowd;
 mod device;
 #[path = "daemon/devices.rs"]
 mod devices;
+#[path = "daemon/emergency.rs"]
+mod emergency;
 #[path = "daemon/gateway.rs"]
 mod gateway;
 #[path = "daemon/http.rs"]

@@ -11,6 +11,9 @@
 //! that is not right is left out alone, with its faults ([`Standing::Refused`]), and the rest holds. Bounded: 32 files. The
 //! text of a vote begins no TOML, so a signature of the one is none of the other. Deletes nothing: that is the spine's.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -117,9 +120,11 @@ impl Emergencies {
     /// What is wrong with those that are left out.
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         let refused = |profile: &Profile| matches!(profile.standing, Standing::Refused(_));
-        self.profiles.iter().filter(move |profile| refused(profile)).flat_map(|profile| match &profile.standing {
-            Standing::Refused(faults) => faults.faults.as_slice(),
-            _ => &[],
+        self.profiles.iter().filter(move |profile| refused(profile)).flat_map(|profile| {
+            match &profile.standing {
+                Standing::Refused(faults) => faults.faults.as_slice(),
+                _ => &[],
+            }
         })
     }
 
@@ -189,7 +194,8 @@ pub(crate) fn load(
     let Some(settings) = base.emergency.settings.clone() else { return Ok(base) };
     let found = Found::read(&settings.dir);
     let version = super::Version { profiles: found.digest(), ..base.version };
-    let mut whole = Whole { sources, now_ms, previous, joined: Vec::new(), in_force: Vec::new(), config: base };
+    let mut whole =
+        Whole { sources, now_ms, previous, joined: Vec::new(), in_force: Vec::new(), config: base };
     let mut profiles: Vec<Profile> = Vec::new();
     for (nth, (path, text, signatures)) in found.0.into_iter().enumerate() {
         let mut profile = whole.judge(path, &text, signatures.as_deref(), &settings);
@@ -225,14 +231,8 @@ pub fn examine(path: &Path, file: &Path, now_ms: i64) -> Result<Profile, Faults>
         profile.refuse("the configuration has no [emergency]", "[emergency] with dir and signers");
         return Ok(profile);
     };
-    let mut whole = Whole {
-        sources: &sources,
-        now_ms,
-        previous: None,
-        joined: Vec::new(),
-        in_force: Vec::new(),
-        config,
-    };
+    let mut whole =
+        Whole { sources: &sources, now_ms, previous: None, joined: Vec::new(), in_force: Vec::new(), config };
     let mut profile = whole.judge(file, &text, signatures.as_deref(), &settings);
     if matches!(profile.standing, Standing::Waiting)
         && let Some(head) = &profile.head
@@ -274,14 +274,18 @@ impl Whole<'_> {
         profile.head = head(text, Zone(self.config.version.zone_ms), settings, &mut report);
         match vouched(text, signatures, settings) {
             Ok(signers) => profile.signers = signers,
-            Err(why) => report.fault(Span::default(), why, "smallbrain emergency sign FILE --as NAME --key KEYFILE"),
+            Err(why) => {
+                report.fault(Span::default(), why, "smallbrain emergency sign FILE --as NAME --key KEYFILE")
+            }
         }
         let source = Source { path: profile.file.clone(), text: text.clone() };
         let faults = report.finish(&Sources { files: vec![source], ..Sources::default() });
         profile.standing = match &profile.head {
             Some(head) if faults.count() == 0 => match () {
                 () if self.now_ms < head.from_ms => Standing::Waiting,
-                () if self.now_ms < head.until_ms => Standing::InForce(Box::new(empty(head, &profile.signers))),
+                () if self.now_ms < head.until_ms => {
+                    Standing::InForce(Box::new(empty(head, &profile.signers)))
+                }
                 () => Standing::Over,
             },
             _ => Standing::Refused(faults),
@@ -341,14 +345,21 @@ fn head(text: &str, zone: Zone, settings: &Settings, report: &mut Report) -> Opt
             _ if ADDS.contains(&name) => {}
             _ => {
                 let message = format!("`{name}` in a profile");
-                let help = format!("[profile] and {}: it adds, and changes nothing", ADDS.map(|key| format!("[[{key}]]")).join(" "));
+                let help = format!(
+                    "[profile] and {}: it adds, and changes nothing",
+                    ADDS.map(|key| format!("[[{key}]]")).join(" ")
+                );
                 report.fault(Span::of(0, key.span()), message, help);
             }
         }
     }
     shadows(table.get_ref(), report);
     if profile.is_absent() {
-        report.missing(Span::default(), "missing section [profile]", "[profile] with id, title, reason, from and until");
+        report.missing(
+            Span::default(),
+            "missing section [profile]",
+            "[profile] with id, title, reason, from and until",
+        );
     }
     let raw = profile.value()?;
     let id = report.need(&raw.id, raw.at, "id", "\"flood-2026-07\"");
@@ -442,7 +453,10 @@ fn empty(head: &Head, signers: &[LineId]) -> ingest::Emergency {
 
 /// What the second configuration has and the first has not.
 fn added(before: &Config, after: &Config, head: &Head, signers: &[LineId]) -> ingest::Emergency {
-    fn new<T: Clone + Eq + std::hash::Hash>(before: impl Iterator<Item = T>, after: impl Iterator<Item = T>) -> Vec<T> {
+    fn new<T: Clone + Eq + std::hash::Hash>(
+        before: impl Iterator<Item = T>,
+        after: impl Iterator<Item = T>,
+    ) -> Vec<T> {
         let known: HashSet<T> = before.collect();
         let mut seen = HashSet::new();
         after.filter(|one| !known.contains(one) && seen.insert(one.clone())).collect()
@@ -459,9 +473,8 @@ fn added(before: &Config, after: &Config, head: &Head, signers: &[LineId]) -> in
     let devices = |config: &Config| -> Vec<DeviceId> {
         config.plan.points.iter().flatten().map(|point| point.device.clone()).collect()
     };
-    let shares = |config: &Config| -> Vec<LineId> {
-        config.plan.shares.iter().map(|line| line.id.clone()).collect()
-    };
+    let shares =
+        |config: &Config| -> Vec<LineId> { config.plan.shares.iter().map(|line| line.id.clone()).collect() };
     let alarms = |config: &Config| -> Vec<LineId> {
         config.plan.rules.alarms.iter().map(|alarm| alarm.id.clone()).collect()
     };

@@ -15,8 +15,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::fault::Report;
 use super::emergency::{self, Found};
+use super::fault::Report;
 use super::source::Sources;
 use super::{Config, Faults, Month, Names, Version};
 use crate::clock::Clock;
@@ -42,6 +42,7 @@ pub struct Watch {
     due_ms: Option<i64>,
     /// The files when they were good last.
     good: Option<Sources>,
+    good_digest: [u8; 32],
 }
 
 /// What a look at the files came to, in the order in which it is to be told.
@@ -61,6 +62,7 @@ impl Watch {
             emergency: None,
             due_ms: None,
             good: None,
+            good_digest: present.version.digest,
         };
         watch.present(present);
         watch
@@ -68,7 +70,7 @@ impl Watch {
 
     /// Goes on from a configuration.
     fn present(&mut self, config: &Config) {
-        self.version = config.version;
+        (self.version, self.good_digest) = (config.version, config.version.digest);
         self.names = config.names.clone();
         self.emergency = config.emergency.settings.as_ref().map(|settings| settings.dir.clone());
         self.due_ms = config.emergency.due_ms();
@@ -127,7 +129,7 @@ impl Watch {
     }
 
     /// Reads the files; checks them if they, the month or a profile's standing are new, or if it has to.
-    fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Looked) {
+    pub(super) fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Looked) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
         // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
@@ -139,7 +141,9 @@ impl Watch {
         let version = Version { digest: sources.digest(), month, profiles, ..self.version };
         let is_due = self.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         if version == self.version && !is_due && !forced {
-            self.good.get_or_insert(sources);
+            if self.good.is_none() && version.digest == self.good_digest {
+                self.good = Some(sources);
+            }
             return (dirs, Vec::new());
         }
         let found = emergency::load(&sources, report, now_ms, Some(&self.names));
@@ -150,18 +154,23 @@ impl Watch {
                 self.good = Some(sources);
             }
             Err(_) => {
-                let good = self.good.as_ref().filter(|_| is_due);
-                let good = good.map(|good| emergency::load(good, Report::default(), now_ms, Some(&self.names)));
-                self.due_ms = None;
-                if let Some(Ok(config)) = good {
-                    self.present(&config);
-                    looked.push(Ok(config));
+                if is_due {
+                    looked.extend(self.fall_back(now_ms).map(Ok));
                 }
                 self.version = version;
             }
         }
         looked.push(found);
         (dirs, looked)
+    }
+
+    /// What the files said when they were good, with the profiles that are in force now.
+    fn fall_back(&mut self, now_ms: i64) -> Option<Config> {
+        self.due_ms = None;
+        let good = self.good.as_ref()?;
+        let config = emergency::load(good, Report::default(), now_ms, Some(&self.names)).ok()?;
+        self.present(&config);
+        Some(config)
     }
 }
 

@@ -312,7 +312,9 @@ impl Writer {
                 Err(error) if error.is_passing() => {}
                 end => end?,
             }
-            tracing::warn!("an emergency is over and what it brought in is deleted; `audit` has the certificate");
+            tracing::warn!(
+                "an emergency is over and what it brought in is deleted; `audit` has the certificate"
+            );
         }
         let (mut acks, mut kept, mut done) = (acks.into_iter(), kept.into_iter(), done.into_iter());
         for request in std::mem::take(&mut self.batch) {

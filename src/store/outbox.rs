@@ -292,7 +292,9 @@ fn declare(
     last_hash: &[u8; 32],
 ) -> Result<(), StoreError> {
     let grown = conn
-        .prepare_cached("UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?")?
+        .prepare_cached(
+            "UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?",
+        )?
         .execute((to.0 as i64, last_hash.as_slice(), lane.as_str(), from.0 as i64 - 1, reason))?;
     if grown == 0 {
         conn.prepare_cached("INSERT INTO gap VALUES (?, ?, ?, ?, ?)")?.execute((

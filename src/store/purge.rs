@@ -198,7 +198,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn emergency_is_over(&self, id: &LineId, digest: &[u8; 32]) -> Result<bool, StoreError> {
-        let find = "SELECT EXISTS (SELECT 1 FROM emergency WHERE id = ? AND digest = ? AND state <> 'active')";
+        let find =
+            "SELECT EXISTS (SELECT 1 FROM emergency WHERE id = ? AND digest = ? AND state <> 'active')";
         Ok(self.conn.query_row(find, (id.as_str(), digest.as_slice()), |row| row.get(0))?)
     }
 
@@ -304,15 +305,15 @@ impl Txn<'_> {
     }
 
     fn readings(&mut self, scope: &Scope, progress: &mut Progress) -> Result<u64, StoreError> {
-        let find = "SELECT id, series, received, crc FROM reading WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+        let find =
+            "SELECT id, series, received, crc FROM reading WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
         let rows = rows::<(i64, i64, i64, u32)>(
             self.conn,
             find,
             (progress.at.reading, progress.to.reading, CHUNK),
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
-        progress.at.reading =
-            reached(rows.len(), CHUNK, rows.last().map(|row| row.0), progress.to.reading);
+        progress.at.reading = reached(rows.len(), CHUNK, rows.last().map(|row| row.0), progress.to.reading);
         let mut gone = 0;
         let mut delete = self.conn.prepare_cached("DELETE FROM reading WHERE id = ?")?;
         for (id, series, received_ms, crc) in rows.into_iter().filter(|row| scope.series.contains(&row.1)) {
@@ -377,8 +378,7 @@ impl Txn<'_> {
         let rows = rows::<(i64, String, String)>(self.conn, find, range, |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
-        progress.at.incident =
-            reached(rows.len(), CHUNK, rows.last().map(|row| row.0), progress.to.incident);
+        progress.at.incident = reached(rows.len(), CHUNK, rows.last().map(|row| row.0), progress.to.incident);
         let mut waiting = Vec::new();
         for (id, ..) in rows.into_iter().filter(|(_, alarm, device)| scope.has_incident(alarm, device)) {
             let find = "SELECT id FROM notice WHERE incident = ? AND fate = 'waiting'";
@@ -459,7 +459,8 @@ pub(super) fn head_kept(conn: &Connection) -> Result<i64, StoreError> {
     let kept: Option<Vec<u8>> =
         conn.query_row("SELECT value FROM meta WHERE key = ?", [HEAD], |row| row.get(0)).optional()?;
     let Some(kept) = kept else { return Ok(0) };
-    let bytes = kept.try_into().map_err(|_| StoreError::Damaged("the log's position is not of 8 bytes".into()));
+    let bytes =
+        kept.try_into().map_err(|_| StoreError::Damaged("the log's position is not of 8 bytes".into()));
     Ok(i64::from_be_bytes(bytes?))
 }
 
@@ -510,8 +511,7 @@ fn all(conn: &Connection, which: &str) -> Result<Vec<Emergency>, StoreError> {
 
 fn read(row: &rusqlite::Row<'_>) -> Result<Emergency, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("table emergency: {what}"));
-    let [id, state, scope, progress] =
-        [row.get::<_, String>(1)?, row.get(3)?, row.get(5)?, row.get(6)?];
+    let [id, state, scope, progress] = [row.get::<_, String>(1)?, row.get(3)?, row.get(5)?, row.get(6)?];
     Ok(Emergency {
         number: row.get(0)?,
         id: id.parse().map_err(|_| damaged("the id is no name"))?,

@@ -14,12 +14,7 @@ const MAX: Duration = Duration::from_secs(7 * 86_400);
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
 /// Checks `[emergency]`.
-pub(super) fn settings(
-    root: &Root,
-    places: &Places,
-    rules: &Rules,
-    report: &mut Report,
-) -> Option<Settings> {
+pub(super) fn settings(root: &Root, places: &Places, rules: &Rules, report: &mut Report) -> Option<Settings> {
     let raw = root.emergency.value()?;
     let dir = report.need(&raw.dir, raw.at, "dir", "\"emergency.d\"");
     let signers = report.need(&raw.signers, raw.at, "signers", "[\"zhang.manager\"]");

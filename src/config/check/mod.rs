@@ -28,12 +28,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::emergency::Emergencies;
 use super::fault::{Report, Span};
 use super::raw::{self, Root};
 use super::read::Key;
 use super::source::directory;
 use super::values::{Size, Zone};
-use super::emergency::Emergencies;
 use super::{Config, Month, Names, Version};
 use crate::aggregate::blocks::Bounds;
 use crate::rules::rate::Rate;

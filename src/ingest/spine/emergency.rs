@@ -167,10 +167,7 @@ fn begun(profile: &ingest::Emergency) -> Entry {
         "collect": profile.scope.collects,
         "share": profile.scope.shares,
     });
-    Entry {
-        detail: Some(detail.to_string()),
-        ..Entry::gateway(Action::EmergencyBegin, profile.id.as_str())
-    }
+    Entry { detail: Some(detail.to_string()), ..Entry::gateway(Action::EmergencyBegin, profile.id.as_str()) }
 }
 
 /// What was deleted, as the trail keeps it.

@@ -83,7 +83,8 @@ impl Ledger {
     /// Puts everything but losses, which have a name of their own, into the store's tallies.
     pub(super) fn tally(&self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
         let flagged = self.flagged().map(|(quality, count)| (flagged_name(quality), count));
-        let others = [(LATE, self.late), (REBASED, self.rebased), (THINNED, self.thinned), (PURGED, self.purged)];
+        let others =
+            [(LATE, self.late), (REBASED, self.rebased), (THINNED, self.thinned), (PURGED, self.purged)];
         let others = others.into_iter().map(|(name, count)| (name.to_owned(), count));
         flagged
             .chain(others)
