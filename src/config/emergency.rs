@@ -11,34 +11,25 @@
 //! that is not right is left out alone, with its faults ([`Standing::Refused`]), and the rest holds. Bounded: 32 files. The
 //! text of a vote begins no TOML, so a signature of the one is none of the other. Deletes nothing: that is the spine's.
 
+mod paper;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
-use toml::de::DeTable;
 
-use super::check::lists::until_ms;
 use super::fault::{Fault, Faults, Report, Span};
-use super::raw::{self, Root};
-use super::read::{Key, Node, Read};
 use super::source::{Source, Sources, text_of};
-use super::values::{Until, Zone};
-use super::{Config, Names, library};
-use crate::approval::vote::has_signed;
+use super::values::Zone;
+use super::{Config, Names};
 use crate::ingest;
 use crate::model::{DeviceId, Lane, LineId, Metric, SeriesKey};
 use crate::store::purge::Scope;
 
 /// Files of the directory that are read; one more is refused.
 const FILES_MAX: usize = 32;
-/// What a profile may hold besides its head.
-const ADDS: [&str; 7] = ["template", "device", "mapping", "collect", "share", "aggregate", "alarm"];
-
 /// What `[emergency]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -271,8 +262,8 @@ impl Whole<'_> {
             }
         };
         let mut report = Report::default();
-        profile.head = head(text, Zone(self.config.version.zone_ms), settings, &mut report);
-        match vouched(text, signatures, settings) {
+        profile.head = paper::head(text, Zone(self.config.version.zone_ms), settings, &mut report);
+        match paper::vouched(text, signatures, settings) {
             Ok(signers) => profile.signers = signers,
             Err(why) => {
                 report.fault(Span::default(), why, "smallbrain emergency sign FILE --as NAME --key KEYFILE")
@@ -327,116 +318,6 @@ impl Profile {
         let faults = report.finish(&Sources { files: vec![source], ..Sources::default() });
         self.standing = Standing::Refused(faults);
     }
-}
-
-/// The head, and that the rest is what a profile may hold.
-fn head(text: &str, zone: Zone, settings: &Settings, report: &mut Report) -> Option<Head> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors.iter().take(1) {
-        let span = Span::of(0, error.span().unwrap_or_default());
-        report.unreadable(span, error.message(), "valid TOML: https://toml.io");
-    }
-    let mut profile: Key<raw::Profile> = Key::Absent;
-    for (key, value) in table.get_ref() {
-        let name: &str = key.get_ref();
-        let node = Node { value: value.get_ref(), span: Span::of(0, value.span()) };
-        match name {
-            "profile" => profile.take(name, &node, report),
-            _ if ADDS.contains(&name) => {}
-            _ => {
-                let message = format!("`{name}` in a profile");
-                let help = format!(
-                    "[profile] and {}: it adds, and changes nothing",
-                    ADDS.map(|key| format!("[[{key}]]")).join(" ")
-                );
-                report.fault(Span::of(0, key.span()), message, help);
-            }
-        }
-    }
-    shadows(table.get_ref(), report);
-    if profile.is_absent() {
-        report.missing(
-            Span::default(),
-            "missing section [profile]",
-            "[profile] with id, title, reason, from and until",
-        );
-    }
-    let raw = profile.value()?;
-    let id = report.need(&raw.id, raw.at, "id", "\"flood-2026-07\"");
-    let title = report.need(&raw.title, raw.at, "title", "\"High water 防汛\"");
-    report.need(&raw.reason, raw.at, "reason", "\"street order 2026-31\"");
-    let from = report.need(&raw.from, raw.at, "from", "\"2026-07-01T08:00:00+08:00\"");
-    let until = report.need(&raw.until, raw.at, "until", "\"2026-07-05T08:00:00+08:00\"");
-    let from_ms = from.map(|from| from_ms(from.value, zone));
-    let until_ms = until.map(|until| until_ms(until.value, zone));
-    if let (Some(from_ms), Some(to_ms)) = (from_ms, until_ms) {
-        let span = raw.until.span_or(raw.at);
-        if to_ms <= from_ms {
-            report.fault(span, "until is not after from", "a later moment");
-        } else if to_ms.saturating_sub(from_ms) > settings.max_ms {
-            let hours = settings.max_ms / 3_600_000;
-            report.fault(span, "the profile is too long", format!("at most {hours} h ([emergency] max)"));
-        }
-    }
-    Some(Head {
-        id: id?.value.clone(),
-        title: title?.value.clone(),
-        from_ms: from_ms?,
-        until_ms: until_ms?,
-        digest: Sha256::digest(text).into(),
-    })
-}
-
-/// Holds that no template takes the place of one of the library, which others may use.
-fn shadows(table: &DeTable<'_>, report: &mut Report) {
-    let mut root = Root::default();
-    let Some(value) = table.get("template") else { return };
-    let node = Node { value: value.get_ref(), span: Span::of(0, value.span()) };
-    // What is wrong with them is told when they are part of the whole.
-    root.template = Read::read(&node, &mut Report::default())
-        .map_or(Key::Absent, |value| Key::Is(super::read::At { value, span: node.span }));
-    for name in root.template.list().iter().filter_map(|template| template.name.get()) {
-        if library::names().any(|library| library == name.value.as_str()) {
-            let message = format!("template {} is one of the library", name.value);
-            report.fault(name.span, message, "a name of its own");
-        }
-    }
-}
-
-fn from_ms(from: Until, zone: Zone) -> i64 {
-    match from {
-        Until::Moment(ms) => ms,
-        // A day begins where the day before it ends.
-        Until::Day(day) => day.yesterday().map_or(i64::MIN, |before| until_ms(Until::Day(before), zone)),
-    }
-}
-
-/// Who signed the text, when they are enough.
-fn vouched(text: &str, signatures: Option<&str>, settings: &Settings) -> Result<Vec<LineId>, String> {
-    let Some(signatures) = signatures else { return Err("it is not signed".to_owned()) };
-    let mut signers: Vec<LineId> = Vec::new();
-    let lines = signatures.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    for (nth, line) in lines {
-        let wrong = |why: &str| Err(format!("line {} of the signatures: {why}", nth + 1));
-        let Some((name, signature)) = line.trim().split_once(' ') else {
-            return wrong("not a name and a signature");
-        };
-        let Some((name, key)) = settings.signers.iter().find(|(signer, _)| signer.as_str() == name) else {
-            return wrong("nobody who may sign");
-        };
-        let signature = STANDARD.decode(signature.trim()).unwrap_or_default();
-        if !has_signed(text.as_bytes(), &signature, key) {
-            return wrong("the signature is not of this file");
-        }
-        if signers.contains(name) {
-            return wrong("a second one of the same person");
-        }
-        signers.push(name.clone());
-    }
-    if signers.len() < settings.quorum {
-        return Err(format!("signed by {} of {}", signers.len(), settings.quorum));
-    }
-    Ok(signers)
 }
 
 fn empty(head: &Head, signers: &[LineId]) -> ingest::Emergency {
@@ -500,12 +381,13 @@ fn taken(before: &Config, after: &Config, series: &[SeriesKey]) -> Option<String
     let points = series.iter().filter_map(|series| after.plan.points.get(series.index())?.as_ref());
     for point in points {
         let metric = &point.metric;
-        let aggregates = point.aggregates.iter().map(|at| &after.plan.aggregates[*at].id);
-        for id in aggregates.filter(|id| before.plan.aggregates.iter().any(|known| known.id == **id)) {
+        let mut aggregates = point.aggregates.iter().map(|at| &after.plan.aggregates[*at].id);
+        let is_known = |id: &&LineId| before.plan.aggregates.iter().any(|known| known.id == **id);
+        if let Some(id) = aggregates.find(is_known) {
             return Some(format!("{metric} of {} would be in aggregate {id}", point.device));
         }
-        let bulk = before.plan.shares.iter().filter(|line| line.lane == Lane::Bulk);
-        for line in bulk.filter(|line| line.metrics.contains(metric)) {
+        let mut bulk = before.plan.shares.iter().filter(|line| line.lane == Lane::Bulk);
+        if let Some(line) = bulk.find(|line| line.metrics.contains(metric)) {
             return Some(format!("{metric} of {} would be shared by {}", point.device, line.id));
         }
     }

@@ -1,7 +1,5 @@
 //! The writer's thread on a real store.
 
-mod emergency;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +24,7 @@ use crate::store::{Settings, Store, Stored, Upkeep};
 
 const CITY: &str = "spiffe://city.example/test";
 
-fn plan(points: &[&str], limit: i64) -> Plan {
+pub(super) fn plan(points: &[&str], limit: i64) -> Plan {
     let share = ShareLine {
         id: "S-alarm".parse().expect("a name"),
         purpose: "test".into(),
@@ -126,7 +124,7 @@ fn watched(points: &[&str], limit: i64) -> rules::plan::Plan {
     rules::plan::Plan { alarms: vec![alarm], ..Default::default() }
 }
 
-fn settings(dir: &Path) -> Settings {
+pub(super) fn settings(dir: &Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
         bytes_max: 64 << 20,

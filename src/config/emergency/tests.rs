@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::approval::Signer;
 use crate::config::watch::Watch;

@@ -6,6 +6,9 @@
 //! transaction of the last chunk. One that was purged never begins again. A profile that is taken away early brings in
 //! nothing more at once, and is purged when its time is over: it may come back until then.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,10 +1,17 @@
 //! A profile for an emergency in the spine: it begins, ends by time alone, and leaves nothing but its certificate.
 
 use rusqlite::Connection;
+use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
-use super::*;
-use crate::model::{Epoch, Stamp};
+use crate::aggregate::blocks::Bounds;
+use crate::ingest::spine::{Ledger, Spine};
+use crate::ingest::tests::{plan, settings};
+use crate::ingest::{Delivery, Emergency, Plan};
+use crate::model::{Epoch, Lane, Loss, Sample, Seq, SeriesKey, Stamp, Value};
+use crate::privacy::release::ShareLine;
+use crate::rules::rate::Rate;
+use crate::store::Store;
 use crate::store::purge::Scope;
 
 const BEGIN: i64 = 1_794_000_000_000;
