@@ -11,8 +11,11 @@ use crate::config::fault::Report;
 use crate::config::raw::{self, Root};
 use crate::model::LineId;
 
-/// The tiers where `[approval]` has none: id, who, quorum, days, who must be among them.
-const TIERS: [(&str, &[&str], usize, i64, &[&str]); 4] = [
+/// id, who, quorum, days, who must be among them.
+type Default = (&'static str, &'static [&'static str], usize, i64, &'static [&'static str]);
+
+/// The tiers where `[approval]` has none.
+const TIERS: [Default; 4] = [
     ("T0", &[], 0, 0, &[]),
     ("T1", &["property.manager"], 1, 365, &[]),
     ("T2", &["committee.secretary", "street.data_officer"], 2, 90, &[]),
@@ -49,7 +52,7 @@ pub(super) fn rules(root: &Root, report: &mut Report) -> Rules {
 
 fn defaults() -> Vec<Tier> {
     let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect();
-    let tier = |(id, who, quorum, days, must): &(&str, &[&str], usize, i64, &[&str])| {
+    let tier = |(id, who, quorum, days, must): &Default| {
         let (who, must_include) = (names(who), names(must));
         Some(Tier { id: id.parse().ok()?, who, quorum: *quorum, max_ms: days * 86_400_000, must_include })
     };
