@@ -87,8 +87,8 @@ fn a_signed_profile_comes_into_force_and_leaves_nothing_but_its_certificate() {
 
     let mut device = Device::of(gateway.mqtt, "one");
     for level in 1..=5 {
-        device.publish("flood/gauge-1/up", &format!(r#"{{"level":{level}}}"#));
-        device.publish("compound/thermometer-1/up", &format!(r#"{{"temperature":2{level}}}"#));
+        device.publish("flood/gauge-1/up", format!(r#"{{"level":{level}}}"#));
+        device.publish("compound/thermometer-1/up", format!(r#"{{"temperature":2{level}}}"#));
     }
     assert_eq!(wait_for_readings(&gateway, "gauge-1", 5).len(), 5);
 
