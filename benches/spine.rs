@@ -94,6 +94,7 @@ fn plan(bulk: bool) -> Plan {
         rate: Rate { per_second: 100_000_000, burst: 100_000_000 },
         silence: std::collections::HashMap::new(),
         approval: Default::default(),
+        emergency: vec![],
         block: Bounds { rows_max: 1000, age_max_ms: 5_000 },
         forms: Vec::new(),
     }

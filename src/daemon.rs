@@ -187,6 +187,18 @@ struct Configuration {
     refused: Option<String>,
     /// Why pseudonyms have no key.
     keys: Option<String>,
+    /// Profiles for emergencies that are in force, and why others are left out.
+    emergencies: Vec<String>,
+}
+
+impl Configuration {
+    fn of(config: &Config, restart: Vec<&'static str>, keys: Option<String>) -> Self {
+        let in_force = config.emergency.in_force().map(|id| format!("emergency: profile {id} is in force"));
+        let faults = config.emergency.faults();
+        let left_out = faults
+            .map(|fault| format!("emergency: {}:{}: {}", fault.file.display(), fault.line, fault.message));
+        Self { restart, refused: None, keys, emergencies: in_force.chain(left_out).collect() }
+    }
 }
 
 impl Inside {
@@ -232,6 +244,7 @@ impl local::Inside for Inside {
             restart.map(|what| format!("configuration: {what} needs a restart")).collect();
         degraded.extend(configuration.refused.iter().map(|why| format!("configuration refused: {why}")));
         degraded.extend(configuration.keys.iter().map(|why| format!("names are lost: {why}")));
+        degraded.extend(configuration.emergencies.iter().cloned());
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
@@ -309,9 +322,10 @@ impl Daemon {
             drift: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
-            configuration: Mutex::default(),
+            configuration: Mutex::new(Configuration::of(&config, Vec::new(), None)),
         });
         let (intake, requests) = Intake::channel(config.queue);
+        tell_emergencies(&config);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|error| DaemonError::System("random numbers", error.into()))?;
         let mut seed = [0; 32];
@@ -604,7 +618,8 @@ impl Daemon {
         self.lists.send_replace(config.plan.lists.clone());
         self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
-        *self.configuration() = Configuration { restart: restart.clone(), refused: None, keys };
+        tell_emergencies(&config);
+        *self.configuration() = Configuration::of(&config, restart.clone(), keys);
         Ok(restart)
     }
 
@@ -668,6 +683,17 @@ impl Daemon {
 
     fn configuration(&self) -> MutexGuard<'_, Configuration> {
         self.inside.configuration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A profile that is left out is said loudly: somebody relies on it.
+fn tell_emergencies(config: &Config) {
+    for fault in config.emergency.faults() {
+        let (file, line, why) = (fault.file.display(), fault.line, &fault.message);
+        tracing::error!(%file, line, why, "a profile for an emergency is left out");
+    }
+    for profile in config.emergency.in_force() {
+        tracing::warn!(%profile, "a profile for an emergency is in force");
     }
 }
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-pub use crowd::Crowd;
 pub use self::lists::{Alteration, List, ListChange};
+pub use crowd::Crowd;
 
 /// A name that is not one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -15,6 +15,8 @@ mod crowd;
 mod device;
 #[path = "daemon/devices.rs"]
 mod devices;
+#[path = "daemon/emergency.rs"]
+mod emergency;
 #[path = "daemon/entry.rs"]
 mod entry;
 #[path = "daemon/gateway.rs"]

@@ -211,6 +211,7 @@ fn plan(lists_version: u8) -> Plan {
         rate: Rate { per_second: 1_000_000, burst: 1_000_000 },
         silence: HashMap::new(),
         approval: Default::default(),
+        emergency: vec![],
         block: Bounds { rows_max: 20, age_max_ms: 4_000 },
         forms: Vec::new(),
     }

@@ -110,6 +110,12 @@ pub fn is_signed(ballot: &Ballot, asked: &Asked, public_key: &[u8; 32]) -> bool 
     UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), &ballot.signature).is_ok()
 }
 
+/// Whether bytes are signed with the key of this public half.
+#[must_use]
+pub fn has_signed(bytes: &[u8], signature: &[u8], public_key: &[u8; 32]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(bytes, signature).is_ok()
+}
+
 /// A voter's key; its bytes are never printed.
 pub struct Signer(Ed25519KeyPair);
 
@@ -132,6 +138,14 @@ impl Signer {
         let mut key = [0; 32];
         key.copy_from_slice(self.0.public_key().as_ref());
         key
+    }
+
+    /// Signs bytes that no text of a vote is, and that nobody else chose.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.0.sign(bytes).as_ref());
+        signature
     }
 
     /// A signed ballot.

@@ -278,7 +278,7 @@ fn read(path: &Path) -> anyhow::Result<(Vec<u8>, u32)> {
     Ok((content, mode))
 }
 
-fn signer(path: &Path) -> anyhow::Result<Signer> {
+pub(super) fn signer(path: &Path) -> anyhow::Result<Signer> {
     let (content, mode) = read(path)?;
     let shown = path.display();
     if is_exposed(path, mode) {

@@ -22,16 +22,21 @@ const INTERNAL: u8 = 70;
 pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
     let now_ms = SystemClock::default().now().wall_ms;
     let loaded = Config::load(config, now_ms, None);
+    // A profile that is left out keeps nobody from starting, but somebody relies on it.
+    let left_out = loaded.as_ref().map_or(Vec::new(), |config| config.emergency.faults().cloned().collect());
     let told = match (&loaded, json) {
-        (Ok(config), true) => array(&[], &config.warnings, &config.ports, out),
+        (Ok(config), true) => array(&left_out, &config.warnings, &config.ports, out),
         (Err(faults), true) => array(&faults.faults, &faults.warnings, &[], out),
-        (Ok(config), false) => summary(config, out),
+        (Ok(config), false) => {
+            let faults = Faults { faults: left_out.clone(), ..Faults::default() };
+            write!(out, "{faults}").and_then(|()| summary(config, out))
+        }
         (Err(faults), false) => listing(faults, out),
     };
     match (told, loaded) {
         (Err(_), _) => INTERNAL,
-        (Ok(()), Ok(_)) => 0,
-        (Ok(()), Err(_)) => FAULTY,
+        (Ok(()), Ok(_)) if left_out.is_empty() => 0,
+        (Ok(()), _) => FAULTY,
     }
 }
 
@@ -144,10 +149,17 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     )?;
     let (collect, share) = (config.collect.len(), config.share.lines.len());
     writeln!(out, "lists       {} in, {} out", count(collect, "line"), count(share, "line"))?;
+    for profile in config.emergency.in_force() {
+        writeln!(out, "emergency   {profile} is in force")?;
+    }
     for listener in listeners(config) {
         writeln!(out, "listener    {listener}")?;
     }
-    writeln!(out, "no faults, {}", count(config.warnings.len(), "warning"))
+    let warnings = count(config.warnings.len(), "warning");
+    match config.emergency.faults().count() {
+        0 => writeln!(out, "no faults, {warnings}"),
+        left_out => writeln!(out, "{} in profiles that are left out, {warnings}", count(left_out, "fault")),
+    }
 }
 
 fn listeners(config: &Config) -> Vec<String> {

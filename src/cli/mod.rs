@@ -13,6 +13,7 @@ pub mod demo;
 pub mod desensitize;
 pub mod device;
 pub mod devices;
+pub mod emergency;
 pub mod enter;
 pub mod events;
 pub mod feedback;
@@ -81,6 +82,9 @@ enum Verb {
     /// What is the matter, who was told, and the steps that people take
     #[command(after_help = alarms::HELP)]
     Alarms(alarms::Args),
+    /// Profiles for emergencies: sign one, check one, list them
+    #[command(after_help = emergency::HELP)]
+    Emergency(emergency::Args),
     /// Report what no device measures, and check what others reported
     #[command(after_help = enter::HELP)]
     Enter(Box<enter::Args>),
@@ -180,6 +184,10 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => within(status::run(&args, &mut out)),
         Verb::Devices(args) => within(devices::run(&args, &mut out)),
         Verb::Alarms(args) => within(alarms::run(&args, &mut out)),
+        Verb::Emergency(args) => match emergency::run(&args, &mut out) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => failed("emergency", &error),
+        },
         Verb::Enter(args) => within(enter::run(&args, &mut out)),
         Verb::Events(args) => within(events::run(&args, &mut out)),
         Verb::Notices(args) => within(events::notices(&args, &mut out)),

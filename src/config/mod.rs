@@ -4,6 +4,7 @@
 //! [`SeriesKey`] over reloads. Reads the files it is made of and the secrets it names; writes nothing but the keys of epochs, when asked to.
 
 mod check;
+pub mod emergency;
 mod fault;
 mod library;
 mod raw;
@@ -60,6 +61,8 @@ pub struct Config {
     pub names: Names,
     /// What is allowed but may not be meant.
     pub warnings: Vec<Fault>,
+    /// The profiles for emergencies that were found; what is in force of them is in all of the above.
+    pub emergency: emergency::Emergencies,
     /// What a watch compares with.
     pub(crate) version: Version,
 }
@@ -69,6 +72,8 @@ pub struct Config {
 pub(crate) struct Version {
     /// SHA-256 over the files.
     pub(crate) digest: [u8; 32],
+    /// SHA-256 over the profiles for emergencies and their signatures.
+    pub(crate) profiles: [u8; 32],
     /// The gateway's offset from UTC, milliseconds.
     pub(crate) zone_ms: i64,
     /// The epoch of the pseudonyms' key.
@@ -76,7 +81,7 @@ pub(crate) struct Version {
 }
 
 impl Config {
-    /// Reads and checks a file and what it includes. `now_ms` (milliseconds since 1970 UTC) decides the key epoch of
+    /// Reads and checks a file, what it includes, and the profiles for emergencies that are in force. `now_ms` (milliseconds since 1970 UTC) decides the key epoch of
     /// pseudonyms and which permissions have ended; `previous` are the names of the configuration this one replaces.
     ///
     /// # Errors
@@ -84,7 +89,7 @@ impl Config {
     pub fn load(path: &Path, now_ms: i64, previous: Option<&Names>) -> Result<Config, Faults> {
         let mut report = fault::Report::default();
         let sources = source::Sources::read(path, &mut report);
-        Self::of(sources, report, now_ms, previous)
+        emergency::load(&sources, report, now_ms, previous)
     }
 
     /// What [`load`](Self::load) would give if `more` stood at the end of `file`: one that it reads, or would read if it

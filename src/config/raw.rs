@@ -6,6 +6,7 @@ mod alarm;
 mod approval;
 mod audit;
 mod collect;
+mod emergency;
 mod entry;
 mod lists;
 mod message;
@@ -31,6 +32,7 @@ pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipi
 pub(crate) use approval::{Approval, Person, Tier};
 pub(crate) use audit::Audit;
 pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};
+pub(crate) use emergency::{Emergency, Profile};
 pub(crate) use entry::Origin;
 pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
@@ -61,6 +63,7 @@ section! {
         share: Vec<Share>,
         person: Vec<Person>,
         approval: Approval,
+        emergency: Emergency,
         governance: Vec<Governance>,
         budget: Vec<Budget>,
         pseudonym: Pseudonym,

@@ -18,7 +18,7 @@ const FILES_MAX: usize = 64;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// One file, as it was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     /// As it was named.
     pub(crate) path: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) struct Source {
 }
 
 /// All files of one configuration.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// The named one is the first.
     pub(crate) files: Vec<Source>,
@@ -130,7 +130,7 @@ fn located(path: &Path) -> Option<(PathBuf, String)> {
     Some((directory(path).canonicalize().ok()?, name))
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
+pub(super) fn text_of(path: &Path) -> Result<String, String> {
     let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !meta.is_file() {
         return Err("not a file".to_owned());

@@ -1,7 +1,8 @@
 //! Live reload: notices that the files say something else, checks them, and hands on what came of it.
 //!
 //! Guarantees: a whole [`Config`] or all [`Faults`], never a part; the same bad content is told once; the key epoch of
-//! pseudonyms never ends more than a minute late. The directories are watched, not the files, so that
+//! pseudonyms never ends more than a minute late, and a profile for an emergency not after its end: where the files are bad
+//! just then, it is taken out of what they said when they were good. The directories are watched, not the files, so that
 //! renames, links and editors are noticed; where the system does not tell, a look every minute does. Swaps nothing:
 //! that is the receiver's.
 
@@ -14,6 +15,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::emergency::{self, Found};
 use super::fault::Report;
 use super::source::Sources;
 use super::{Config, Faults, Names, Version};
@@ -35,14 +37,50 @@ pub struct Watch {
     names: Names,
     quiet: Duration,
     look: Duration,
+    /// Where profiles for emergencies lie.
+    emergency: Option<PathBuf>,
+    /// When the next of them begins or ends.
+    due_ms: Option<i64>,
+    /// The files when they were good last.
+    good: Option<Sources>,
+    good_digest: [u8; 32],
 }
+
+/// What a look at the files came to, in the order in which it is to be told.
+type Looked = Vec<Result<Config, Faults>>;
 
 impl Watch {
     /// Watches the file that the present configuration came from.
     #[must_use]
     pub fn of(path: &Path, present: &Config) -> Self {
         let (version, names) = (present.version, present.names.clone());
-        Self { path: path.to_owned(), version, names, quiet: QUIET, look: LOOK }
+        let mut watch = Self {
+            path: path.to_owned(),
+            version,
+            names,
+            quiet: QUIET,
+            look: LOOK,
+            emergency: None,
+            due_ms: None,
+            good: None,
+            good_digest: present.version.digest,
+        };
+        watch.present(present);
+        watch
+    }
+
+    /// Goes on from a configuration.
+    fn present(&mut self, config: &Config) {
+        (self.version, self.good_digest) = (config.version, config.version.digest);
+        self.names = config.names.clone();
+        self.emergency = config.emergency.settings.as_ref().map(|settings| settings.dir.clone());
+        self.due_ms = config.emergency.due_ms();
+    }
+
+    /// How long nothing is due by time alone.
+    fn rest(&self, now_ms: i64) -> Duration {
+        let due = self.due_ms.map(|due_ms| u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
+        due.map_or(self.look, |ms| self.look.min(Duration::from_millis(ms)))
     }
 
     /// Sends a configuration or its faults whenever the files or the epoch changed, or `reload` asks for it (SIGHUP).
@@ -69,10 +107,10 @@ impl Watch {
                 return;
             };
             self = watch;
-            if let Some(found) = found
-                && out.send(found).await.is_err()
-            {
-                return;
+            for found in found {
+                if out.send(found).await.is_err() {
+                    return;
+                }
             }
             if dirs != watched {
                 // What changed before the new watcher stood is seen by the look after it.
@@ -84,34 +122,56 @@ impl Watch {
             forced = tokio::select! {
                 _ = hints.recv() => { quiet(&mut hints, self.quiet).await; false }
                 () = reload.notified() => true,
-                () = sleep(self.look) => false,
+                () = sleep(self.rest(clock.now().wall_ms)) => false,
                 () = out.closed() => break,
             };
         }
         drop(watcher);
     }
 
-    /// Reads the files; checks them if they or the epoch are new, or if it has to.
-    fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Option<Result<Config, Faults>>) {
+    /// Reads the files; checks them if they, the epoch or a profile's standing are new, or if it has to.
+    pub(super) fn look(&mut self, now_ms: i64, forced: bool) -> (BTreeSet<PathBuf>, Looked) {
         let mut report = Report::default();
         let mut sources = Sources::read(&self.path, &mut report);
         // Where a link leads is another directory after it was swapped; what is not there cannot be watched yet.
-        let dirs = std::mem::take(&mut sources.dirs);
-        let dirs = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        let dirs = std::mem::take(&mut sources.dirs).into_iter().chain(self.emergency.clone());
+        let dirs = dirs.filter_map(|dir| dir.canonicalize().ok()).collect();
         let epoch = Epoch::at(self.version.epoch.length(), now_ms, self.version.zone_ms);
-        let version = Version { digest: sources.digest(), epoch, ..self.version };
-        if version == self.version && !forced {
-            return (dirs, None);
+        let profiles =
+            self.emergency.as_deref().map_or(self.version.profiles, |dir| Found::read(dir).digest());
+        let version = Version { digest: sources.digest(), epoch, profiles, ..self.version };
+        let is_due = self.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        if version == self.version && !is_due && !forced {
+            if self.good.is_none() && version.digest == self.good_digest {
+                self.good = Some(sources);
+            }
+            return (dirs, Vec::new());
         }
-        let found = Config::of(sources, report, now_ms, Some(&self.names));
+        let found = emergency::load(&sources, report, now_ms, Some(&self.names));
+        let mut looked = Vec::new();
         match &found {
             Ok(config) => {
-                self.version = config.version;
-                self.names = config.names.clone();
+                self.present(config);
+                self.good = Some(sources);
             }
-            Err(_) => self.version = version,
+            Err(_) => {
+                if is_due {
+                    looked.extend(self.fall_back(now_ms).map(Ok));
+                }
+                self.version = version;
+            }
         }
-        (dirs, Some(found))
+        looked.push(found);
+        (dirs, looked)
+    }
+
+    /// What the files said when they were good, with the profiles that are in force now.
+    fn fall_back(&mut self, now_ms: i64) -> Option<Config> {
+        self.due_ms = None;
+        let good = self.good.as_ref()?;
+        let config = emergency::load(good, Report::default(), now_ms, Some(&self.names)).ok()?;
+        self.present(&config);
+        Some(config)
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use crate::approval;
 use super::entry;
 use super::handout::{Delivered, Denied};
+use crate::approval;
 use crate::model::{Consumer, DeviceId};
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};

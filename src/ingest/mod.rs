@@ -20,7 +20,9 @@ use crate::aggregate::blocks::Bounds;
 use crate::aggregate::windows::Aggregate;
 use crate::approval;
 use crate::lists::Lists;
-use crate::model::{Cause, Consumer, DeviceId, Metric, Place, Presence, Sample, Stamp, Tally};
+use crate::model::{
+    Cause, Consumer, DeviceId, LineId, Metric, Place, Presence, Sample, SeriesKey, Stamp, Tally,
+};
 use crate::normalise;
 use crate::privacy::intake::Treatment;
 use crate::privacy::protect::budget::Budget;
@@ -28,6 +30,7 @@ use crate::privacy::pseudonym::Secret;
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::Rate;
 use crate::rules::{self, plausible, thinning};
+use crate::store::purge::Scope;
 use crate::store::sessions::Change;
 pub use crate::store::{Ack, AckRefused, Acked, WitnessRefused};
 use crate::wire::Gateway;
@@ -276,6 +279,8 @@ pub struct Plan {
     pub approval: approval::Rules,
     /// What people may enter.
     pub forms: Vec<entry::Form>,
+    /// The profiles for emergencies that are in force, and what of all this is theirs.
+    pub emergency: Vec<Emergency>,
 }
 
 impl Plan {
@@ -285,4 +290,23 @@ impl Plan {
             treatment.mix(secret);
         }
     }
+}
+
+/// A profile for an emergency, and what it has added to a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emergency {
+    /// Its id.
+    pub id: LineId,
+    /// SHA-256 of its file.
+    pub digest: [u8; 32],
+    /// From when on, milliseconds since 1970 UTC.
+    pub from_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// Who signed it.
+    pub signers: Vec<LineId>,
+    /// The points that are collected by it alone.
+    pub series: Vec<SeriesKey>,
+    /// The rest, by name; series by number are not known here.
+    pub scope: Scope,
 }

@@ -10,6 +10,7 @@
 mod alarms;
 mod approvals;
 mod bulk;
+mod emergency;
 mod entry;
 mod ledger;
 mod lists;
@@ -24,12 +25,13 @@ use std::time::Duration;
 use self::alarms::Alarms;
 pub use self::alarms::{After, AlarmChange, WAITING_MAX};
 use self::bulk::Bulk;
+use self::emergency::Emergencies;
 pub use self::ledger::Ledger;
 use self::presence::Device;
 pub use self::presence::PresenceChange;
-use super::entry::Manual;
 pub use self::release::Entropy;
 use self::release::Guard;
+use super::entry::Manual;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::approval::Register;
@@ -60,6 +62,8 @@ struct Slot {
     bulk: Vec<usize>,
     seen_ms: Option<i64>,
     readings: u64,
+    /// Of a profile for an emergency: nothing is taken from then on.
+    until_ms: Option<i64>,
 }
 
 /// The spine.
@@ -80,6 +84,7 @@ pub struct Spine {
     manual: Manual,
     refusals: trail::Refusals,
     approvals: Register,
+    emergencies: Emergencies,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -122,6 +127,7 @@ impl Spine {
             manual: Manual::of(plan.points.iter().flatten()),
             refusals: trail::Refusals::default(),
             approvals: Register::default(),
+            emergencies: Emergencies::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -132,6 +138,7 @@ impl Spine {
             by_id,
         };
         spine.restore_presence(store, now)?;
+        spine.restore_emergencies(store, now)?;
         spine.restore_folds(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
         spine.restore_approvals(store, now)?;
@@ -190,6 +197,9 @@ impl Spine {
         else {
             return Ok(Err(Loss::Unlisted));
         };
+        if slot.until_ms.is_some_and(|until_ms| received.wall_ms >= until_ms) {
+            return Ok(Err(Loss::Unlisted));
+        }
         let device = slot.device;
         if !self.devices[device].bucket.take(self.plan.rate, received.mono_ms) {
             return Ok(Err(Loss::RateLimited));
@@ -263,6 +273,7 @@ impl Spine {
         self.follow(txn, now)?;
         self.listen(txn, now)?;
         self.approvals_tick(txn, now)?;
+        self.emergencies_tick(txn, now)?;
         for at in self.closing() {
             let closed = self.windows[at].close(now.wall_ms);
             if !closed.is_empty() {
@@ -310,6 +321,9 @@ impl Spine {
             let due = bulk.block.due_mono_ms(self.plan.block)?;
             Some(i64::try_from(due.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX))
         });
+        if self.emergencies.is_purging() {
+            return emergency::PAUSE;
+        }
         let soonest = windows.chain(alarms).chain(blocks).min().unwrap_or(i64::MAX).max(1);
         Duration::from_millis(soonest.unsigned_abs()).min(REST_MAX)
     }
@@ -387,6 +401,7 @@ fn slots(
             bulk: Vec::new(),
             seen_ms: None,
             readings: 0,
+            until_ms: None,
         })
     };
     Ok(plan.points.iter().map(slot).collect())

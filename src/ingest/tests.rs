@@ -24,7 +24,7 @@ use crate::store::{Settings, Store, Stored, Upkeep};
 
 const CITY: &str = "spiffe://city.example/test";
 
-fn plan(points: &[&str], limit: i64) -> Plan {
+pub(super) fn plan(points: &[&str], limit: i64) -> Plan {
     let share = ShareLine {
         id: "S-alarm".parse().expect("a name"),
         purpose: "test".into(),
@@ -74,6 +74,7 @@ fn plan(points: &[&str], limit: i64) -> Plan {
         rate: Rate { per_second: 1000, burst: 1000 },
         silence: HashMap::new(),
         approval: Default::default(),
+        emergency: vec![],
         block: Bounds { rows_max: 100, age_max_ms: 1000 },
         forms: Vec::new(),
     }
@@ -129,7 +130,7 @@ fn watched(points: &[&str], limit: i64) -> rules::plan::Plan {
     rules::plan::Plan { alarms: vec![alarm], ..Default::default() }
 }
 
-fn settings(dir: &Path) -> Settings {
+pub(super) fn settings(dir: &Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
         bytes_max: 64 << 20,

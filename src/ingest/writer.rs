@@ -259,6 +259,16 @@ impl Writer {
         }
         self.heads
             .send_if_modified(|heads| std::mem::replace(heads, self.store.heads()) != self.store.heads());
+        if self.spine.take_purged() {
+            // Certified: now it is not to lie in the database's log either. Where somebody reads, the next round has it.
+            match self.store.checkpoint_now() {
+                Err(error) if error.is_passing() => {}
+                end => end?,
+            }
+            tracing::warn!(
+                "an emergency is over and what it brought in is deleted; `audit` has the certificate"
+            );
+        }
         let (mut acks, mut kept, mut done) = (acks.into_iter(), kept.into_iter(), done.into_iter());
         let mut witnessed = witnessed.into_iter();
         for request in std::mem::take(&mut self.batch) {

@@ -28,6 +28,7 @@ mod error;
 mod identity;
 pub mod lists;
 mod outbox;
+pub mod purge;
 pub mod reader;
 pub mod released;
 mod row;
@@ -449,6 +450,7 @@ fn read_epoch(conn: &Connection) -> Result<Epoch, StoreError> {
 }
 
 fn read_position(conn: &Connection, trail: &[u8]) -> Result<Position, StoreError> {
-    let reading = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |row| row.get(0))?;
+    let reading: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM reading", [], |row| row.get(0))?;
+    let reading = reading.max(purge::head_kept(conn)?);
     Ok(Position { reading, heads: outbox::read_heads(conn)?, audit: audit::read_head(conn, trail)? })
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
-use super::{GapRow, Page, StoredRecord, alarms};
+use super::{GapRow, Page, StoredRecord, alarms, purge};
 use crate::model::{Consumer, Epoch, Lane, LineId, Loss, Seq};
 use crate::wire::{self, Sealed};
 
@@ -82,6 +82,7 @@ struct Sql {
     hash: &'static str,
     first: &'static str,
     trim: &'static str,
+    delete: &'static str,
 }
 
 macro_rules! lane_sql {
@@ -100,6 +101,7 @@ macro_rules! lane_sql {
             hash: concat!("SELECT hash FROM ", $table, " WHERE seq = ?"),
             first: concat!("SELECT seq, sealed_ms FROM ", $table, " ORDER BY seq LIMIT 1"),
             trim: concat!("DELETE FROM ", $table, " WHERE seq <= ?"),
+            delete: concat!("DELETE FROM ", $table, " WHERE seq = ?"),
         }
     };
 }
@@ -115,6 +117,11 @@ fn sql(lane: Lane) -> &'static Sql {
         Lane::Aggregate => &AGGREGATE,
         Lane::Bulk => &BULK,
     }
+}
+
+/// The table of a lane.
+pub(super) fn table(lane: Lane) -> String {
+    format!("outbox_{lane}")
 }
 
 pub(super) fn read_heads(conn: &Connection) -> Result<[Head; Lane::ALL.len()], StoreError> {
@@ -251,23 +258,54 @@ pub(super) fn trim(conn: &Connection, lane: Lane, acked: Seq, chunk: u64) -> Res
 pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
     let Some((from, _)) = first(conn, lane)? else { return Ok(None) };
     let head = read_heads(conn)?[lane.index()].seq;
-    let to = Seq(head.0.min(from.0 + chunk - 1));
+    // What is in a gap already is declared once.
+    let next = "SELECT min(from_seq) FROM gap WHERE lane = ? AND from_seq > ?";
+    let next: Option<i64> = conn.query_row(next, (lane.as_str(), from.0 as i64), |row| row.get(0))?;
+    let run = next.map_or(head.0, |next| next.unsigned_abs() - 1);
+    let to = Seq(run.min(from.0 + chunk - 1));
     let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
         StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
     })?;
     let gone = conn.prepare_cached(sql(lane).trim)?.execute([to.0 as i64])? as u64;
-    let reason = Loss::Budget.as_str();
-    let grown = conn.execute(
-        "UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?",
-        (to.0 as i64, last_hash.as_slice(), lane.as_str(), from.0 as i64 - 1, reason),
-    )?;
-    if grown == 0 {
-        conn.execute(
-            "INSERT INTO gap VALUES (?, ?, ?, ?, ?)",
-            (lane.as_str(), from.0 as i64, to.0 as i64, reason, last_hash.as_slice()),
-        )?;
-    }
+    declare(conn, lane, (from, to), Loss::Budget.as_str(), &last_hash)?;
     Ok((gone > 0).then_some((from, to, gone)))
+}
+
+/// Deletes one record and declares it lost.
+pub(super) fn withdraw(
+    conn: &Connection,
+    lane: Lane,
+    seq: Seq,
+    hash: &[u8; 32],
+    reason: &str,
+) -> Result<(), StoreError> {
+    conn.prepare_cached(sql(lane).delete)?.execute([seq.0 as i64])?;
+    declare(conn, lane, (seq, seq), reason, hash)
+}
+
+/// Says that a run of positions holds no record any more; goes on with the gap before it if that is of the same reason.
+fn declare(
+    conn: &Connection,
+    lane: Lane,
+    (from, to): (Seq, Seq),
+    reason: &str,
+    last_hash: &[u8; 32],
+) -> Result<(), StoreError> {
+    let grown = conn
+        .prepare_cached(
+            "UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?",
+        )?
+        .execute((to.0 as i64, last_hash.as_slice(), lane.as_str(), from.0 as i64 - 1, reason))?;
+    if grown == 0 {
+        conn.prepare_cached("INSERT INTO gap VALUES (?, ?, ?, ?, ?)")?.execute((
+            lane.as_str(),
+            from.0 as i64,
+            to.0 as i64,
+            reason,
+            last_hash.as_slice(),
+        ))?;
+    }
+    Ok(())
 }
 
 /// A new epoch for a database that turned out to be an older copy: what is unsent keeps its order and starts anew from
@@ -277,9 +315,10 @@ pub(super) fn fork(conn: &Connection, epoch: Epoch) -> Result<(), StoreError> {
     conn.execute("DELETE FROM cursor", [])?;
     conn.execute("DELETE FROM gap", [])?;
     alarms::trim::fork(conn)?;
+    purge::fork(conn)?;
     for lane in Lane::ALL {
         let mut head = Head { seq: Seq(0), hash: [0; 32] };
-        let table = format!("outbox_{lane}");
+        let table = table(lane);
         let mut select =
             conn.prepare(&format!("SELECT seq, body FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1"))?;
         let mut update = conn.prepare(&format!("UPDATE {table} SET seq = ?, hash = ? WHERE seq = ?"))?;

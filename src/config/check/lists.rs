@@ -175,7 +175,7 @@ fn line(raw: &raw::Share, rules: &Rules, zone: Zone, now_ms: i64, report: &mut R
     })
 }
 
-pub(super) fn until_ms(until: Until, zone: Zone) -> i64 {
+pub(in crate::config) fn until_ms(until: Until, zone: Zone) -> i64 {
     match until {
         Until::Moment(ms) => ms,
         Until::Day(day) => {

@@ -10,6 +10,7 @@ mod audit;
 pub(super) mod closed;
 mod commands;
 mod condition;
+mod emergency;
 mod entry;
 mod fleet;
 mod http;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::emergency::Emergencies;
 use super::fault::{Report, Span};
 use super::raw::{self, Root};
 use super::read::Key;
@@ -109,6 +111,7 @@ pub(crate) fn config(
     let commands = commands::commands(root, &ground, &mut alarms, report);
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let approval = approval::rules(root, report);
+    let emergency = emergency::settings(root, places, &approval, report);
     let (mut shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
@@ -158,6 +161,7 @@ pub(crate) fn config(
         block,
         forms: entry::forms(root, &fleet),
         approval,
+        emergency: Vec::new(),
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
@@ -177,7 +181,8 @@ pub(crate) fn config(
         files: Vec::new(),
         names,
         warnings: Vec::new(),
-        version: Version { digest: [0; 32], zone_ms: zone.0, epoch },
+        emergency: Emergencies { settings: emergency, ..Emergencies::default() },
+        version: Version { digest: [0; 32], profiles: [0; 32], zone_ms: zone.0, epoch },
     })
 }
 

@@ -192,7 +192,7 @@ impl Spine {
     }
 
     /// Seals the fate of a notice that waits.
-    fn fate(
+    pub(super) fn fate(
         &mut self,
         txn: &mut Txn<'_>,
         mut notice: Notice,

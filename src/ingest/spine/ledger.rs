@@ -10,6 +10,7 @@ use crate::store::{Store, StoreError, Txn};
 const LATE: &str = "late";
 const REBASED: &str = "rebased";
 const THINNED: &str = "thinned";
+const PURGED: &str = "purged";
 
 fn flagged_name(quality: Quality) -> String {
     format!("flagged.{quality}")
@@ -32,6 +33,8 @@ pub struct Ledger {
     pub rebased: u64,
     /// Stored readings that told the bulk lane nothing new.
     pub thinned: u64,
+    /// Stored readings that were deleted with the profile of an emergency.
+    pub purged: u64,
 }
 
 impl Ledger {
@@ -46,6 +49,7 @@ impl Ledger {
         }
         self.rebased += other.rebased;
         self.thinned += other.thinned;
+        self.purged += other.purged;
     }
 
     /// That of all the time since the store was created.
@@ -66,6 +70,7 @@ impl Ledger {
             flagged,
             rebased: store.tally(REBASED)?,
             thinned: store.tally(THINNED)?,
+            purged: store.tally(PURGED)?,
         })
     }
 
@@ -78,7 +83,8 @@ impl Ledger {
     /// Puts everything but losses, which have a name of their own, into the store's tallies.
     pub(super) fn tally(&self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
         let flagged = self.flagged().map(|(quality, count)| (flagged_name(quality), count));
-        let others = [(LATE, self.late), (REBASED, self.rebased), (THINNED, self.thinned)];
+        let others =
+            [(LATE, self.late), (REBASED, self.rebased), (THINNED, self.thinned), (PURGED, self.purged)];
         let others = others.into_iter().map(|(name, count)| (name.to_owned(), count));
         flagged
             .chain(others)

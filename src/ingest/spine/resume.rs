@@ -10,7 +10,7 @@ use super::bulk::{Bulk, bulk};
 use super::{Slot, Spine};
 use crate::aggregate::statistic::Statistics;
 use crate::aggregate::windows::{Aggregate, By, Crowds, Windows};
-use crate::ingest::Plan;
+use crate::ingest::{Plan, Point};
 use crate::model::{SeriesKey, Stamp};
 use crate::rules::dedupe::Dedupe;
 use crate::rules::{plausible, thinning};
@@ -70,7 +70,7 @@ impl Spine {
             let row = rows.remove(&block_name(&self.plan, share));
             let upto = row.as_ref().map_or(head, |row| row.upto);
             let mut bulk = Bulk::new(&self.plan, &self.engine, share, upto);
-            let keys = keys(&self.slots);
+            let keys = self.keys();
             for (series, state) in entries(rows.remove(&thinned_name(&self.plan, share)).as_ref()) {
                 if let Some(key) = keys.get(&series) {
                     bulk.shared.insert(*key, thinning::State::restored(state));
@@ -84,7 +84,7 @@ impl Spine {
             from.series = row.upto;
             self.restore_series(&row, rows.remove(PLAUSIBLE), rows.remove(SHARED));
             if let Some(memory) = rows.remove(MEMORY) {
-                let keys = keys(&self.slots);
+                let keys = self.keys();
                 self.engine.remember(&memory.snapshot, |series| keys.get(&SeriesId(series)).copied());
             }
         }
@@ -97,9 +97,19 @@ impl Spine {
         txn.commit()
     }
 
+    /// The points that are collected. Of one that is not any more nothing is remembered.
+    fn keys(&self) -> HashMap<SeriesId, SeriesKey> {
+        let points = self.plan.points.iter().zip(&self.slots).enumerate();
+        let key = |(at, (point, slot)): (usize, (&Option<Point>, &Option<Slot>))| {
+            point.as_ref()?.treatment.as_ref()?;
+            Some((slot.as_ref()?.id, SeriesKey(u32::try_from(at).ok()?)))
+        };
+        points.filter_map(key).collect()
+    }
+
     /// What is remembered of each series; all three rows are of one position.
     fn restore_series(&mut self, seen: &FoldRow, believed: Option<FoldRow>, shared: Option<FoldRow>) {
-        let keys = keys(&self.slots);
+        let keys = self.keys();
         let index = |series: SeriesId| keys.get(&series).map(|key| key.index());
         let mut left = seen.snapshot.as_slice();
         while let Some((series, hashes, rest)) = remembered(left) {
@@ -127,7 +137,7 @@ impl Spine {
     fn replay(&mut self, store: &Store, from: &Resume, now: Stamp) -> Result<(), StoreError> {
         let blocks = self.bulk.iter().map(|bulk| bulk.upto);
         let first = from.windows.iter().copied().chain(blocks).fold(from.series, i64::min);
-        let keys = keys(&self.slots);
+        let keys = self.keys();
         let mut damaged = 0_u64;
         store.replay(
             first,
@@ -261,11 +271,6 @@ fn entries<const N: usize>(row: Option<&FoldRow>) -> impl Iterator<Item = (Serie
         let (series, state) = entry.split_first_chunk()?;
         Some((SeriesId(i64::from_le_bytes(*series)), state.first_chunk()?))
     })
-}
-
-fn keys(slots: &[Option<Slot>]) -> HashMap<SeriesId, SeriesKey> {
-    let slots = slots.iter().enumerate();
-    slots.filter_map(|(at, slot)| Some((slot.as_ref()?.id, SeriesKey(u32::try_from(at).ok()?)))).collect()
 }
 
 fn window_name(aggregate: &Aggregate) -> String {

@@ -109,6 +109,7 @@ impl Counters {
             ("ingest_late_total".to_owned(), ledger.late),
             ("readings_rebased_total".to_owned(), ledger.rebased),
             ("readings_thinned_total".to_owned(), ledger.thinned),
+            ("readings_purged_total".to_owned(), ledger.purged),
         ];
         for loss in Loss::ALL {
             metrics.push((format!("ingest_lost_total{{reason=\"{loss}\"}}"), ledger.lost.get(loss)));

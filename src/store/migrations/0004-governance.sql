@@ -125,3 +125,16 @@ CREATE TABLE entry (
   last_reading INTEGER
 ) STRICT;
 CREATE INDEX entry_waiting ON entry (id) WHERE state = 'waiting';
+
+-- Profiles for emergencies: what each has brought in, and how far that is deleted again. state: active, purging, done. scope
+-- and progress are JSON: names, numbers of series, positions, counts and hashes.
+CREATE TABLE emergency (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL,
+  digest BLOB NOT NULL CHECK (length(digest) = 32),
+  state TEXT NOT NULL CHECK (state IN ('active', 'purging', 'done')),
+  until_ms INTEGER NOT NULL,
+  scope TEXT NOT NULL,
+  progress TEXT NOT NULL
+) STRICT;
+CREATE INDEX emergency_open ON emergency (number) WHERE state <> 'done';

@@ -105,6 +105,7 @@ fn plan(second_check: bool) -> Plan {
         approval: Default::default(),
         lists: Default::default(),
         budgets: vec![],
+        emergency: vec![],
         forms: vec![Form {
             line: id("C-010"),
             title: String::new(),

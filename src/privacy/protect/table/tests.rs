@@ -218,8 +218,11 @@ impl Town {
                     _ => 12,
                 };
                 if (self.chance)() % 100 < percent {
-                    let place =
-                        if (self.chance)().is_multiple_of(10) { (self.chance)() as usize % PLACES } else { home };
+                    let place = if (self.chance)().is_multiple_of(10) {
+                        (self.chance)() as usize % PLACES
+                    } else {
+                        home
+                    };
                     passes.push((hour, place, number as u64, 1 + (self.chance)() % 2));
                 }
             }
