@@ -118,6 +118,7 @@ impl Site {
         let config = Config::load(&write("gw.toml", text), START_MS, None);
         let mut config = config.unwrap_or_else(|faults| panic!("{faults}"));
         config.plan.rate = Rate { per_second: 100_000, burst: 100_000 };
+        config.turn_keys().expect("keys of the epoch");
         Self { dir, config }
     }
 
