@@ -3,6 +3,7 @@
 //! Each figure is per item (a payload, a reading, a record). Compare within one run only.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Duration;
 
 use divan::Bencher;
@@ -12,12 +13,15 @@ use smallbrain::aggregate::Pace;
 use smallbrain::aggregate::blocks::Bounds;
 use smallbrain::aggregate::statistic::Statistics;
 use smallbrain::aggregate::windows::{Aggregate, By};
+use smallbrain::audit::{Action, Entry};
 use smallbrain::codec::json::{Plan as JsonPlan, TimeForm};
 use smallbrain::ingest::spine::Spine;
 use smallbrain::ingest::{Delivery, Plan, Point};
-use smallbrain::model::{Lane, Sample, SeriesKey, Stamp, Tally, Value};
+use smallbrain::model::{Lane, Quality, Reading, Sample, SeriesKey, Stamp, Tally, Value};
 use smallbrain::normalise::{self, Kind, Outside, Rule};
-use smallbrain::privacy::intake::{self, Treatment};
+use smallbrain::privacy::generalise::Bands;
+use smallbrain::privacy::intake::{self, Hierarchy, Treatment};
+use smallbrain::privacy::pseudonym::{Hash, MasterKey, Pseudonymiser, Scope, Subject};
 use smallbrain::privacy::release::ShareLine;
 use smallbrain::rules::plausible;
 use smallbrain::rules::rate::Rate;
@@ -132,6 +136,62 @@ fn normalise_and_clear(bencher: Bencher) {
     });
 }
 
+/// What a compound's readings are at the inner door, of ten: six numbers and a state as they are, a number in bands, a card
+/// as a pseudonym, a line of free text.
+#[divan::bench]
+fn inner_door_with_a_mix_of_treatments(bencher: Bencher) {
+    let master = MasterKey::new(&(0..32).collect::<Vec<u8>>()).expect("32 different bytes");
+    let scope = Scope { purpose: "bench", subscriber: "gw", epoch: "2026-11" };
+    let pseudonym = Treatment::Pseudonym(Pseudonymiser::new(Hash::Sha256, &master, scope, Subject::Code));
+    let bands = Bands::new(vec![Decimal::ZERO, Decimal::from(50)]).expect("ascending");
+    let bands = Treatment::Generalise(Hierarchy::Bands(bands));
+    let (keep, redact) = (Treatment::Keep, Treatment::Redact);
+    let number = || Value::Number(Decimal::new(2150, 2));
+    let text = |text: &str| Value::Text(text.into());
+    let mut mix: Vec<(&Treatment, Value)> = (0..6).map(|_| (&keep, number())).collect();
+    mix.extend([
+        (&keep, text("open")),
+        (&bands, number()),
+        (&pseudonym, text("CARD-7F3A-0042")),
+        (&redact, text("3号楼2单元灯坏了,请打13800138000")),
+    ]);
+    bencher.counter(ItemsCount::new(mix.len())).bench_local(|| {
+        for (treatment, value) in &mix {
+            let reading = Reading {
+                series: SeriesKey(0),
+                value: value.clone(),
+                time_ms: 1,
+                received_ms: 1,
+                device_time: true,
+                quality: Quality::Good,
+            };
+            black_box(intake::clear(Some(treatment), black_box(reading))).expect("kept");
+        }
+    });
+}
+
+/// A row of the trail in a transaction of a thousand, the commit with it.
+#[divan::bench(sample_count = 20)]
+fn row_of_the_trail(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    bencher.counter(ItemsCount::new(1_000_u32)).bench_local(|| {
+        let mut txn = store.begin().expect("a transaction");
+        for index in 0..1_000_u32 {
+            let mut entry = Entry::by(
+                "spiffe://brain.example/city/310115/brain/bench",
+                "consumer",
+                Action::ShareDeliver,
+                format!("bulk:{index}-{}", index + 999),
+            );
+            entry.list = Some("share/S-001".into());
+            entry.purpose = Some("city.operation".into());
+            txn.audit(&entry, NOW).expect("a row");
+        }
+        txn.commit().expect("committed");
+    });
+}
+
 #[divan::bench(args = [300, 1_000])]
 fn hash_of_a_record(bencher: Bencher, bytes: usize) {
     let body = vec![7_u8; bytes];
@@ -152,16 +212,20 @@ fn spine_and_commit_with_bulk(bencher: Bencher, commit_every: i64) {
     through_the_store(bencher, commit_every, true);
 }
 
-fn through_the_store(bencher: Bencher, commit_every: i64, bulk: bool) {
-    let dir = tempfile::tempdir().expect("a directory");
+fn open(dir: &Path) -> Store {
     let settings = Settings {
-        dir: dir.path().to_owned(),
+        dir: dir.to_owned(),
         bytes_max: 8 << 30,
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(86_400),
     };
-    let mut store = Store::open(settings, [7; 32], NOW).expect("the store opens");
+    Store::open(settings, [7; 32], NOW).expect("the store opens")
+}
+
+fn through_the_store(bencher: Bencher, commit_every: i64, bulk: bool) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
     let mut spine = Spine::open(plan(bulk), &mut store, NOW).expect("the spine opens");
     let mut sequence = 0;
     bencher.counter(ItemsCount::new(commit_every as u64)).bench_local(|| {

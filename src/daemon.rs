@@ -30,7 +30,7 @@ use crate::config::watch::Watch;
 use crate::config::{Config, Faults};
 use crate::device::mqtt::onboard::Onboard;
 use crate::device::{http, mqtt, serial};
-use crate::ingest::act::Errand;
+use crate::ingest::act::{Act, Errand};
 use crate::ingest::trail::TrailError;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
@@ -311,7 +311,8 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Self, DaemonError> {
-        turned(&config.turn_keys()?);
+        let keys = config.turn_keys()?;
+        turned(&keys);
         let inside = Arc::new(Inside {
             writer: Arc::default(),
             mqtt: Arc::default(),
@@ -325,6 +326,9 @@ impl Daemon {
             configuration: Mutex::new(Configuration::of(&config, Vec::new(), None)),
         });
         let (intake, requests) = Intake::channel(config.queue);
+        // First in the queue, which is empty: it is taken.
+        let noted = keys == Turned::default() || intake.note(Act::Keys(keys));
+        debug_assert!(noted, "an empty queue has room");
         tell_emergencies(&config);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|error| DaemonError::System("random numbers", error.into()))?;
@@ -597,7 +601,17 @@ impl Daemon {
     /// [`Stopped`] when the writer is gone.
     pub async fn apply(&mut self, mut config: Config) -> Result<Vec<&'static str>, Stopped> {
         // Without its key a name is not kept rather than kept under an old one.
-        let keys = config.turn_keys().inspect(turned).err().map(|error| error.to_string());
+        let keys = match config.turn_keys() {
+            Ok(keys) => {
+                turned(&keys);
+                if keys != Turned::default() {
+                    // The trail has it, or the store has stopped, which the plan below finds out.
+                    let _ = self.intake.act(Act::Keys(keys)).await;
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
         if let Some(error) = &keys {
             tracing::error!(%error, "names are lost: the epoch has no key");
         }

@@ -437,6 +437,8 @@ pub enum Loss {
     Policy,
     /// The policy refuses the field's class at the door.
     Refused,
+    /// A text that is kept as it is had a number of a person, a plate or an e-mail address in it.
+    Personal,
     /// The value is not of the point's kind.
     Invalid,
     /// Outside of the point's range.
@@ -453,13 +455,14 @@ pub enum Loss {
 
 impl Loss {
     /// All reasons, in a fixed order.
-    pub const ALL: [Loss; 12] = [
+    pub const ALL: [Loss; 13] = [
         Loss::Malformed,
         Loss::UnknownDevice,
         Loss::Forbidden,
         Loss::Unlisted,
         Loss::Policy,
         Loss::Refused,
+        Loss::Personal,
         Loss::Invalid,
         Loss::OutOfRange,
         Loss::Duplicate,
@@ -478,6 +481,7 @@ impl Loss {
             Loss::Unlisted => "unlisted",
             Loss::Policy => "policy",
             Loss::Refused => "refused",
+            Loss::Personal => "personal",
             Loss::Invalid => "invalid",
             Loss::OutOfRange => "out_of_range",
             Loss::Duplicate => "duplicate",

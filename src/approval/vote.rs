@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_a_text_of_five_lines() {
-        let text = text(ApprovalId([0xab; 16]), &[0xcd; 32], false, "zhang.manager");
+        let text = text(ApprovalId([0xab; 16]), &[0xcd; 32], false, "property-manager");
         let lines: Vec<&str> = text.split('\n').collect();
         let (id, digest) = ("ab".repeat(16), "cd".repeat(32));
-        assert_eq!(lines, ["smallbrain approval vote v1", &id, &digest, "no", "zhang.manager", ""]);
+        assert_eq!(lines, ["smallbrain approval vote v1", &id, &digest, "no", "property-manager", ""]);
     }
 }

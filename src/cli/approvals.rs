@@ -39,12 +39,12 @@ pub const HELP: &str = "\
 Examples:
   smallbrain approvals
       what waits for votes and what holds
-  smallbrain approvals key zhang.manager --role property.manager --out zhang.key
+  smallbrain approvals key property-manager --role property.manager --out manager.key
       a key to vote with, and the lines of the configuration that let it
   smallbrain approvals request --share S-003 --consumer spiffe://brain.example/city/310115/brain/traffic \\
       --for 30d --as li.clerk --reason '早高峰研判'
-  smallbrain approvals vote 5f1c…d486 yes --as zhang.manager --key zhang.key
-  smallbrain approvals revoke 5f1c…d486 --as zhang.manager --reason '用途已变更'
+  smallbrain approvals vote 5f1c…d486 yes --as property-manager --key manager.key
+  smallbrain approvals revoke 5f1c…d486 --as property-manager --reason '用途已变更'
 
 What is handed out under an approval stops with the next batch when it is revoked or its time is over.";
 
@@ -78,12 +78,12 @@ enum What {
     Request(Ask),
     /// Vote, signed here with your key
     #[command(
-        after_help = "Example: smallbrain approvals vote 5f1c…d486 yes --as zhang.manager --key zhang.key"
+        after_help = "Example: smallbrain approvals vote 5f1c…d486 yes --as property-manager --key manager.key"
     )]
     Vote(Vote),
     /// Take one back that is not over
     #[command(
-        after_help = "Example: smallbrain approvals revoke 5f1c…d486 --as zhang.manager --reason '投诉'"
+        after_help = "Example: smallbrain approvals revoke 5f1c…d486 --as property-manager --reason '投诉'"
     )]
     Revoke {
         /// Its id
@@ -96,7 +96,7 @@ enum What {
         reason: String,
     },
     /// Make a key to vote with, and print the lines that let it
-    #[command(after_help = "Example: smallbrain approvals key zhang.manager --role property.manager")]
+    #[command(after_help = "Example: smallbrain approvals key property-manager --role property.manager")]
     Key {
         /// Who will have it
         name: LineId,

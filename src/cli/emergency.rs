@@ -24,7 +24,7 @@ const FAULTY: u8 = 78;
 /// Shown below `emergency --help`.
 pub const HELP: &str = "\
 Examples:
-  smallbrain emergency sign flood.toml --as zhang.manager --key zhang.key
+  smallbrain emergency sign flood.toml --as property-manager --key manager.key
       puts the signature into flood.toml.sig; whoever changes the file afterwards needs new ones
   smallbrain emergency check flood.toml --config /etc/smallbrain/config.toml
       whether it could be in force, and what it would add; exit code 0 or 78
@@ -43,6 +43,9 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum What {
     /// Sign a profile with your key
+    #[command(
+        after_help = "Example: smallbrain emergency sign flood.toml --as property-manager --key manager.key"
+    )]
     Sign {
         /// The profile
         file: PathBuf,
@@ -54,6 +57,9 @@ enum What {
         key: PathBuf,
     },
     /// Whether a profile could be in force, and what it would add
+    #[command(
+        after_help = "Example: smallbrain emergency check flood.toml --config /etc/smallbrain/config.toml"
+    )]
     Check {
         /// The profile
         file: PathBuf,
@@ -65,6 +71,7 @@ enum What {
         json: bool,
     },
     /// The profiles of a configuration, and where each stands
+    #[command(after_help = "Example: smallbrain emergency list --config /etc/smallbrain/config.toml")]
     List {
         /// The configuration file
         #[arg(long)]

@@ -14,7 +14,7 @@ use super::read::{At, Key};
 use super::source::Sources;
 
 /// Faults told in one run; beyond it they are only counted. Warnings are few by nature: one or two an element.
-pub(crate) const FAULTS_MAX: usize = 200;
+pub(crate) const FAULTS_MAX: usize = 400;
 /// Characters of a line that are shown.
 const SHOWN_MAX: usize = 160;
 

@@ -7,6 +7,7 @@ use super::entry;
 use super::handout::{Delivered, Denied};
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
+use crate::privacy::pseudonym::Turned;
 use crate::rules::command::{Action, Run};
 use crate::rules::incident::{self, Incident, Order};
 use crate::rules::maintenance::Maintenance;
@@ -56,6 +57,8 @@ pub enum Act {
     Delivered(Delivered),
     /// A consumer was turned away.
     Denied(Denied),
+    /// Keys of pseudonyms have come and gone.
+    Keys(Turned),
     /// An approval: asked for, voted on, taken back, made use of.
     Approval(approval::Order),
 }
@@ -105,6 +108,7 @@ impl fmt::Debug for Act {
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
             Act::Denied(denied) => denied.fmt(f),
+            Act::Keys(turned) => turned.fmt(f),
             Act::Approval(order) => order.fmt(f),
         }
     }

@@ -239,6 +239,9 @@ pub fn why(loss: Loss) -> &'static str {
         Loss::Unlisted => "the form has no such field",
         Loss::Policy => "the collection list leaves it out",
         Loss::Refused => "the collection list never takes it",
+        Loss::Personal => {
+            "it has a person's number, a plate or an e-mail address in it, and nothing takes that out"
+        }
         Loss::Invalid => "not of the field's kind",
         Loss::OutOfRange => "outside of the field's range",
         other => other.as_str(),

@@ -18,8 +18,10 @@ pub const RUN_MIN: usize = 7;
 /// What happens to a field at the door.
 #[derive(Clone, Debug)]
 pub enum Treatment {
-    /// Goes on as it is.
+    /// Goes on as it is; a text in which somebody's number, plate or address is found does not go on at all.
     Keep,
+    /// Goes on as it is, whatever it looks like: of texts that only look like somebody's number.
+    Unchecked,
     /// Up its hierarchy.
     Generalise(Hierarchy),
     /// To multiples of a base.
@@ -105,7 +107,8 @@ impl Treatment {
     /// Why nothing does.
     fn apply(&self, value: &Value) -> Result<Option<Value>, Loss> {
         let replaced = match self {
-            Treatment::Keep => return Ok(None),
+            Treatment::Keep if holds_a_person(value) => return Err(Loss::Personal),
+            Treatment::Keep | Treatment::Unchecked => return Ok(None),
             Treatment::Drop => return Err(Loss::Policy),
             Treatment::Refuse => return Err(Loss::Refused),
             Treatment::Generalise(Hierarchy::Bands(bands)) => bands.apply(value),
@@ -130,6 +133,14 @@ fn written(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.normalize().to_string()),
         Value::Flag(_) => None,
     }
+}
+
+/// Whether detection finds somebody in a text. Most texts are states and codes, too short for any number.
+fn holds_a_person(value: &Value) -> bool {
+    let Value::Text(text) = value else { return false };
+    let is_short =
+        text.is_ascii() && !text.contains('@') && text.bytes().filter(u8::is_ascii_digit).count() < RUN_MIN;
+    !is_short && !identify::detect(text).spans.is_empty()
 }
 
 fn redacted(value: &Value) -> Option<Value> {
@@ -198,6 +209,12 @@ mod tests {
         let cases = [
             (None, number(), Err(Loss::Unlisted)),
             (Some(&keep), text("E07"), Ok(text("E07"))),
+            (Some(&keep), text("报修 13800138000"), Err(Loss::Personal)),
+            (Some(&keep), text("沪A12345"), Err(Loss::Personal)),
+            (Some(&keep), text("13800138000"), Err(Loss::Personal)),
+            (Some(&keep), text("a@b.example"), Err(Loss::Personal)),
+            (Some(&keep), text("门已打开"), Ok(text("门已打开"))),
+            (Some(&Treatment::Unchecked), text("13800138000"), Ok(text("13800138000"))),
             (Some(&bands), number(), Ok(text("0+"))),
             (Some(&bands), Value::Number(Decimal::from(-1)), Err(Loss::Invalid)),
             (Some(&bands), text("7"), Err(Loss::Invalid)),

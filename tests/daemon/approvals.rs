@@ -17,9 +17,9 @@ fn site() -> Site {
     let site = Site::example();
     let key = site.path("zhang.key").display().to_string();
     let made =
-        smallbrain(&["approvals", "key", "zhang.manager", "--role", "property.manager", "--out", &key]);
+        smallbrain(&["approvals", "key", "property-manager", "--role", "property.manager", "--out", &key]);
     assert_eq!(made.code(), Some(0), "{made:?}");
-    let again = smallbrain(&["approvals", "key", "zhang.manager", "--out", &key]);
+    let again = smallbrain(&["approvals", "key", "property-manager", "--out", &key]);
     assert_eq!(again.code(), Some(1), "a key is not overwritten");
     let mut text = example();
     for paper in ["approval = \"2026-014\"", "approval = \"2026-015\""] {
@@ -68,7 +68,7 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
     let gateway = site.start();
     let key = site.path("zhang.key").display().to_string();
     let vote =
-        |id: &str| gateway.ask(&["approvals", "vote", id, "yes", "--as", "zhang.manager", "--key", &key]);
+        |id: &str| gateway.ask(&["approvals", "vote", id, "yes", "--as", "property-manager", "--key", &key]);
     let mut device = Device::of(gateway.mqtt, "one");
     device.publish("compound/thermometer-1/up", r#"{"temperature":21}"#);
 
@@ -77,11 +77,11 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
     assert!(said.err.contains("needs an approval of its tier"), "{}", said.err);
 
     // Who asked does not vote.
-    let own = request(&gateway, "zhang.manager");
+    let own = request(&gateway, "property-manager");
     let said = vote(&own);
     assert_eq!(said.code(), Some(1), "{said:?}");
     assert!(said.err.contains("who asked does not vote"), "{}", said.err);
-    let revoked = json(&gateway, &["revoke", &own, "--as", "zhang.manager", "--reason", "重来"]);
+    let revoked = json(&gateway, &["revoke", &own, "--as", "property-manager", "--reason", "重来"]);
     assert_eq!(revoked["state"], "revoked");
 
     let id = request(&gateway, "li.clerk");
@@ -132,10 +132,10 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
             ("approval.revoke", "ok"),
         ]
     );
-    assert!(text.contains("zhang.manager") && text.contains("own_request"), "{text}");
+    assert!(text.contains("property-manager") && text.contains("own_request"), "{text}");
     for word in ["早高峰研判", "用途已变更", "重来", "li.clerk"] {
         assert!(!text.contains(word), "{word} is nobody's business in the trail: {text}");
         assert!(!log.contains(word), "{word} in the log");
     }
-    assert!(!log.contains("zhang.manager"), "a name in the log");
+    assert!(!log.contains("property-manager"), "a name in the log");
 }

@@ -101,7 +101,7 @@ fn tier(raw: &raw::Tier, report: &mut Report) -> Option<Tier> {
 fn people(root: &Root, tiers: &[Tier], report: &mut Report) -> Vec<Person> {
     let (mut names, mut keys, mut people) = (HashMap::new(), HashMap::new(), Vec::new());
     for raw in root.person.list() {
-        let name = report.need(&raw.name, raw.at, "name", "\"zhang.manager\"");
+        let name = report.need(&raw.name, raw.at, "name", "\"property-manager\"");
         if let Some(name) = name {
             report.once(&mut names, name.value.as_str().to_lowercase(), name.span, "person");
         }

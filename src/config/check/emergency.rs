@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 pub(super) fn settings(root: &Root, places: &Places, rules: &Rules, report: &mut Report) -> Option<Settings> {
     let raw = root.emergency.value()?;
     let dir = report.need(&raw.dir, raw.at, "dir", "\"emergency.d\"");
-    let signers = report.need(&raw.signers, raw.at, "signers", "[\"zhang.manager\"]");
+    let signers = report.need(&raw.signers, raw.at, "signers", "[\"property-manager\"]");
     let max = report.bounded(&raw.max, MAX, MINUTE..=LONGEST.max(DAY), "max");
     let quorum = report.bounded(&raw.quorum, 1, 1..=100, "quorum");
     let mut seen = HashMap::new();

@@ -167,6 +167,7 @@ pub(super) fn treatment(
         fitting(metric, *kind, what, table, field.span, report);
     }
     Some(match what {
+        Do::Keep if table.unchecked.or(false) => Treatment::Unchecked,
         Do::Keep => Treatment::Keep,
         Do::Drop => Treatment::Drop,
         Do::Refuse => Treatment::Refuse,
@@ -207,11 +208,12 @@ fn strays(table: &raw::Operator, what: Do, report: &mut Report) {
         ("place", table.place.get().map(|at| at.span), Do::Generalise),
         ("base", table.base.get().map(|at| at.span), Do::Round),
         ("keep", table.keep.get().map(|at| at.span), Do::Truncate),
+        ("unchecked", table.unchecked.get().map(|at| at.span), Do::Keep),
     ];
     for (name, span, of) in given {
         if let Some(span) = span.filter(|_| what != of) {
             let help = "subject for \"pseudonym\"; as for \"mask\"; to for \"seal\"; bands, time, age or place for \
-                        \"generalise\"; base for \"round\"; keep for \"truncate\"";
+                        \"generalise\"; base for \"round\"; keep for \"truncate\"; unchecked for \"keep\"";
             report.fault(span, format!("{name} with another treatment"), help);
         }
     }

@@ -53,6 +53,7 @@ section! {
         place: Level,
         base: Decimal,
         keep: u64,
+        unchecked: bool,
     }
 }
 

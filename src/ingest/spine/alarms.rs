@@ -305,6 +305,10 @@ impl Spine {
                 txn.audit(&delivered.entry(), now)?;
                 return Ok(Ok(Done::Noted));
             }
+            Act::Keys(turned) => {
+                self.keys_told(txn, turned, now)?;
+                return Ok(Ok(Done::Noted));
+            }
             Act::Denied(denied) => {
                 txn.audit(&denied.entry(), now)?;
                 return Ok(Ok(Done::Noted));

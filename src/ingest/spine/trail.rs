@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::Spine;
 use crate::audit::{Action, Entry, Outcome};
 use crate::model::{Consumer, Lane, Stamp};
+use crate::privacy::pseudonym::Turned;
 use crate::rules::command::{Run, Stage};
 use crate::store::{Ack, AckRefused, Acked, StoreError, Txn, WitnessRefused};
 
@@ -117,6 +118,17 @@ impl Spine {
             txn.audit(&entry, now)?;
         }
         Ok(taken)
+    }
+
+    /// Keys of pseudonyms have come and gone.
+    pub(super) fn keys_told(&self, txn: &mut Txn<'_>, turned: &Turned, now: Stamp) -> Result<(), StoreError> {
+        let came = if turned.rotated { Action::KeyRotate } else { Action::KeyCreate };
+        let came = turned.created.iter().map(|epoch| (came, epoch));
+        let gone = turned.destroyed.iter().map(|epoch| (Action::KeyDestroy, epoch));
+        for (action, epoch) in came.chain(gone) {
+            txn.audit(&Entry::gateway(action, format!("pseudonym:{epoch}")), now)?;
+        }
+        Ok(())
     }
 
     /// A run of a command has another stage than before.
