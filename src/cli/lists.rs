@@ -15,9 +15,12 @@ use crate::config::Config;
 use crate::lists::drift::drift;
 use crate::lists::explain::explain;
 use crate::lists::lint::lint;
-use crate::model::Metric;
+use crate::model::{LineId, Metric};
+use crate::privacy::protect::Protect;
+use crate::privacy::protect::table::Prediction;
 use crate::spelling::nearest;
 use crate::store::lists::observed_in;
+use crate::store::released::history_in;
 
 /// Shown below `lists --help`.
 pub const HELP: &str = "\
@@ -99,8 +102,29 @@ fn check(config: &Config, shown: Shown, now_ms: i64, out: &mut dyn Write) -> io:
     let findings = lint(lists);
     let observed = observed_in(&config.store.dir, lists, now_ms);
     let drift = observed.map(|observed| observed.map(|observed| drift(lists, &observed, now_ms)));
-    shown.check(lists, &findings, &drift, out)?;
+    shown.check(lists, &findings, &drift, &predicted(config), out)?;
     Ok(u8::from(!findings.is_empty()))
+}
+
+/// How many windows a prediction is made of.
+const WINDOWS: usize = 1000;
+
+/// What the rules of protected aggregates would hold back of what there was; an aggregate that several lines carry once.
+fn predicted(config: &Config) -> Vec<(LineId, Prediction)> {
+    let mut predicted: Vec<(LineId, Prediction)> = Vec::new();
+    for share in &config.plan.shares {
+        let Some(Protect::Sdc(rule)) = &share.protect else { continue };
+        for aggregate in &share.carries {
+            if predicted.iter().any(|(known, _)| known == aggregate) {
+                continue;
+            }
+            // A store that cannot be read is told beside this, as drift that cannot be.
+            let history = history_in(&config.store.dir, aggregate, WINDOWS).unwrap_or_default();
+            let history = history.iter().map(|past| (&past.subjects[..], past.total));
+            predicted.push((aggregate.clone(), rule.predicted(history)));
+        }
+    }
+    predicted
 }
 
 fn answer(config: &Config, field: &Metric, shown: Shown, now_ms: i64, out: &mut dyn Write) -> io::Result<u8> {

@@ -5,10 +5,12 @@
 //! paid for it in the same transaction. Kept for 400 days, and of the newest [`ROWS_MAX`] cells; what goes is counted as
 //! "release_trimmed".
 
-use rusqlite::{Connection, Row};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row};
 use rust_decimal::Decimal;
 
-use super::{Store, StoreError, Txn};
+use super::{Store, StoreError, Txn, schema};
 use crate::model::{Amount, Figure, LineId, Place, Withheld};
 use crate::privacy::protect::released::{Released, ReleasedCell, restored};
 use crate::privacy::protect::{Ratio, Reason};
@@ -174,12 +176,24 @@ impl Store {
     }
 }
 
-/// The same on a connection that only reads.
-pub(super) fn history(
-    conn: &Connection,
-    aggregate: &LineId,
-    windows_max: usize,
-) -> Result<Vec<Past>, StoreError> {
+/// The same of a store that somebody else may be writing to; nothing where there is none, or one of an earlier build.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn history_in(dir: &Path, aggregate: &LineId, windows_max: usize) -> Result<Vec<Past>, StoreError> {
+    let path = dir.join("smallbrain.db");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let conn = schema::open_reader(&path)?;
+    let has = "SELECT 1 FROM sqlite_schema WHERE name = 'release_cell'";
+    match conn.query_row(has, [], |_| Ok(())).optional()? {
+        Some(()) => history(&conn, aggregate, windows_max),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn history(conn: &Connection, aggregate: &LineId, windows_max: usize) -> Result<Vec<Past>, StoreError> {
     let mut statement = conn.prepare(
         "SELECT start_ms, metric, unit, place, subjects, reason IS NOT NULL FROM release_cell
          WHERE aggregate = ?1 AND subjects IS NOT NULL AND start_ms IN

@@ -16,6 +16,7 @@ use crate::lists::explain::{Explained, Way};
 use crate::lists::lint::{Finding, Said};
 use crate::lists::{Decision, Lists, Point, Share};
 use crate::model::{LineId, List};
+use crate::privacy::protect::table::Prediction;
 use crate::store::StoreError;
 
 /// What is known of drift: none without a store.
@@ -66,10 +67,11 @@ impl Shown {
         lists: &Lists,
         findings: &[Finding],
         drift: &Drifted,
+        predicted: &[(LineId, Prediction)],
         out: &mut dyn Write,
     ) -> io::Result<()> {
         if self.json {
-            return self.check_json(findings, drift, out);
+            return self.check_json(findings, drift, predicted, out);
         }
         for Finding { rule, list, id, text, next } in findings {
             writeln!(out, "{} {}  {}  [{rule}]", self.list(*list), plain(id), self.said(text))?;
@@ -85,6 +87,17 @@ impl Shown {
         let counts = counts.map(|(list, count)| format!("{} {count}", self.list(list))).join(", ");
         let (forbidden, open) = (self.say("不予共享", "forbidden"), self.say("未闭合", "open"));
         writeln!(out, "{counts}, {forbidden} {never}; {open} {}", findings.len())?;
+        for (aggregate, prediction) in predicted {
+            let title = self.say("预计隐藏", "expected to be held back");
+            match prediction.percent() {
+                Some(percent) => writeln!(
+                    out,
+                    "{title}: {aggregate} {percent}% ({} / {})",
+                    prediction.held_back, prediction.cells
+                )?,
+                None => writeln!(out, "{title}: {aggregate} {}", self.say("尚无历史", "no history yet"))?,
+            }
+        }
         let title = self.say("运行偏差", "drift");
         match drift {
             Ok(None) => writeln!(out, "{title}: {}", self.say("没有数据库", "there is no store yet")),
@@ -105,7 +118,13 @@ impl Shown {
         }
     }
 
-    fn check_json(&self, findings: &[Finding], drift: &Drifted, out: &mut dyn Write) -> io::Result<()> {
+    fn check_json(
+        &self,
+        findings: &[Finding],
+        drift: &Drifted,
+        predicted: &[(LineId, Prediction)],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let both = |said: &Said| json!({ "zh": said.zh, "en": said.en });
         let finding = |found: &Finding| {
             json!({
@@ -124,7 +143,13 @@ impl Shown {
             Err(_) => None,
         };
         let findings: Vec<Value> = findings.iter().map(finding).collect();
-        writeln!(out, "{}", json!({ "findings": findings, "drift": drift }))
+        let predicted: Vec<Value> = predicted
+            .iter()
+            .map(|(aggregate, told)| {
+                json!({ "aggregate": aggregate, "cells": told.cells, "held_back": told.held_back })
+            })
+            .collect();
+        writeln!(out, "{}", json!({ "findings": findings, "predicted": predicted, "drift": drift }))
     }
 
     /// The loop.

@@ -313,6 +313,8 @@ fn windows_that_were_open_when_the_protection_changed_are_held_back() {
     assert_eq!((at(8, 3600), at(0, 86_400)), ("policy", "policy"));
     assert!(at(7, 3600).parse::<u64>().is_ok() && at(9, 3600).parse::<u64>().is_ok(), "before and after");
     let history = store.release_history(&"A-1h".parse().expect("id"), 3).expect("read");
+    let beside = crate::store::released::history_in(&store.settings().dir, &"A-1h".parse().expect("id"), 3);
+    assert_eq!(beside.expect("read"), history, "also of who only reads");
     assert_eq!(history.len(), 3);
     assert_eq!((history[0].subjects.len(), history[0].total, history[0].held_back), (3, 0, 4));
 }
