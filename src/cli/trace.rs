@@ -138,6 +138,12 @@ impl Shown {
             )?;
             writeln!(out, "  {}", plain(&line.body))?;
         }
+        for line in &trace.collected {
+            let done: Vec<_> =
+                line.treatments.iter().map(|(metric, word)| format!("{metric} {word}")).collect();
+            let title = self.say("归集条目", "collected by");
+            writeln!(out, "{title}: {}@{}  {}", plain(&line.id), line.version, plain(&done.join(", ")))?;
+        }
         for approval in &trace.approvals {
             let state = match approval.state.as_str() {
                 "" => self.say("无审批记录", "no approval on record").to_owned(),
@@ -236,6 +242,12 @@ impl Shown {
                 "body": serde_json::from_str::<Value>(&line.body).unwrap_or_default(),
             })
         });
+        let collected = trace.collected.iter().map(|line| {
+            let treatments: serde_json::Map<_, _> =
+                line.treatments.iter().map(|(metric, word)| (metric.clone(), json!(word))).collect();
+            json!({ "id": line.id, "version": line.version, "treatments": treatments })
+        });
+        let collected: Vec<_> = collected.collect();
         let approvals = trace.approvals.iter().map(|approval| {
             let votes = approval.votes.iter();
             let votes =
@@ -264,6 +276,7 @@ impl Shown {
         json!({
             "record": id.to_string(), "lane": id.lane.as_str(), "seq": id.seq.0, "head": trace.head.0,
             "this_epoch": trace.is_this_epoch, "held": held, "line": line,
+            "collected": collected,
             "gap": gap.map(|gap| json!({ "from": gap.from.0, "to": gap.to.0, "reason": gap.reason })),
             "approvals": approvals.collect::<Vec<_>>(), "incident": incident,
             "trail": uses.collect::<Vec<_>>(), "feedback": feedback.collect::<Vec<_>>(),

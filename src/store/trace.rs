@@ -8,6 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde_json::Value;
 
 use super::error::StoreError;
 use super::{GapRow, outbox, read_epoch, schema};
@@ -39,6 +40,8 @@ pub struct Trace {
     pub gap: Option<GapRow>,
     /// The share line at that time, where its versions are kept.
     pub line: Option<Line>,
+    /// The collect lines of that time that its metrics came in by.
+    pub collected: Vec<Collected>,
     /// The approvals it left under.
     pub approvals: Vec<Approval>,
     /// The incident it tells of.
@@ -75,6 +78,17 @@ pub struct Line {
     pub since_ms: i64,
     /// As it was read, JSON.
     pub body: String,
+}
+
+/// What a version of a collect line did to the metrics of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The line.
+    pub id: String,
+    /// Which version of it.
+    pub version: u32,
+    /// Each metric, and what was done to it at the door.
+    pub treatments: Vec<(String, String)>,
 }
 
 /// An approval.
@@ -172,6 +186,7 @@ pub fn trace(dir: &Path, id: &RecordId) -> Result<Trace, StoreError> {
         held: None,
         gap: None,
         line: None,
+        collected: Vec::new(),
         approvals: Vec::new(),
         incident: None,
         uses: Vec::new(),
@@ -188,7 +203,18 @@ pub fn trace(dir: &Path, id: &RecordId) -> Result<Trace, StoreError> {
     }
     if let Some(Held { share_item, body: Some(body), .. }) = &trace.held {
         trace.line = line(&moment, share_item, body.policy_version)?;
-        let approvals = body.approval_ids.iter().map(|id| approval(&moment, id));
+        if let Some(line) = &trace.line {
+            trace.collected = collected(&moment, &metrics(body, line), body.policy_version)?;
+        }
+        // What was granted after it was sealed is with its deliveries.
+        let handed_out = trace.uses.iter().filter_map(|used| used.approval.as_ref());
+        let mut ids: Vec<&String> = Vec::new();
+        for id in body.approval_ids.iter().chain(handed_out) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let approvals = ids.into_iter().map(|id| approval(&moment, id));
         trace.approvals = approvals.collect::<Result<_, _>>()?;
     }
     Ok(trace)
@@ -246,12 +272,43 @@ fn line(conn: &Connection, id: &str, lists_version: u32) -> Result<Option<Line>,
     Ok(found.optional()?)
 }
 
+/// The metrics that a record is about: that of its alarm, else all of its line.
+fn metrics(body: &v1::RecordBody, line: &Line) -> Vec<String> {
+    if let Some(v1::record_body::Content::Event(event)) = &body.content {
+        return event.attributes.get("metric").cloned().into_iter().collect();
+    }
+    let line: Value = serde_json::from_str(&line.body).unwrap_or_default();
+    let listed = line["metrics"].as_array().into_iter().flatten();
+    listed.filter_map(|metric| metric.as_str().map(str::to_owned)).collect()
+}
+
+fn collected(
+    conn: &Connection,
+    metrics: &[String],
+    lists_version: u32,
+) -> Result<Vec<Collected>, StoreError> {
+    let find = "SELECT id, max(version), body FROM list_item WHERE list = 'collect' AND lists_version <= ?
+        GROUP BY id HAVING status = 'active' ORDER BY id";
+    let lines = all(conn, find, [lists_version], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?))
+    })?;
+    let treated = |(id, version, body): (String, u32, String)| {
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        let of = |metric: &String| {
+            let treatment = body["fields"].get(metric)?;
+            let word = treatment.as_str().or_else(|| treatment["do"].as_str())?;
+            Some((metric.clone(), word.to_owned()))
+        };
+        Collected { id, version, treatments: metrics.iter().filter_map(of).collect() }
+    };
+    Ok(lines.into_iter().map(treated).filter(|line| !line.treatments.is_empty()).collect())
+}
+
 fn approval(conn: &Connection, id: &str) -> Result<Approval, StoreError> {
-    let found = conn.query_row("SELECT tier, state FROM approval WHERE id = ?", [id], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    });
+    let find = "SELECT tier, state FROM approval WHERE lower(hex(id)) = ?";
+    let found = conn.query_row(find, [id], |row| Ok((row.get(0)?, row.get(1)?)));
     let (tier, state): (String, String) = found.optional()?.unwrap_or_default();
-    let find = "SELECT role, vote, at_ms FROM approval_vote WHERE approval = ? ORDER BY at_ms, approver";
+    let find = "SELECT role, vote, at_ms FROM approval_vote WHERE lower(hex(approval)) = ? ORDER BY place";
     let votes = all(conn, find, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(Approval { id: id.to_owned(), tier, state, votes })
 }

@@ -105,6 +105,7 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
     let has = |value: &str| said.out.contains(&format!("\"value\":\"{value}\""));
     assert!(has("21") && !has("22"), "nothing after the word: {}", said.out);
     assert!(said.out.contains(&id), "sealed while it was granted, so it names it: {}", said.out);
+    let said_records = said.out.clone();
     let refused = "smallbrain_share_refused_total{reason=\"approval_revoked\"}";
     assert!(gateway.metric(refused) >= 1);
 
@@ -116,6 +117,14 @@ fn a_stream_stops_when_its_approval_is_revoked_and_the_trail_has_every_step() {
     assert_eq!(states, ["revoked", "revoked"]);
     let log = log + &gateway.log.text();
     drop(gateway);
+
+    let record: Value = serde_json::from_str(said_records.lines().next().expect("a record")).expect("JSON");
+    let record = record["record_id"].as_str().expect("an id").to_owned();
+    let traced = smallbrain(&["trace", &record, "--config", &site.config().display().to_string()]);
+    assert_eq!(traced.code(), Some(0), "{traced:?}");
+    for word in [id.as_str(), "T1 revoked", "property.manager  yes", "share.deliver", "temperature keep"] {
+        assert!(traced.out.contains(word), "{word}: {}", traced.out);
+    }
 
     let (rows, text) = trail(&site);
     let rows: Vec<(&str, &str)> = rows.iter().map(|(action, outcome)| (&**action, &**outcome)).collect();
