@@ -129,7 +129,9 @@ impl Rights<'_> {
     #[must_use]
     pub fn refusal(&self) -> Refused {
         match self.missing {
-            Some((line, missing)) => Refused::Approval { line: line.clone(), missing },
+            Some((line, missing)) => {
+                Refused::Approval { consumer: self.consumer.clone(), line: line.clone(), missing }
+            }
             None => Refused::NotListed(self.consumer.clone()),
         }
     }

@@ -34,7 +34,7 @@ impl Denials {
     pub(super) fn row(&self, refused: &Refused, mono_ms: u64) -> Result<Option<Denied>, ()> {
         let consumer = match refused {
             Refused::Identity(_) => None,
-            Refused::NotListed(consumer) => Some(consumer.clone()),
+            Refused::NotListed(consumer) | Refused::Approval { consumer, .. } => Some(consumer.clone()),
             _ => return Ok(None),
         };
         let (key, reason) = ((consumer.clone(), refused.reason()), refused.reason());
@@ -77,6 +77,11 @@ mod tests {
             Err(()) => "counted".to_owned(),
         };
         let identity = Refused::Identity("none came");
+        let ungranted = Refused::Approval {
+            consumer: "spiffe://else/1".parse().expect("consumer"),
+            line: "S-1".parse().expect("id"),
+            missing: crate::approval::Missing::Revoked,
+        };
         let cases = [
             (stranger(1), 0, "not_listed after 0"),
             (stranger(1), 1, "counted"),
@@ -86,6 +91,8 @@ mod tests {
             (stranger(1), 59_999, "counted"),
             (stranger(1), 60_000, "not_listed after 2"),
             (stranger(1), 60_001, "counted"),
+            (ungranted.clone(), 1, "approval_revoked after 0"),
+            (ungranted, 2, "counted"),
             (Refused::Malformed("a frame"), 1, "none"),
             (Refused::Rate(10), 1, "none"),
         ];

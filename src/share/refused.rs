@@ -22,6 +22,8 @@ pub enum Refused {
     /// A line of the share list names the consumer, and no approval of its tier holds.
     #[error("line {line} of the share list needs an approval of its tier, and {}", why(*missing))]
     Approval {
+        /** Who asks. */
+        consumer: Consumer,
         /** The line. */
         line: LineId,
         /** Why none holds. */
