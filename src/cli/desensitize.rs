@@ -65,13 +65,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, thiserror::Error)]
 pub enum DesensitizeError {
     /// The operator or its parameters.
-    #[error("{0}")]
+    #[error(transparent)]
     Named(#[from] NamedError),
     /// A parameter twice.
     #[error("parameter {0} is given twice")]
     Twice(String),
     /// Input or output.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
