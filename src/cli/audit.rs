@@ -21,7 +21,8 @@ Examples:
       the public key to give to the city
 
 Exit codes of verify: 0 whole and witnessed; 1 could not run; 2 tampered, with the row; 3 whole as far as it goes, but
-there is no witness, or a row has waited for one for more than 15 minutes. Without a witness nobody can tell a trail that was cut or written anew.";
+there is no witness, or a row has waited for one for more than 15 minutes. Without a witness nobody can tell a trail
+that was cut or written anew.";
 
 /// Arguments of `audit`.
 #[derive(clap::Args, Clone, Debug)]
