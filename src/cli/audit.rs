@@ -20,8 +20,9 @@ Examples:
   smallbrain audit key --store /var/lib/smallbrain
       the public key to give to the city
 
-Exit codes of verify: 0 whole and witnessed; 1 could not run; 2 tampered, with the row; 3 whole as far as it goes, but no
-witness has its newest rows. Without a witness nobody can tell a trail that was cut or written anew.";
+Exit codes of verify: 0 whole and witnessed; 1 could not run; 2 tampered, with the row; 3 whole as far as it goes, but
+there is no witness, or a row has waited for one for more than 15 minutes. Without a witness nobody can tell a trail
+that was cut or written anew.";
 
 /// Arguments of `audit`.
 #[derive(clap::Args, Clone, Debug)]

@@ -29,7 +29,7 @@ pub const HELP: &str = "\
 Examples:
   smallbrain enter C-010
       the form: what the line of the collection list takes
-  smallbrain enter C-010 fever_cases=3 place=B3 --device clinic --by 王医生 --role 社区医生 --reason 日报
+  smallbrain enter C-010 fever_cases=3 report_place=B3 --device clinic --by 王医生 --role 社区医生 --reason 日报
   smallbrain enter C-010 fever_cases=2 --corrects 17 --by 王医生 --role 社区医生 --reason '更正: 一例重复'
   smallbrain enter C-010 --csv reports.csv --by 王医生 --role 社区医生 --reason 周报
       one report a row; the header names fields, and device and at if they differ by row; the same file again enters nothing

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Guarantees: this gateway cannot open what it sealed, because it never has the identity; the same value sealed twice gives
-//! two texts, so sealed values cannot be compared. A sealed text is longer by a fixed number of bytes, so it tells the length
-//! of the value.
+//! two texts, so sealed values cannot be compared. A sealed text is longer by some hundred bytes, a few of them more or less
+//! each time, so it tells about how long the value is.
 
 use std::fmt;
 use std::io::Write;
