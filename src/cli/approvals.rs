@@ -376,6 +376,7 @@ fn line(daemon: &Daemon, zone_ms: i64, approval: &v1::Approval, out: &mut dyn Wr
         return Ok(());
     }
     let yes = approval.votes.iter().filter(|vote| vote.yes).count();
+    let no = approval.votes.len() - yes;
     let uses = match approval.max_uses {
         0 => approval.uses.to_string(),
         most => format!("{}/{most}", approval.uses),
@@ -387,13 +388,11 @@ fn line(daemon: &Daemon, zone_ms: i64, approval: &v1::Approval, out: &mut dyn Wr
     match daemon.lang {
         Lang::Zh => writeln!(
             out,
-            "{id}  {state}  {share} {tier}  至 {until}  同意 {yes}/{}  使用 {uses}  {consumer}",
-            approval.votes.len()
+            "{id}  {state}  {share} {tier}  至 {until}  同意 {yes}, 反对 {no}  使用 {uses}  {consumer}",
         )?,
         Lang::En => writeln!(
             out,
-            "{id}  {state}  {share} {tier}  until {until}  yes {yes}/{}  uses {uses}  {consumer}",
-            approval.votes.len()
+            "{id}  {state}  {share} {tier}  until {until}  yes {yes}, no {no}  uses {uses}  {consumer}",
         )?,
     }
     Ok(())

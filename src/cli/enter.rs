@@ -29,14 +29,14 @@ pub const HELP: &str = "\
 Examples:
   smallbrain enter C-010
       the form: what the line of the collection list takes
-  smallbrain enter C-010 fever_cases=3 report_place=B3 --device clinic --by 王医生 --role 社区医生 --reason 日报
-  smallbrain enter C-010 fever_cases=2 --corrects 17 --by 王医生 --role 社区医生 --reason '更正: 一例重复'
-  smallbrain enter C-010 --csv reports.csv --by 王医生 --role 社区医生 --reason 周报
+  smallbrain enter C-010 fever_cases=3 report_place=B3 --device clinic --by 医生甲 --role 社区医生 --reason 日报
+  smallbrain enter C-010 fever_cases=2 --corrects 17 --by 医生甲 --role 社区医生 --reason '更正: 一例重复'
+  smallbrain enter C-010 --csv reports.csv --by 医生甲 --role 社区医生 --reason 周报
       one report a row; the header names fields, and device and at if they differ by row; the same file again enters nothing
       twice
   smallbrain enter --waiting
-  smallbrain enter --confirm 17 --by 李医生 --role 站长
-  smallbrain enter --refuse 17 --by 李医生 --role 站长 --reason '与登记不符'
+  smallbrain enter --confirm 17 --by 站长乙 --role 站长
+  smallbrain enter --refuse 17 --by 站长乙 --role 站长 --reason '与登记不符'
 
 Times are RFC 3339, or \"2026-11-22 08:00\" in the gateway's zone. A name that is given is believed; it stands in the audit
 trail. Exit code 1 when the daemon says no, or to a row of the file.";
