@@ -307,6 +307,24 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
     assert!(used <= max);
 }
 
+/// Word of the lists that nobody fetched stayed for ever: a lane that is never shed has no bound.
+#[test]
+fn room_is_made_lane_by_lane_and_never_of_alarms() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    for lane in Lane::ALL {
+        seal(&mut store, lane, 2);
+    }
+    // The ballast goes with the first of them.
+    for gone in [Lane::Bulk, Lane::Aggregate, Lane::Event] {
+        assert!(store.make_room().expect("tried"), "{gone}");
+        let left = Lane::ALL.map(|lane| store.page(lane, Seq(0), 10, 1 << 20).expect("a page").records.len());
+        let expected = Lane::ALL.map(|lane| if lane < gone { 2 } else { 0 });
+        assert_eq!(left, expected, "after {gone}");
+    }
+    assert!(!store.make_room().expect("tried"), "alarms stay");
+}
+
 /// A gateway whose store was full when it was killed ended at its next start, because the rows of a start found no room.
 #[test]
 fn a_full_database_opens_again_however_full_it_is() {

@@ -1,5 +1,5 @@
 //! Keeping the store small, a chunk at a time so that no commit waits long: giving the log back, trimming what every
-//! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, then aggregates;
+//! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, aggregates, events;
 //! alarms never).
 
 use std::path::PathBuf;
@@ -174,7 +174,7 @@ impl Store {
             )?;
             return Ok(history);
         }
-        for lane in [Lane::Bulk, Lane::Aggregate] {
+        for lane in [Lane::Bulk, Lane::Aggregate, Lane::Event] {
             if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS)? {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
                 let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
