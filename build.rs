@@ -6,6 +6,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [
             "smallbrain/v1/smallbrain.proto",
             "smallbrain/v1/approvals.proto",
+            "smallbrain/v1/catalog.proto",
+            "smallbrain/v1/downlink.proto",
+            "smallbrain/v1/link.proto",
             "smallbrain/local/v1/alarms.proto",
             "smallbrain/local/v1/bus.proto",
             "smallbrain/local/v1/command.proto",

@@ -353,15 +353,20 @@ pub enum Lane {
     Alarm,
     /// What happens to the lists; every consumer of a line has it for that line.
     Event,
+    /// How commands of the city ended.
+    Result,
     /// Closed windows.
     Aggregate,
+    /// Digests of the audit trail.
+    Audit,
     /// Single readings where a share line permits them.
     Bulk,
 }
 
 impl Lane {
     /// All of them, most urgent first.
-    pub const ALL: [Lane; 4] = [Lane::Alarm, Lane::Event, Lane::Aggregate, Lane::Bulk];
+    pub const ALL: [Lane; 6] =
+        [Lane::Alarm, Lane::Event, Lane::Result, Lane::Aggregate, Lane::Audit, Lane::Bulk];
 
     /// The lower-case name: of the table, in record ids, in metrics.
     #[must_use]
@@ -369,7 +374,9 @@ impl Lane {
         match self {
             Lane::Alarm => "alarm",
             Lane::Event => "event",
+            Lane::Result => "result",
             Lane::Aggregate => "aggregate",
+            Lane::Audit => "audit",
             Lane::Bulk => "bulk",
         }
     }

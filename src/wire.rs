@@ -126,7 +126,9 @@ pub fn lane_number(lane: Lane) -> i32 {
     i32::from(match lane {
         Lane::Alarm => v1::Lane::Alarm,
         Lane::Event => v1::Lane::Event,
+        Lane::Result => v1::Lane::Result,
         Lane::Aggregate => v1::Lane::Aggregate,
+        Lane::Audit => v1::Lane::Audit,
         Lane::Bulk => v1::Lane::Bulk,
     })
 }

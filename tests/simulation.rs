@@ -785,7 +785,7 @@ impl City {
                     _ => 0,
                 }
             }
-            Content::ListChange(_) => {}
+            Content::ListChange(_) | Content::Result(_) | Content::Audit(_) => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use tonic::Code;
 
 use self::witness::WitnessFile;
 use crate::model::Lane;
-use crate::share::client::{PullError, Puller, Settings, Target};
+use crate::share::client::{PullError, Puller, Settings, Target, Window, each};
 use crate::share::position::{Mark, Position, Taken};
 use crate::wire::{self, v1};
 
@@ -28,7 +28,7 @@ pub struct Args {
     /// http://127.0.0.1:50051, unix:/path or https://gateway:50051
     #[arg(long)]
     pub gateway: String,
-    /// alarm, aggregate or bulk; may be repeated; all that are granted without it
+    /// alarm, event, result, aggregate, audit or bulk; may be repeated; all that are granted without it
     #[arg(long, value_parser = lane)]
     pub lane: Vec<Lane>,
     /// Start after this position in each lane, instead of at the stored ack
@@ -71,7 +71,7 @@ pub struct Args {
 
 fn lane(text: &str) -> Result<Lane, String> {
     let known = Lane::ALL.into_iter().find(|lane| lane.as_str() == text);
-    known.ok_or_else(|| "a lane is alarm, aggregate or bulk".into())
+    known.ok_or_else(|| "a lane is alarm, event, result, aggregate, audit or bulk".into())
 }
 
 fn audit_key(text: &str) -> Result<[u8; 32], String> {
@@ -80,7 +80,7 @@ fn audit_key(text: &str) -> Result<[u8; 32], String> {
 
 /// Pulls until the heads (or for ever with `--follow`), a signal, or an error told on stderr: exit code 1, or 77 when
 /// the gateway does not let this caller in.
-pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
+pub async fn run(args: &Args, out: &mut (dyn Write + Send)) -> ExitCode {
     match pull(args, out).await {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that has enough, `| head`, is no error.
@@ -100,7 +100,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
     }
 }
 
-async fn pull(args: &Args, out: &mut dyn Write) -> Result<(), PullError> {
+async fn pull(args: &Args, out: &mut (dyn Write + Send)) -> Result<(), PullError> {
     let mut puller = Puller::new(settings(args), start(args)?);
     if let Some(path) = &args.witness {
         let (mut file, book) = WitnessFile::open(path, args.audit_key)?;
@@ -109,7 +109,7 @@ async fn pull(args: &Args, out: &mut dyn Write) -> Result<(), PullError> {
     let stop = CancellationToken::new();
     let began = Instant::now();
     let mut total = Taken::default();
-    let taker = |batch: &v1::RecordBatch, taken: Taken, position: &Position| {
+    let taker = each(|batch: &v1::RecordBatch, taken: Taken, position: &Position| {
         total.records += taken.records;
         total.bytes += taken.bytes;
         total.lost += taken.lost;
@@ -121,7 +121,7 @@ async fn pull(args: &Args, out: &mut dyn Write) -> Result<(), PullError> {
             save(path, position)?;
         }
         Ok(ControlFlow::Continue(()))
-    };
+    });
     let end = tokio::select! {
         end = puller.run(&stop, taker) => end,
         () = interrupted() => Ok(()),
@@ -153,6 +153,7 @@ fn settings(args: &Args) -> Settings {
         follow: args.follow,
         ack: args.ack,
         limit: args.limit,
+        window: Window::default(),
     }
 }
 
@@ -284,8 +285,20 @@ mod tests {
             records: vec![record(1), record(4)],
             through_seq: 7,
             gaps: vec![
-                v1::Gap { from_seq: 2, to_seq: 3, reason: "budget".into(), lost_records: 2 },
-                v1::Gap { from_seq: 5, to_seq: 5, reason: "corrupt".into(), lost_records: 1 },
+                v1::Gap {
+                    from_seq: 2,
+                    to_seq: 3,
+                    reason: "budget".into(),
+                    lost_records: 2,
+                    ..v1::Gap::default()
+                },
+                v1::Gap {
+                    from_seq: 5,
+                    to_seq: 5,
+                    reason: "corrupt".into(),
+                    lost_records: 1,
+                    ..v1::Gap::default()
+                },
             ],
             withheld: 2,
             ..v1::RecordBatch::default()

@@ -121,7 +121,9 @@ fn write_table(out: &mut dyn Write, status: &v1::GetStatusResponse, zh: bool) ->
         let name = match (wire::lane(lane.lane), zh) {
             (Some(Lane::Alarm), true) => "告警",
             (Some(Lane::Event), true) => "事件",
+            (Some(Lane::Result), true) => "结果",
             (Some(Lane::Aggregate), true) => "汇总",
+            (Some(Lane::Audit), true) => "审计",
             (Some(Lane::Bulk), true) => "明细",
             _ => lane_name(lane),
         };

@@ -115,7 +115,9 @@ impl Shown {
         let lane = match id.lane {
             Lane::Alarm => self.say("告警", "alarm"),
             Lane::Event => self.say("事件", "event"),
+            Lane::Result => self.say("结果", "result"),
             Lane::Aggregate => self.say("汇总", "aggregate"),
+            Lane::Audit => self.say("审计", "audit"),
             Lane::Bulk => self.say("明细", "bulk"),
         };
         writeln!(out, "{}: {id}", self.say("记录", "record"))?;

@@ -488,7 +488,14 @@ pub(crate) enum Exhausted {
 
 words!(Exhausted, "suppress" => Exhausted::Suppress);
 
-words!(Lane, "alarm" => Lane::Alarm, "aggregate" => Lane::Aggregate, "bulk" => Lane::Bulk);
+words!(
+    Lane,
+    "alarm" => Lane::Alarm,
+    "result" => Lane::Result,
+    "aggregate" => Lane::Aggregate,
+    "audit" => Lane::Audit,
+    "bulk" => Lane::Bulk
+);
 
 section! {
     /// Where the city pulls.

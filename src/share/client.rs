@@ -6,6 +6,7 @@
 //! the taker stores the [`Position`] it is shown, the keeper the checkpoints.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -33,10 +34,6 @@ use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame as Told;
 
-/// Records that may be on their way in each lane.
-const WINDOW_RECORDS: u32 = 40_000;
-/// Bytes of bodies that may be on their way in each lane.
-const WINDOW_BYTES: u64 = 4 << 20;
 /// HTTP/2 flow control window, bytes.
 const FLOW_WINDOW: u32 = 4 << 20;
 /// How often the gateway shall say that it is there, and how long the line may be silent.
@@ -77,6 +74,61 @@ pub struct Settings {
     pub ack: bool,
     /// At most this many records.
     pub limit: Option<u64>,
+    /// How much may be on its way.
+    pub window: Window,
+}
+
+/// How much may be on its way in each lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Records.
+    pub records: u32,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { records: 40_000, bytes: 4 << 20 }
+    }
+}
+
+/// Where batches go.
+pub trait Taker: Send {
+    /// Stores the batch and the position shown with it before it answers; then the ack goes.
+    ///
+    /// # Errors
+    /// What kept it from being stored: pulling ends with it.
+    fn take(
+        &mut self,
+        batch: &v1::RecordBatch,
+        taken: Taken,
+        position: &Position,
+    ) -> impl Future<Output = io::Result<ControlFlow<()>>> + Send;
+}
+
+/// A taker that does not wait for anything.
+pub fn each<F>(take: F) -> impl Taker
+where
+    F: FnMut(&v1::RecordBatch, Taken, &Position) -> io::Result<ControlFlow<()>> + Send,
+{
+    Each(take)
+}
+
+struct Each<F>(F);
+
+impl<F> Taker for Each<F>
+where
+    F: FnMut(&v1::RecordBatch, Taken, &Position) -> io::Result<ControlFlow<()>> + Send,
+{
+    async fn take(
+        &mut self,
+        batch: &v1::RecordBatch,
+        taken: Taken,
+        position: &Position,
+    ) -> io::Result<ControlFlow<()>> {
+        (self.0)(batch, taken, position)
+    }
 }
 
 /// Why pulling ended early.
@@ -246,15 +298,10 @@ impl Puller {
     }
 
     /// Pulls until the heads of the start (or for ever, with `follow`), the limit, `stop`, or the taker's break.
-    /// The taker stores the batch and the position shown with it before it answers; then the ack goes.
     ///
     /// # Errors
     /// [`PullError`]; with `follow` only those that do not pass.
-    pub async fn run(
-        &mut self,
-        stop: &CancellationToken,
-        mut taker: impl FnMut(&v1::RecordBatch, Taken, &Position) -> io::Result<ControlFlow<()>>,
-    ) -> Result<(), PullError> {
+    pub async fn run(&mut self, stop: &CancellationToken, mut taker: impl Taker) -> Result<(), PullError> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
             let began = Instant::now();
@@ -284,10 +331,7 @@ impl Puller {
     }
 
     /// One connection from its start to its end.
-    async fn stream(
-        &mut self,
-        taker: &mut impl FnMut(&v1::RecordBatch, Taken, &Position) -> io::Result<ControlFlow<()>>,
-    ) -> Result<(), PullError> {
+    async fn stream(&mut self, taker: &mut impl Taker) -> Result<(), PullError> {
         let channel = self.settings.target.connect().await?;
         let mut errand = self.errand(channel.clone()).await?;
         // Ahead of a head there is nothing to reach: the gateway says what is wrong with it.
@@ -321,7 +365,7 @@ impl Puller {
                     self.shorten(&mut batch);
                     let taken = self.position.take(&batch)?;
                     self.taken += taken.records;
-                    let flow = taker(&batch, taken, &self.position)?;
+                    let flow = taker.take(&batch, taken, &self.position).await?;
                     errand.enough = flow.is_break() || self.settings.limit.is_some_and(|n| self.taken >= n);
                     // The position was taken from this lane's batch: it is a known one.
                     let Some(lane) = wire::lane(batch.lane) else { continue };
@@ -413,9 +457,12 @@ impl Puller {
 
     fn open(&self, errand: &Errand) -> v1::PullOpen {
         let left = self.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.taken));
-        let messages = u32::try_from(left).unwrap_or(u32::MAX).min(WINDOW_RECORDS);
-        let grant =
-            |lane: &Lane| v1::Credit { lane: wire::lane_number(*lane), messages, bytes: WINDOW_BYTES };
+        let messages = u32::try_from(left).unwrap_or(u32::MAX).min(self.settings.window.records);
+        let grant = |lane: &Lane| v1::Credit {
+            lane: wire::lane_number(*lane),
+            messages,
+            bytes: self.settings.window.bytes,
+        };
         v1::PullOpen {
             client_instance: self.settings.instance.clone(),
             resume: errand.heads.keys().filter_map(|lane| self.position.cursor(*lane)).collect(),
@@ -423,6 +470,7 @@ impl Puller {
             idle_heartbeat: Some(prost_types::Duration { seconds: SILENCE.0, nanos: 0 }),
             share_items: self.settings.share_items.clone(),
             accept_schemas: Vec::new(),
+            replay: false,
         }
     }
 

@@ -7,10 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use tonic::{Request, Response, Status};
-
 use super::Pages;
-use super::batch::Wanted;
+use super::batch::{Caller, Wanted};
 use super::calls::Shell;
 use super::refused::Refused;
 use crate::ingest::Stopped;
@@ -19,7 +17,6 @@ use crate::model::{Consumer, Lane, Step};
 use crate::privacy::release::ShareLine;
 use crate::rules::rate::{Bucket, Rate};
 use crate::wire::v1;
-use v1::downlink_service_server::DownlinkService;
 
 /// Calls of one consumer.
 const RATE: Rate = Rate { per_second: 10, burst: 10 };
@@ -83,11 +80,13 @@ impl<P: Pages> Shell<P> {
         if within { Ok(()) } else { Err(Refused::Rate(RATE.per_second)) }
     }
 
-    async fn feedback(
+    /// Takes a consumer's word; answers when it is on disk.
+    pub(super) async fn feedback(
         &self,
-        request: Request<v1::PushFeedbackRequest>,
+        caller: Caller,
+        asked: v1::PushFeedbackRequest,
     ) -> Result<v1::PushFeedbackResponse, Refused> {
-        let (caller, force, now) = (self.caller(&request)?, self.force(), self.city.clock.now());
+        let (force, now) = (self.force(), self.city.clock.now());
         let wanted = Wanted::everything(caller);
         let rights = wanted.rights(&force, now.wall_ms);
         if !rights.lane(Lane::Alarm) {
@@ -95,7 +94,7 @@ impl<P: Pages> Shell<P> {
         }
         let consumer = wanted.caller.consumer.clone();
         self.within_rate(&consumer)?;
-        let feedback = parse(consumer.clone(), request.into_inner())?;
+        let feedback = parse(consumer.clone(), asked)?;
         let step = feedback.step;
         match self.city.intake.act(Act::Feedback(feedback)).await? {
             Ok(Done::Feedback { id, duplicate }) => {
@@ -108,15 +107,5 @@ impl<P: Pages> Shell<P> {
             // Feedback is answered in no other way: one that is could not be told apart from nothing stored.
             Ok(_) | Err(_) => Err(Stopped.into()),
         }
-    }
-}
-
-#[tonic::async_trait]
-impl<P: Pages> DownlinkService for Shell<P> {
-    async fn push_feedback(
-        &self,
-        request: Request<v1::PushFeedbackRequest>,
-    ) -> Result<Response<v1::PushFeedbackResponse>, Status> {
-        self.feedback(request).await.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 }

@@ -11,9 +11,11 @@ pub mod approvals;
 pub mod batch;
 mod calls;
 pub mod client;
+mod command;
 mod connections;
 pub mod counters;
 mod denials;
+mod downlink;
 mod feedback;
 pub mod listen;
 pub mod local;
@@ -21,6 +23,7 @@ pub mod position;
 pub mod refused;
 pub mod server;
 pub mod session;
+mod shared;
 pub mod witness;
 
 #[cfg(test)]

@@ -39,7 +39,9 @@ pub enum Refused {
     #[error("request: {0}")]
     Malformed(&'static str),
     /// A lane that this gateway does not fill.
-    #[error("lane {0} is none of this gateway's: it has 1 (alarm), 2 (event), 3 (aggregate) and 6 (bulk)")]
+    #[error(
+        "lane {0} is none of this gateway's: it has 1 (alarm), 2 (event), 3 (aggregate), 4 (result), 5 (audit) and 6 (bulk)"
+    )]
     Lane(i32),
     /// A cursor of another epoch.
     #[error(

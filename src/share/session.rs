@@ -34,8 +34,8 @@ pub use asked::{parse_ack, parse_witness, position};
 const HEARTBEAT_MS: u64 = 20_000;
 /// A consumer may ask for heartbeats between these, milliseconds.
 const HEARTBEAT_RANGE_MS: (u64, u64) = (100, 300_000);
-/// A lane passed over this often is next: three lanes that wait each get a batch in every sixteen.
-const PASSED_OVER_MAX: u8 = 13;
+/// A lane passed over this often is next: five lanes that wait each get a batch in every sixteen.
+const PASSED_OVER_MAX: u8 = 11;
 /// A batch that took longer than this to leave halves the next reads, milliseconds.
 const SLOW_MS: u64 = 500;
 /// Reads never get smaller than this, bytes.

@@ -182,7 +182,9 @@ fn waiting(conn: &Connection, lists: &Lists) -> Result<BTreeMap<LineId, i64>, St
         let find = match lane {
             Lane::Alarm => waiting_sql!("outbox_alarm"),
             Lane::Event => waiting_sql!("outbox_event"),
+            Lane::Result => waiting_sql!("outbox_result"),
             Lane::Aggregate => waiting_sql!("outbox_aggregate"),
+            Lane::Audit => waiting_sql!("outbox_audit"),
             Lane::Bulk => waiting_sql!("outbox_bulk"),
         };
         let row = conn

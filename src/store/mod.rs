@@ -31,6 +31,7 @@ mod outbox;
 pub mod purge;
 pub mod reader;
 pub mod released;
+pub mod replies;
 mod row;
 mod schema;
 pub mod sessions;

@@ -109,12 +109,16 @@ macro_rules! lane_sql {
 fn sql(lane: Lane) -> &'static Sql {
     const ALARM: Sql = lane_sql!("outbox_alarm");
     const EVENT: Sql = lane_sql!("outbox_event");
+    const RESULT: Sql = lane_sql!("outbox_result");
     const AGGREGATE: Sql = lane_sql!("outbox_aggregate");
+    const AUDIT: Sql = lane_sql!("outbox_audit");
     const BULK: Sql = lane_sql!("outbox_bulk");
     match lane {
         Lane::Alarm => &ALARM,
         Lane::Event => &EVENT,
+        Lane::Result => &RESULT,
         Lane::Aggregate => &AGGREGATE,
+        Lane::Audit => &AUDIT,
         Lane::Bulk => &BULK,
     }
 }

@@ -22,9 +22,12 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0003-alarms.sql")),
     M::up(include_str!("migrations/0004-governance.sql")),
     M::up(include_str!("migrations/0005-release.sql")),
+    M::up(include_str!("migrations/0006-lanes.sql")),
+    M::up(include_str!("migrations/0007-commands.sql")),
+    M::up(include_str!("migrations/0008-shared.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 8;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;

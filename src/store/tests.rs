@@ -82,7 +82,7 @@ fn ack(store: &mut Store, upto: u64, head_hash: Option<[u8; 32]>) -> Result<Acke
 }
 
 fn upkeep(acked: u64) -> Upkeep {
-    Upkeep { acked: [None, None, None, Some(Seq(acked))], expire_before_ms: 0 }
+    Upkeep { acked: [None, None, None, None, None, Some(Seq(acked))], expire_before_ms: 0 }
 }
 
 fn page(store: &Store, after: u64) -> Page {
@@ -110,10 +110,10 @@ fn a_transaction_without_a_commit_leaves_no_trace() {
             txn.commit().expect("committed");
         }
     }
-    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0), Seq(0)]));
+    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0), Seq(0), Seq(0), Seq(0)]));
     drop(store);
     let store = open(dir.path());
-    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0), Seq(0)]));
+    assert_eq!((store.reading_head(), store.heads()), (1, [Seq(1), Seq(0), Seq(0), Seq(0), Seq(0), Seq(0)]));
 }
 
 #[test]

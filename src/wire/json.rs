@@ -64,9 +64,29 @@ pub fn body_json(body: &v1::RecordBody) -> Value {
             None => out.insert("malformed".into(), json!("columns of readings do not fit together")),
         },
         Some(Content::ListChange(change)) => out.insert("list_change".into(), list_change_json(change)),
+        Some(Content::Result(result)) => out.insert("result".into(), result_json(result)),
+        Some(Content::Audit(digest)) => out.insert("audit".into(), digest_json(digest)),
         None => None,
     };
     Value::Object(out)
+}
+
+fn result_json(result: &v1::CommandResult) -> Value {
+    json!({
+        "command_id": result.command_id, "request_id": result.request_id, "command": result.command,
+        "status": result.status, "detail": result.detail, "done_at": result.done_at.as_ref().map(event_time),
+    })
+}
+
+fn digest_json(digest: &v1::AuditDigest) -> Value {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let checkpoint = digest.checkpoint.as_ref().map(|signed| {
+        json!({
+            "origin": signed.origin, "size": signed.size, "head": hex(&signed.head),
+            "signature": hex(&signed.signature), "at": signed.at.as_ref().map(event_time),
+        })
+    });
+    json!({ "checkpoint": checkpoint, "counts": digest.counts })
 }
 
 fn list_change_json(change: &v1::ListChange) -> Value {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
 use smallbrain::model::Lane;
-use smallbrain::share::client::{PullError, Puller, Settings, Target};
+use smallbrain::share::client::{self, PullError, Puller, Settings, Target};
 use smallbrain::share::position::Position;
 use smallbrain::wire::{self, v1};
 use tokio::runtime::Runtime;
@@ -132,7 +132,9 @@ impl City {
             loop {
                 let position = lock(&disk).position.clone();
                 let mut puller = Puller::new(settings.clone(), position);
-                let end = puller.run(&token, |batch, _, position| lock(&disk).take(batch, position)).await;
+                let end = puller
+                    .run(&token, client::each(|batch, _, position| lock(&disk).take(batch, position)))
+                    .await;
                 match end {
                     Err(PullError::Taker(_)) if !lock(&disk).asleep => {}
                     Err(PullError::Taker(_)) => return Ok(()),

@@ -109,7 +109,7 @@ impl Knowledge {
                 self.readings += readings.series_index.len() as u64;
                 self.metrics.extend(readings.series.iter().map(|series| series.metric.clone()));
             }
-            Some(Content::ListChange(_)) | None => {}
+            Some(Content::ListChange(_) | Content::Result(_) | Content::Audit(_)) | None => {}
         }
     }
 }
@@ -183,17 +183,21 @@ impl City {
             follow: true,
             ack: true,
             limit: None,
+            window: client::Window::default(),
         };
         let task = tokio::spawn(async move {
             let mut puller = Puller::new(settings, position).witness(trail, move |made| {
                 let mut city = witness.lock().unwrap_or_else(PoisonError::into_inner);
                 city.trail.take(made.clone()).map(drop).map_err(io::Error::other)
             });
-            let taken = puller.run(&ends, |batch, _, position| {
-                let now_ms = clock.now().wall_ms;
-                knowledge.lock().unwrap_or_else(PoisonError::into_inner).take(batch, position, now_ms);
-                io::Result::Ok(ControlFlow::Continue(()))
-            });
+            let taken = puller.run(
+                &ends,
+                client::each(|batch, _, position| {
+                    let now_ms = clock.now().wall_ms;
+                    knowledge.lock().unwrap_or_else(PoisonError::into_inner).take(batch, position, now_ms);
+                    io::Result::Ok(ControlFlow::Continue(()))
+                }),
+            );
             taken.await
         });
         self.line = Some((stop, task));

@@ -187,6 +187,16 @@ pub(in crate::config) fn until_ms(until: Until, zone: Zone) -> i64 {
 
 /// The metrics of a share line: known, collected, and not collected to be taken out.
 fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
+    if let Some(lane @ (Lane::Result | Lane::Audit)) = raw.lane.value() {
+        if let Some(metrics) = raw.metrics.get() {
+            report.fault(
+                metrics.span,
+                format!("metrics on lane {lane}"),
+                "nothing that is measured is in it",
+            );
+        }
+        return;
+    }
     let metrics = report.need(&raw.metrics, raw.at, "metrics", "[\"temperature\"]");
     if let Some(metrics) = metrics.filter(|metrics| metrics.value.is_empty()) {
         report.fault(metrics.span, "a share line of nothing", "one or more metrics");
@@ -239,7 +249,7 @@ fn shared(raw: &raw::Share, fleet: &Fleet<'_>, report: &mut Report) {
     }
 }
 
-/// What a share line may carry: an alarm or an aggregate.
+/// What a share line may carry: an alarm, an aggregate or a command.
 struct Offer<'r> {
     id: &'r LineId,
     lane: Lane,
@@ -259,21 +269,28 @@ fn offers<'r>(root: &'r Root, alarms: &'r Alarms) -> Vec<Offer<'r>> {
         let by_device = raw.by.or(By::Device) == By::Device;
         Some(Offer { id: raw.id.value()?, lane: Lane::Aggregate, about, by_device })
     });
-    alarms.chain(aggregates).collect()
+    let commands = root.command.list().iter().filter_map(|raw| {
+        Some(Offer { id: raw.id.value()?, lane: Lane::Result, about: Vec::new(), by_device: false })
+    });
+    alarms.chain(aggregates).chain(commands).collect()
 }
 
 /// What a share line carries: there, of the line's lane, and about one of its metrics.
 fn carried(raw: &raw::Share, offers: &[Offer<'_>], report: &mut Report) {
     let Some(lane) = raw.lane.value().copied() else { return };
-    if lane == Lane::Bulk {
+    if let Lane::Bulk | Lane::Audit = lane {
         if let Some(carries) = raw.carries.get().filter(|carries| !carries.value.is_empty()) {
-            report.fault(carries.span, "carries on lane bulk", "single readings need none");
+            report.fault(carries.span, format!("carries on lane {lane}"), "it needs none");
         }
         return;
     }
     let carries = report.need(&raw.carries, raw.at, "carries", "[\"A-15m\"]");
     if let Some(carries) = carries.filter(|carries| carries.value.is_empty()) {
-        report.fault(carries.span, "a share line that carries nothing", "ids of aggregates or alarms");
+        report.fault(
+            carries.span,
+            "a share line that carries nothing",
+            "ids of aggregates, alarms or commands",
+        );
     }
     let listed = |metric: &&Metric| raw.metrics.list().iter().any(|at| at.value == **metric);
     let mut seen = HashMap::new();

@@ -95,7 +95,7 @@ fn a_lane_starts_at_its_cursor_or_at_the_stored_ack_and_waits_for_credit() {
     };
     let consumer: Consumer = ME.parse().expect("consumer");
     let mut session =
-        Session::open(consumer, open, stand([9; Lane::ALL.len()], [1, 0, 2, 3]), &lines(), at(0))
+        Session::open(consumer, open, stand([9; Lane::ALL.len()], [1, 0, 0, 2, 0, 3]), &lines(), at(0))
             .expect("opens");
     let first = session.poll(true, &lines(), at(0));
     assert!(
@@ -172,7 +172,8 @@ fn acks_are_stored_one_by_one_and_confirmed_and_a_close_waits_for_them() {
 #[test]
 fn silence_is_broken_by_heartbeats_and_a_stop_by_draining() {
     let idle = Some(ProtoDuration { seconds: 5, nanos: 0 });
-    let mut session = opened(v1::PullOpen { idle_heartbeat: idle, ..v1::PullOpen::default() }, [9, 0, 8, 7]);
+    let mut session =
+        opened(v1::PullOpen { idle_heartbeat: idle, ..v1::PullOpen::default() }, [9, 0, 0, 8, 0, 7]);
     assert_eq!(session.wakeup_ms(), 5_000);
     assert!(session.poll(true, &lines(), at(4_999)).is_none());
     let Some(Action::Send(frame)) = session.poll(true, &lines(), at(5_000)) else { panic!("no frame") };
@@ -191,7 +192,7 @@ fn silence_is_broken_by_heartbeats_and_a_stop_by_draining() {
 fn a_lane_without_a_line_stands_still_and_a_consumer_without_any_is_sent_away() {
     let grants = Lane::ALL.map(|lane| credit(lane, 100, 1000)).to_vec();
     let mut session =
-        opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, [0, 0, 0, 5]);
+        opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, [0, 0, 0, 0, 0, 5]);
     let mut expiring = lines().lines.to_vec();
     expiring[2].until_ms = Some(100);
     let expiring = InForce::of(expiring);
@@ -218,7 +219,7 @@ fn a_slow_line_gets_smaller_reads_and_a_fast_one_larger_ones_again() {
     }
     let open =
         v1::PullOpen { initial_credit: vec![credit(Lane::Bulk, 1000, 1 << 30)], ..v1::PullOpen::default() };
-    let mut session = opened(open, [0, 0, 0, 40]);
+    let mut session = opened(open, [0, 0, 0, 0, 0, 40]);
     let (mut now, mut sizes) = (0, Vec::new());
     for round in 0..30u64 {
         let Some(Action::Read { after, bytes_max, .. }) = session.poll(true, &lines(), at(now)) else {
@@ -275,7 +276,7 @@ fn a_line_in_a_tier_hands_out_what_is_granted_once_a_use_has_begun_and_stops_at_
         ..v1::PullOpen::default()
     };
     let me: Consumer = ME.parse().expect("consumer");
-    let heads = stand([0, 0, 0, 2], [0; Lane::ALL.len()]);
+    let heads = stand([0, 0, 0, 0, 0, 2], [0; Lane::ALL.len()]);
     for (state, reason) in [
         (State::Pending, "approval_missing"),
         (State::Refused, "approval_missing"),
@@ -321,7 +322,7 @@ fn a_use_that_is_refused_twice_running_ends_the_stream() {
     let granted = tiered(State::Granted, None);
     let open = v1::PullOpen { initial_credit: vec![credit(Lane::Bulk, 10, 1000)], ..v1::PullOpen::default() };
     let me: Consumer = ME.parse().expect("consumer");
-    let heads = stand([0, 0, 0, 1], [0; Lane::ALL.len()]);
+    let heads = stand([0, 0, 0, 0, 0, 1], [0; Lane::ALL.len()]);
     let mut session = Session::open(me, open, heads, &granted, at(5)).expect("opens");
     let fake = Fake::new();
     fake.seal(Lane::Bulk, "R", "one");
@@ -351,7 +352,7 @@ fn an_endless_stream_of_alarms_leaves_the_others_one_batch_in_sixteen() {
     let mut reads = Vec::new();
     for _ in 0..160 {
         let alarm = fake.seal(Lane::Alarm, "A", "a");
-        session.heads(&[alarm, Seq(0), Seq(200), Seq(200)]);
+        session.heads(&[alarm, Seq(0), Seq(0), Seq(200), Seq(0), Seq(200)]);
         let Some(Action::Read { lane, after, records_max, bytes_max }) = session.poll(true, &lines(), at(0))
         else {
             panic!("no read")
@@ -378,7 +379,7 @@ fn sealed_bulk(count: usize) -> (Fake, Session) {
         fake.seal(Lane::Bulk, "R", "x");
     }
     let grants = Lane::ALL.map(|lane| credit(lane, 1000, 1 << 30)).to_vec();
-    let heads = [0, 0, 0, count as u64];
+    let heads = [0, 0, 0, 0, 0, count as u64];
     (fake, opened(v1::PullOpen { initial_credit: grants, ..v1::PullOpen::default() }, heads))
 }
 
@@ -434,7 +435,7 @@ fn an_alarm_overtakes_a_page_that_was_read_ahead_until_its_lane_has_waited_long(
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Read { lane: Lane::Bulk, .. })));
     session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
     let alarm = fake.seal(Lane::Alarm, "A", "a");
-    session.heads(&[alarm, Seq(0), Seq(0), Seq(2)]);
+    session.heads(&[alarm, Seq(0), Seq(0), Seq(0), Seq(0), Seq(2)]);
     session.delivered();
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));
     let next = session.poll(true, &lines(), at(0));
@@ -445,7 +446,7 @@ fn an_alarm_overtakes_a_page_that_was_read_ahead_until_its_lane_has_waited_long(
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Deliver(_))));
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Read { lane: Lane::Bulk, .. })));
     let alarm = fake.seal(Lane::Alarm, "A", "a");
-    session.heads(&[alarm, Seq(0), Seq(0), Seq(2)]);
+    session.heads(&[alarm, Seq(0), Seq(0), Seq(0), Seq(0), Seq(2)]);
     session.page(fake.read(Lane::Bulk, Seq(1), 1, 1000));
     session.delivered();
     assert!(matches!(session.poll(true, &lines(), at(0)), Some(Action::Send(_))));

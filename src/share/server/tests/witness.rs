@@ -98,7 +98,7 @@ async fn a_puller_keeps_a_checkpoint_before_it_confirms_it_and_refuses_a_shorter
         };
         let settings = Settings { target: gate.target(), ack: true, ..Settings::default() };
         let mut puller = Puller::new(settings, Position::default()).witness(book, keep);
-        soon(puller.run(&CancellationToken::new(), |_, _, _| Ok(ControlFlow::Continue(())))).await
+        soon(puller.run(&CancellationToken::new(), each(|_, _, _| Ok(ControlFlow::Continue(()))))).await
     };
     let sizes = || gate.fake.witnessed().iter().map(|seen| seen.size).collect::<Vec<_>>();
     pull(Book::new(key)).await.expect("pulled");
@@ -141,7 +141,7 @@ async fn every_batch_has_its_row_and_nothing_has_a_row_of_its_own() {
         Ok(ControlFlow::Continue(()))
     };
     let mut puller = Puller::new(settings, Position::default());
-    soon(puller.run(&CancellationToken::new(), taker)).await.expect("pulled");
+    soon(puller.run(&CancellationToken::new(), each(taker))).await.expect("pulled");
     let row = |told: &crate::ingest::handout::Delivered| {
         assert_eq!((told.consumer.as_str(), told.lines.len()), (CITY, 1));
         (told.lane, told.from.0, told.to.0, told.lines[0].1)

@@ -1,0 +1,10 @@
+-- What was answered to a request of the city, so that the same one again is answered the same; asked is SHA-256 of the request.
+CREATE TABLE reply (
+  consumer TEXT NOT NULL,
+  request TEXT NOT NULL,
+  asked BLOB NOT NULL,
+  answer TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (consumer, request)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reply_age ON reply (at_ms);
