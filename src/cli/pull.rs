@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use self::witness::WitnessFile;
+use crate::clock::{Clock, SystemClock};
 use crate::model::Lane;
 use crate::share::client::{PullError, Puller, Settings, Target, Window, each};
 use crate::share::position::{Mark, Position, Taken};
@@ -64,7 +65,7 @@ pub struct Args {
     /// PEM key of this caller
     #[arg(long, requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Only count: one JSON object with the rate at the end
+    /// Only count: one JSON object at the end, with the rate, and how old alarms were when they came
     #[arg(long)]
     pub count_only: bool,
 }
@@ -109,13 +110,16 @@ async fn pull(args: &Args, out: &mut (dyn Write + Send)) -> Result<(), PullError
     let stop = CancellationToken::new();
     let began = Instant::now();
     let mut total = Taken::default();
+    let clock = SystemClock::default();
+    let mut alarms = Ages { since_ms: clock.now().wall_ms, ages: Vec::new() };
     let taker = each(|batch: &v1::RecordBatch, taken: Taken, position: &Position| {
         total.records += taken.records;
         total.bytes += taken.bytes;
         total.lost += taken.lost;
         total.withheld += taken.withheld;
-        if !args.count_only {
-            write_batch(out, batch)?;
+        match args.count_only {
+            true => alarms.add(batch, clock.now().wall_ms),
+            false => write_batch(out, batch)?,
         }
         if let Some(path) = &args.state {
             save(path, position)?;
@@ -132,11 +136,41 @@ async fn pull(args: &Args, out: &mut (dyn Write + Send)) -> Result<(), PullError
         let summary = json!({
             "records": total.records, "bytes": total.bytes, "lost": total.lost, "withheld": total.withheld,
             "seconds": seconds, "records_per_second": rate.round(),
+            "alarms": alarms.ages.len(), "alarm_p50_ms": alarms.quantile(50), "alarm_p99_ms": alarms.quantile(99),
         });
         writeln!(out, "{summary}")?;
     }
     out.flush()?;
     end
+}
+
+/// How old alarms of now were when they came, milliseconds; one clock on both sides makes them true.
+struct Ages {
+    since_ms: i64,
+    ages: Vec<i64>,
+}
+
+/// Ages that are kept.
+const AGES_MAX: usize = 1 << 20;
+
+impl Ages {
+    fn add(&mut self, batch: &v1::RecordBatch, now_ms: i64) {
+        if wire::lane(batch.lane) != Some(Lane::Alarm) {
+            return;
+        }
+        let bodies = batch.records.iter().filter_map(|record| v1::RecordBody::decode(record.body.clone()).ok());
+        let millis = |at: prost_types::Timestamp| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
+        let observed = bodies.filter_map(|body| body.observed_at.map(millis));
+        let left = AGES_MAX.saturating_sub(self.ages.len());
+        self.ages.extend(observed.filter(|at| *at >= self.since_ms).map(|at| now_ms - at).take(left));
+    }
+
+    /// The age that so many of a hundred do not exceed; none without alarms.
+    fn quantile(&mut self, percent: usize) -> Option<i64> {
+        self.ages.sort_unstable();
+        let at = (self.ages.len() * percent).div_ceil(100).checked_sub(1)?;
+        self.ages.get(at).copied()
+    }
 }
 
 fn settings(args: &Args) -> Settings {
