@@ -347,9 +347,6 @@ impl Daemon {
             bound.push(share::listen::bind(listener).await?);
         }
         self.addresses.share = bound.iter().filter_map(share::listen::Bound::address).collect();
-        if bound.is_empty() {
-            return Ok(());
-        }
         let city = share::server::City {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
@@ -360,7 +357,10 @@ impl Daemon {
             counters: self.inside.share.clone(),
             checkpoints: self.checkpoints.clone(),
         };
-        self.core("share server", share::server::serve(bound, city, self.stop.clone()));
+        let side = share::server::Side::new(city, self.stop.clone());
+        if !bound.is_empty() {
+            self.core("share server", share::server::serve(bound, side));
+        }
         Ok(())
     }
 
