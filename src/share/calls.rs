@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -86,9 +86,7 @@ pub(super) trait Inbound: Send {
     ///
     /// # Errors
     /// What the transport says of its end.
-    fn message(
-        &mut self,
-    ) -> impl Future<Output = Result<Option<v1::StreamingPullRequest>, Status>> + Send;
+    fn message(&mut self) -> impl Future<Output = Result<Option<v1::StreamingPullRequest>, Status>> + Send;
 }
 
 impl Inbound for Streaming<v1::StreamingPullRequest> {
@@ -326,9 +324,7 @@ impl<P: Pages> Shell<P> {
             version: env!("CARGO_PKG_VERSION").into(),
             stream_epoch: pages.epoch().0.to_vec(),
             lanes: mine
-                .map(|lane| {
-                    super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms)
-                })
+                .map(|lane| super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms))
                 .collect(),
             audit: self.checkpoint(),
             uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,

@@ -120,7 +120,11 @@ impl std::str::FromStr for Address {
             Some("http") => {
                 let is_loopback = bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
                 let port = uri.port_u16().ok_or("no port in it")?;
-                if is_loopback { Ok(Address::Loopback(format!("{host}:{port}"))) } else { Err("plain text is for loopback addresses") }
+                if is_loopback {
+                    Ok(Address::Loopback(format!("{host}:{port}")))
+                } else {
+                    Err("plain text is for loopback addresses")
+                }
             }
             _ => Err("neither https://, http:// nor unix:"),
         }
