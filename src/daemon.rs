@@ -1,6 +1,6 @@
 //! THE place where tasks start, are watched and stop.
 //!
-//! Sources (serial ports) are started again with back-off when they end. Core tasks (writer, MQTT front, HTTP intake,
+//! Sources (serial ports, links to cities that are dialled) are started again with back-off when they end. Core tasks (writer, MQTT front, HTTP intake,
 //! share server, local socket, metrics) end the process when they end early, and systemd starts it again. Stopping cancels the sources
 //! and servers only; the writer ends because its input closed, after everything is stored.
 
@@ -46,7 +46,9 @@ use crate::local::{Bus, Buses};
 use crate::model::Severity;
 use crate::privacy::pseudonym::{RingError, Turned};
 use crate::privacy::release::ShareLine;
+use crate::share::dial::Uplink;
 use crate::share::listen::BindError;
+use crate::share::server::Side;
 use crate::share::{self, local};
 use crate::store::reader::Reader;
 use crate::store::sessions::Saved;
@@ -166,6 +168,13 @@ struct Port {
     stop: CancellationToken,
 }
 
+/// A city that is dialled.
+struct Dialled {
+    uplink: Uplink,
+    counters: Arc<share::link::counters::Counters>,
+    stop: CancellationToken,
+}
+
 /// A running daemon.
 pub struct Daemon {
     /// Where it listens.
@@ -177,6 +186,9 @@ pub struct Daemon {
     inside: Arc<Inside>,
     mqtt: Option<watch::Sender<Arc<mqtt::Settings>>>,
     ports: HashMap<String, Port>,
+    /// What the ways to the city share.
+    side: Option<Side<Reader>>,
+    dialled: Vec<Dialled>,
     buses: Buses,
     /// Unknown MQTT devices.
     onboard: Onboard,
@@ -220,6 +232,7 @@ impl Daemon {
             notify: Arc::default(),
             actuate: Arc::default(),
             drift: Arc::default(),
+            uplinks: Mutex::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
             configuration: Mutex::new(Configuration::of(&config, Vec::new(), None)),
@@ -269,6 +282,8 @@ impl Daemon {
             inside,
             mqtt: None,
             ports: HashMap::new(),
+            side: None,
+            dialled: Vec::new(),
             buses: Buses::default(),
             onboarding: Onboarding::new(onboard.clone()),
             onboard,
@@ -287,6 +302,7 @@ impl Daemon {
             config,
         };
         daemon.start_share(&reader).await?;
+        daemon.start_uplinks(daemon.config.uplinks.clone());
         daemon.start_local(&reader)?;
         daemon.start_metrics().await?;
         daemon.start_mqtt(saved).await?;
@@ -347,9 +363,6 @@ impl Daemon {
             bound.push(share::listen::bind(listener).await?);
         }
         self.addresses.share = bound.iter().filter_map(share::listen::Bound::address).collect();
-        if bound.is_empty() {
-            return Ok(());
-        }
         let city = share::server::City {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
@@ -360,8 +373,40 @@ impl Daemon {
             counters: self.inside.share.clone(),
             checkpoints: self.checkpoints.clone(),
         };
-        self.core("share server", share::server::serve(bound, city, self.stop.clone()));
+        let side = Side::new(city, self.stop.clone());
+        if !bound.is_empty() {
+            self.core("share server", share::server::serve(bound, side.clone()));
+        }
+        self.side = Some(side);
         Ok(())
+    }
+
+    /// Dials new cities, leaves those that are gone, and dials those anew that changed.
+    fn start_uplinks(&mut self, uplinks: Vec<Uplink>) {
+        let Some(side) = &self.side else { return };
+        self.dialled.retain(|dialled| {
+            let stays = uplinks.contains(&dialled.uplink);
+            if !stays {
+                dialled.stop.cancel();
+            }
+            stays
+        });
+        for uplink in uplinks {
+            if self.dialled.iter().any(|dialled| dialled.uplink == uplink) {
+                continue;
+            }
+            let counters = Arc::new(share::link::counters::Counters::new(&uplink, self.clock.clone()));
+            let (stop, inside) = (self.stop.child_token(), self.inside.clone());
+            let version: share::link::Version = Arc::new(move || inside.writer.lists_version());
+            let (held, side, counted, ends) = (uplink.clone(), side.clone(), counters.clone(), stop.clone());
+            self.tasks.spawn(keep(format!("uplink {}", uplink.city), stop.clone(), move || {
+                let (uplink, side, version) = (held.clone(), side.clone(), version.clone());
+                share::link::hold(uplink, side, version, counted.clone(), ends.clone())
+            }));
+            self.dialled.push(Dialled { uplink, counters, stop });
+        }
+        let counters = self.dialled.iter().map(|dialled| dialled.counters.clone()).collect();
+        *self.inside.uplinks.lock().unwrap_or_else(PoisonError::into_inner) = counters;
     }
 
     fn start_local(&mut self, reader: &Reader) -> Result<(), DaemonError> {
@@ -527,6 +572,7 @@ impl Daemon {
             self.onboard.forget(|pending| known(&pending.name));
         }
         self.start_ports(config.ports.clone(), config.plan.points.clone());
+        self.start_uplinks(config.uplinks.clone());
         self.lines.send_replace(config.share.lines.clone().into());
         self.lists.send_replace(config.plan.lists.clone());
         self.notify.send_replace(Arc::new(config.notify.clone()));
@@ -582,7 +628,7 @@ impl Daemon {
         self.tasks.close();
         let stored = async {
             self.tasks.wait().await;
-            drop((self.intake, self.alarms, self.approvals, self.entries));
+            drop((self.intake, self.alarms, self.approvals, self.entries, self.side));
             self.writer.await
         };
         match tokio::time::timeout(STOP_MAX, stored).await {

@@ -35,6 +35,8 @@ mod start_stop;
 mod told;
 #[path = "daemon/unlisted.rs"]
 mod unlisted;
+#[path = "daemon/uplink.rs"]
+mod uplink;
 #[path = "daemon/webhook.rs"]
 mod webhook;
 #[path = "daemon/witness.rs"]

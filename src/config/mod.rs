@@ -51,6 +51,8 @@ pub struct Config {
     pub notify: notify::Settings,
     /// The city's side; without `[share_server]` nobody listens.
     pub share: share::Settings,
+    /// The cities that are dialled.
+    pub uplinks: Vec<share::dial::Uplink>,
     /// Logs and metrics.
     pub telemetry: telemetry::Settings,
     /// The local socket of the command line.

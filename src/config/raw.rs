@@ -11,6 +11,7 @@ mod entry;
 mod lists;
 mod message;
 mod serial;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub(crate) use entry::Origin;
 pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
+pub(crate) use uplink::Uplink;
 
 section! {
     /// Everything.
@@ -68,6 +70,7 @@ section! {
         budget: Vec<Budget>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
+        uplink: Vec<Uplink>,
         telemetry: Telemetry,
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Inside {
     pub(super) share: Arc<share::counters::Counters>,
     pub(super) notify: Arc<notify::Counters>,
     pub(super) actuate: Arc<actuate::Counters>,
+    pub(super) uplinks: Mutex<Vec<Arc<share::link::counters::Counters>>>,
     pub(super) drift: Arc<drift::Counters>,
     pub(super) ports: Mutex<Vec<Arc<serial::Counters>>>,
     pub(super) severities: Mutex<HashMap<String, Severity>>,
@@ -57,6 +58,9 @@ impl Inside {
         metrics.extend(self.notify.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.actuate.iter());
         metrics.extend(self.drift.iter());
+        for uplink in self.uplinks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            metrics.extend(uplink.all());
+        }
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -96,6 +100,8 @@ impl local::Inside for Inside {
             degraded.push("store: the disk budget is used up".into());
         }
         degraded.extend(self.writer.complaints());
+        let uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
+        degraded.extend(uplinks.iter().filter_map(|uplink| uplink.complaint()));
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         degraded.extend(ports.iter().flat_map(|port| port.complaints()));
         degraded

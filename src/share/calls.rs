@@ -1,4 +1,5 @@
-//! What the city calls: the shell around [`Session`], long polls, acks and status, and who the caller is.
+//! What the city calls: the shell around [`Session`], long polls, acks and status, and who the caller is. What carries the
+//! calls does not matter: each takes its caller and what was asked.
 //!
 //! Guarantees: a stream lives in its own response and dies with it; a consumer has one stream, the newest. Starts no
 //! task of its own.
@@ -13,6 +14,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -78,6 +80,27 @@ impl<P> Clone for Shell<P> {
     }
 }
 
+/// What a consumer says to its stream, whatever carries it.
+pub(super) trait Inbound: Send {
+    /// The next frame; none at the end.
+    ///
+    /// # Errors
+    /// What the transport says of its end.
+    fn message(&mut self) -> impl Future<Output = Result<Option<v1::StreamingPullRequest>, Status>> + Send;
+}
+
+impl Inbound for Streaming<v1::StreamingPullRequest> {
+    async fn message(&mut self) -> Result<Option<v1::StreamingPullRequest>, Status> {
+        Streaming::message(self).await
+    }
+}
+
+impl Inbound for mpsc::Receiver<v1::StreamingPullRequest> {
+    async fn message(&mut self) -> Result<Option<v1::StreamingPullRequest>, Status> {
+        Ok(self.recv().await)
+    }
+}
+
 /// The open stream of each consumer; bounded by the consumers of the share list.
 #[derive(Debug, Default)]
 pub(super) struct Streams(Mutex<HashMap<Consumer, CancellationToken>>);
@@ -94,20 +117,26 @@ impl Streams {
     }
 }
 
-/// The caller of a client certificate: the consumer is its one URI SAN (X.509-SVID §2).
+/// The caller of a client certificate: the consumer is its one URI SAN.
 fn certified<T>(request: &Request<T>) -> Result<Caller, Refused> {
     let chain = request.peer_certs().ok_or(Refused::Identity("none came"))?;
     let leaf = chain.first().ok_or(Refused::Identity("none came"))?;
     let certificate = Some(Sha256::digest(leaf.as_ref()).into());
-    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| Refused::Identity("it cannot be read"))?;
+    let consumer = one_name(leaf).map_err(Refused::Identity)?;
+    Ok(Caller { consumer, certificate })
+}
+
+/// The one URI SAN of a certificate (X.509-SVID §2).
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn one_name(leaf: &CertificateDer<'_>) -> Result<Consumer, &'static str> {
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| "it cannot be read")?;
     let mut names = leaf.valid_uri_names();
     match (names.next(), names.next()) {
-        (Some(name), None) => {
-            let consumer = name.parse().map_err(|_| Refused::Identity("its URI SAN is no consumer's name"));
-            Ok(Caller { consumer: consumer?, certificate })
-        }
-        (None, _) => Err(Refused::Identity("it has no URI SAN, and needs exactly one")),
-        _ => Err(Refused::Identity("it has more than one URI SAN, and needs exactly one")),
+        (Some(name), None) => name.parse().map_err(|_| "its URI SAN is no consumer's name"),
+        (None, _) => Err("it has no URI SAN, and needs exactly one"),
+        _ => Err("it has more than one URI SAN, and needs exactly one"),
     }
 }
 
@@ -131,7 +160,12 @@ impl<P: Pages> Shell<P> {
 
     /// Who calls, if there is anything for it now.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
-        let wanted = Wanted::everything(self.known(request)?);
+        self.admit(self.known(request)?)
+    }
+
+    /// The same caller, if there is anything for it now.
+    pub(super) fn admit(&self, caller: Caller) -> Result<Caller, Refused> {
+        let wanted = Wanted::everything(caller);
         let force = self.force();
         let rights = wanted.rights(&force, self.city.clock.now().wall_ms);
         if rights.is_empty() {
@@ -186,7 +220,8 @@ impl<P: Pages> Shell<P> {
         Ok(answer)
     }
 
-    async fn fetch_batch(
+    /// A long poll.
+    pub(super) async fn fetch(
         &self,
         caller: Caller,
         request: v1::FetchRequest,
@@ -242,16 +277,71 @@ impl<P: Pages> Shell<P> {
         }
     }
 
+    /// Takes acks, and what the consumer keeps of the trail.
+    pub(super) async fn ack(
+        &self,
+        caller: Caller,
+        request: v1::AckRequest,
+    ) -> Result<v1::AckResponse, Refused> {
+        let consumer = caller.consumer;
+        if request.acks.len() > Lane::ALL.len() {
+            return Err(Refused::Malformed("one ack a lane"));
+        }
+        if let Some(witness) = &request.witness {
+            let (size, head) = parse_witness(witness)?;
+            self.witness(consumer.clone(), size, head).await??;
+        }
+        let epoch = self.city.pages.epoch();
+        let mut confirmations = Vec::new();
+        for ack in &request.acks {
+            let ack = parse_ack(consumer.clone(), ack, epoch)?;
+            let lane = ack.lane;
+            let acked = self.city.intake.ack(ack).await??;
+            self.city.counters.ack();
+            confirmations.push(v1::AckConfirmation {
+                upto: Some(wire::cursor(epoch, lane, acked.upto)),
+                hash_matched: acked.hash_matched,
+            });
+        }
+        Ok(v1::AckResponse { confirmations, audit: self.checkpoint() })
+    }
+
+    /// The lanes in which the caller holds a line now.
+    pub(super) async fn status(
+        &self,
+        caller: Caller,
+        _: v1::GetStatusRequest,
+    ) -> Result<v1::GetStatusResponse, Refused> {
+        let pages = &self.city.pages;
+        let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
+        let now = self.city.clock.now();
+        let wanted = Wanted::everything(caller);
+        let force = self.force();
+        let rights = wanted.rights(&force, now.wall_ms);
+        let mine = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
+        Ok(v1::GetStatusResponse {
+            gateway_id: self.city.gateway.id.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            stream_epoch: pages.epoch().0.to_vec(),
+            lanes: mine
+                .map(|lane| super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms))
+                .collect(),
+            audit: self.checkpoint(),
+            uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,
+            ..v1::GetStatusResponse::default()
+        })
+    }
+
     /// One stream from its first frame to its end.
     async fn pump(
         self,
         caller: Caller,
-        mut inbound: Streaming<v1::StreamingPullRequest>,
+        mut inbound: impl Inbound,
         out: mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
     ) {
         let _open = self.city.counters.stream();
         let consumer = caller.consumer.clone();
-        if let Err(refused) = self.stream(caller, &mut inbound, &out).await {
+        if let Err(refused) = self.stream(caller, &mut inbound, &out, Ok).await {
             tracing::info!(%consumer, reason = refused.reason(), "stream refused");
             // A consumer that does not read is not told.
             let _ = timeout(GOODBYE, out.send(Err(self.refuse(refused)))).await;
@@ -262,7 +352,7 @@ impl<P: Pages> Shell<P> {
     async fn opened(
         &self,
         caller: Caller,
-        inbound: &mut Streaming<v1::StreamingPullRequest>,
+        inbound: &mut impl Inbound,
         heads: &mut watch::Receiver<Heads>,
     ) -> Result<Session, Refused> {
         let pages = &self.city.pages;
@@ -276,11 +366,17 @@ impl<P: Pages> Shell<P> {
         Session::open(caller, open, stand, &self.force(), self.city.clock.now())
     }
 
-    async fn stream(
+    /// A session from its first frame to its end, over anything that carries frames both ways; `wrap` makes of a frame what
+    /// `out` takes.
+    ///
+    /// # Errors
+    /// Why it ended, where that was not politely.
+    pub(super) async fn stream<T: Send>(
         &self,
         caller: Caller,
-        inbound: &mut Streaming<v1::StreamingPullRequest>,
-        out: &mpsc::Sender<Result<v1::StreamingPullResponse, Status>>,
+        inbound: &mut impl Inbound,
+        out: &mpsc::Sender<T>,
+        wrap: impl Fn(v1::StreamingPullResponse) -> T,
     ) -> Result<(), Refused> {
         let pages = &self.city.pages;
         let now = || self.city.clock.now();
@@ -311,7 +407,7 @@ impl<P: Pages> Shell<P> {
                         self.count(&frame);
                         let permit: mpsc::Permit<'_, _> =
                             permit.take().expect("a frame comes where there is room");
-                        permit.send(Ok(frame));
+                        permit.send(wrap(frame));
                     }
                 }
             }
@@ -434,36 +530,14 @@ impl<P: Pages> RecordService for Shell<P> {
 
     async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
         let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
-        let batch = self.fetch_batch(caller, request.into_inner()).await;
-        batch.map(Response::new).map_err(|refused| self.refuse(refused))
+        let answer = self.fetch(caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Result<Response<v1::AckResponse>, Status> {
-        let answer = async {
-            let consumer = self.caller(&request)?.consumer;
-            let request = request.into_inner();
-            if request.acks.len() > Lane::ALL.len() {
-                return Err(Refused::Malformed("one ack a lane"));
-            }
-            if let Some(witness) = &request.witness {
-                let (size, head) = parse_witness(witness)?;
-                self.witness(consumer.clone(), size, head).await??;
-            }
-            let epoch = self.city.pages.epoch();
-            let mut confirmations = Vec::new();
-            for ack in &request.acks {
-                let ack = parse_ack(consumer.clone(), ack, epoch)?;
-                let lane = ack.lane;
-                let acked = self.city.intake.ack(ack).await??;
-                self.city.counters.ack();
-                confirmations.push(v1::AckConfirmation {
-                    upto: Some(wire::cursor(epoch, lane, acked.upto)),
-                    hash_matched: acked.hash_matched,
-                });
-            }
-            Ok(v1::AckResponse { confirmations, audit: self.checkpoint() })
-        };
-        answer.await.map(Response::new).map_err(|refused| self.refuse(refused))
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let answer = self.ack(caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 }
 
@@ -473,29 +547,8 @@ impl<P: Pages> StatusService for Shell<P> {
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        let answer = async {
-            let caller = self.caller(&request)?;
-            let pages = &self.city.pages;
-            let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
-            let now = self.city.clock.now();
-            let wanted = Wanted::everything(caller);
-            let force = self.force();
-            let rights = wanted.rights(&force, now.wall_ms);
-            let mine = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));
-            Ok(v1::GetStatusResponse {
-                gateway_id: self.city.gateway.id.clone(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                stream_epoch: pages.epoch().0.to_vec(),
-                lanes: mine
-                    .map(|lane| {
-                        super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms)
-                    })
-                    .collect(),
-                audit: self.checkpoint(),
-                uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,
-                ..v1::GetStatusResponse::default()
-            })
-        };
-        answer.await.map(Response::new).map_err(|refused| self.refuse(refused))
+        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let answer = self.status(caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|refused| self.refuse(refused))
     }
 }

@@ -1,4 +1,4 @@
-//! The city's end of the line: connects, gives credit, takes batches, acknowledges, and goes on after a break.
+//! The city's end of a line: connects (or is given one), gives credit, takes batches, acknowledges, and goes on after a break.
 //!
 //! Guarantees: every batch is held against the contract ([`Position::take`]) before its taker sees it; an ack leaves
 //! only after the taker said that it has stored the batch; at most one window of records is in memory; a silent line
@@ -12,25 +12,19 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
+use super::line::{CALL, Line, Pulling};
 use super::listen::chain;
 use super::position::{Broken, Mark, Position, Taken};
-use super::server::MESSAGE_BYTES_MAX;
 use super::witness::{Book, Suspect};
 use crate::audit::checkpoint::Checkpoint;
 use crate::backoff::Backoff;
 use crate::model::Lane;
 use crate::wire::{self, v1};
-use v1::downlink_service_client::DownlinkServiceClient;
-use v1::record_service_client::RecordServiceClient;
-use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame as Told;
 
@@ -38,8 +32,6 @@ use v1::streaming_pull_response::Frame as Told;
 const FLOW_WINDOW: u32 = 4 << 20;
 /// How often the gateway shall say that it is there, and how long the line may be silent.
 const SILENCE: (i64, Duration) = (10, Duration::from_secs(30));
-/// Time to connect, and for a unary call.
-const CALL: Duration = Duration::from_secs(10);
 /// Waits between attempts; a connection that lasted this long starts again at the floor.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 const LASTED: Duration = Duration::from_secs(10);
@@ -229,9 +221,7 @@ pub async fn feedback(
     target: &Target,
     request: v1::PushFeedbackRequest,
 ) -> Result<v1::PushFeedbackResponse, PullError> {
-    let mut client = DownlinkServiceClient::new(target.connect().await?);
-    let told = timeout(CALL, client.push_feedback(request));
-    Ok(told.await.map_err(|_| PullError::Silent)??.into_inner())
+    Ok(target.connect().await?.feedback(request).await?)
 }
 
 /// Stores a checkpoint before it returns.
@@ -306,7 +296,7 @@ impl Puller {
         loop {
             let began = Instant::now();
             let end = tokio::select! {
-                end = self.stream(&mut taker) => end,
+                end = self.dial(&mut taker) => end,
                 () = stop.cancelled() => return Ok(()),
             };
             let error = match end {
@@ -330,32 +320,44 @@ impl Puller {
         }
     }
 
+    /// Pulls over a line that is there, until the line or the stream ends, or as [`run`](Self::run) does. The settings' target
+    /// is not used; whoever has the lines decides when to try the next one.
+    ///
+    /// # Errors
+    /// [`PullError`].
+    pub async fn over(
+        &mut self,
+        line: &impl Line,
+        stop: &CancellationToken,
+        mut taker: impl Taker,
+    ) -> Result<(), PullError> {
+        tokio::select! {
+            end = self.stream(line, &mut taker) => end,
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+
     /// One connection from its start to its end.
-    async fn stream(&mut self, taker: &mut impl Taker) -> Result<(), PullError> {
+    async fn dial(&mut self, taker: &mut impl Taker) -> Result<(), PullError> {
         let channel = self.settings.target.connect().await?;
-        let mut errand = self.errand(channel.clone()).await?;
+        self.stream(&channel, taker).await
+    }
+
+    /// One stream from its start to its end.
+    async fn stream(&mut self, line: &impl Line, taker: &mut impl Taker) -> Result<(), PullError> {
+        let mut errand = self.errand(line).await?;
         // Ahead of a head there is nothing to reach: the gateway says what is wrong with it.
         let ahead = errand
             .heads
             .iter()
             .any(|(lane, head)| self.position.lanes.get(lane).is_some_and(|mark| mark.seq > *head));
-        if !ahead && self.over(&errand) {
+        if !ahead && self.is_over(&errand) {
             return Ok(());
         }
-        let (asks, outbound) = mpsc::channel(64);
-        let ask = async |frame| {
-            let frame = v1::StreamingPullRequest { frame: Some(frame) };
-            asks.send(frame).await.map_err(|_| PullError::Ended(Duration::ZERO))
-        };
-        ask(Ask::Open(self.open(&errand))).await?;
+        let mut told = line.pull(self.open(&errand)).await?;
         for lane in errand.unconfirmed.keys() {
-            ask(Ask::Ack(self.ack(*lane))).await?;
+            ask(&mut told, Ask::Ack(self.ack(*lane))).await?;
         }
-        let mut records = RecordServiceClient::new(channel)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let mut told = records.streaming_pull(ReceiverStream::new(outbound)).await?.into_inner();
         loop {
             let frame = timeout(SILENCE.1, told.message()).await.map_err(|_| PullError::Silent)??;
             match frame.ok_or(PullError::Ended(Duration::ZERO))?.frame {
@@ -371,12 +373,12 @@ impl Puller {
                     let Some(lane) = wire::lane(batch.lane) else { continue };
                     if self.settings.ack {
                         errand.unconfirmed.insert(lane, batch.through_seq);
-                        ask(Ask::Ack(self.ack(lane))).await?;
+                        ask(&mut told, Ask::Ack(self.ack(lane))).await?;
                     }
                     if !errand.enough {
                         let messages = u32::try_from(taken.records).unwrap_or(u32::MAX);
-                        ask(Ask::Credit(v1::Credit { lane: batch.lane, messages, bytes: taken.bytes }))
-                            .await?;
+                        let credit = v1::Credit { lane: batch.lane, messages, bytes: taken.bytes };
+                        ask(&mut told, Ask::Credit(credit)).await?;
                     }
                 }
                 Some(Told::AckConfirmation(confirmed)) => errand.confirmed(confirmed),
@@ -386,25 +388,23 @@ impl Puller {
                 }
                 Some(Told::Heartbeat(heartbeat)) => {
                     if let Some(witness) = self.kept(heartbeat.audit.as_ref())? {
-                        ask(Ask::Witness(witness)).await?;
+                        ask(&mut told, Ask::Witness(witness)).await?;
                     }
                 }
                 None => {}
             }
-            if self.over(&errand) {
+            if self.is_over(&errand) {
                 // The gateway ends the stream either way: it may be gone already.
-                let _ = ask(Ask::Close(v1::PullClose { reason: "done".into() })).await;
+                let _ = ask(&mut told, Ask::Close(v1::PullClose { reason: "done".into() })).await;
                 return Ok(());
             }
         }
     }
 
     /// Asks for the gateway's state: the epoch, where to start, and how far to go.
-    async fn errand(&mut self, channel: Channel) -> Result<Errand, PullError> {
-        let mut client = StatusServiceClient::new(channel.clone());
-        let status = timeout(CALL, client.get_status(v1::GetStatusRequest {}));
-        let status = status.await.map_err(|_| PullError::Silent)??.into_inner();
-        self.confirm(channel, status.audit.as_ref()).await?;
+    async fn errand(&mut self, line: &impl Line) -> Result<Errand, PullError> {
+        let status = line.status().await?;
+        self.confirm(line, status.audit.as_ref()).await?;
         self.position.meet(&status.stream_epoch)?;
         let mut errand = Errand::default();
         for told in &status.lanes {
@@ -436,19 +436,18 @@ impl Puller {
     /// another trail by now learns it from here.
     async fn confirm(
         &mut self,
-        channel: Channel,
+        line: &impl Line,
         told: Option<&v1::AuditCheckpoint>,
     ) -> Result<(), PullError> {
         self.kept(told)?;
         let newest = self.keeper.as_ref().and_then(|keeper| keeper.book.newest());
         let Some(newest) = newest.map(witness) else { return Ok(()) };
         let request = v1::AckRequest { witness: Some(newest), ..v1::AckRequest::default() };
-        let mut records = RecordServiceClient::new(channel);
-        timeout(CALL, records.ack(request)).await.map_err(|_| PullError::Silent)??;
+        line.ack(request).await?;
         Ok(())
     }
 
-    fn over(&self, errand: &Errand) -> bool {
+    fn is_over(&self, errand: &Errand) -> bool {
         let reached =
             |(lane, head): (&Lane, &u64)| self.position.lanes.get(lane).is_some_and(|mark| mark.seq >= *head);
         let there = errand.enough || (!self.settings.follow && errand.heads.iter().all(reached));
@@ -497,6 +496,11 @@ impl Puller {
         batch.withheld = span.saturating_sub(lost).saturating_sub(left as u64);
         batch.through_seq = through;
     }
+}
+
+async fn ask(told: &mut impl Pulling, frame: Ask) -> Result<(), PullError> {
+    let frame = v1::StreamingPullRequest { frame: Some(frame) };
+    told.ask(frame).await.map_err(|_| PullError::Ended(Duration::ZERO))
 }
 
 fn witness(kept: &Checkpoint) -> v1::AuditWitness {

@@ -3,7 +3,8 @@
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
 //! around them (what the city calls is in `calls`, what it says back in `feedback`, what it asks for in [`approvals`]);
 //! [`position`] is a consumer's side of the contract as a pure ledger, [`witness`] what it keeps of the audit trail,
-//! [`client`] the shell around it.
+//! [`client`] the shell around it, over any [`line`]. In push mode the gateway dials the city ([`dial`]), and the same goes
+//! over a [`link`].
 //! Nothing here writes to the store: progress goes through [`crate::ingest::Intake::ack`], feedback, approvals, deliveries
 //! and denials through [`crate::ingest::Intake::act`], what a consumer witnesses through [`crate::ingest::Intake::witness`].
 
@@ -15,8 +16,11 @@ mod command;
 mod connections;
 pub mod counters;
 mod denials;
+pub mod dial;
 mod downlink;
 mod feedback;
+pub mod line;
+pub mod link;
 pub mod listen;
 pub mod local;
 pub mod position;

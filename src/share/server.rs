@@ -83,34 +83,40 @@ pub enum ServeError {
     Transport(String),
 }
 
-/// Serves all listeners until `stop`, then says goodbye to the streams and ends within seconds.
+/// What all ways to the city share: whichever way a consumer comes, it has one stream and one rate.
+#[derive(Clone)]
+pub struct Side<P>(pub(super) Shell<P>);
+
+impl<P: Pages> Side<P> {
+    /// Works until `stop`.
+    #[must_use]
+    pub fn new(city: City<P>, stop: CancellationToken) -> Self {
+        let start_ms = city.clock.now().mono_ms;
+        Self(Shell {
+            city: Arc::new(city),
+            streams: Arc::default(),
+            said: Arc::default(),
+            denials: Arc::default(),
+            who: Who::Certificate,
+            stop,
+            start_ms,
+        })
+    }
+}
+
+/// Serves all listeners until the side's stop, then says goodbye to the streams and ends within seconds.
 ///
 /// # Errors
 /// [`ServeError`] when one of them ends by itself.
-pub async fn serve<P: Pages>(
-    bound: Vec<Bound>,
-    city: City<P>,
-    stop: CancellationToken,
-) -> Result<(), ServeError> {
-    serve_patiently(bound, city, stop, PATIENCE).await
+pub async fn serve<P: Pages>(bound: Vec<Bound>, side: Side<P>) -> Result<(), ServeError> {
+    serve_patiently(bound, side, PATIENCE).await
 }
 
 async fn serve_patiently<P: Pages>(
     bound: Vec<Bound>,
-    city: City<P>,
-    stop: CancellationToken,
+    Side(shell): Side<P>,
     patience: Patience,
 ) -> Result<(), ServeError> {
-    let start_ms = city.clock.now().mono_ms;
-    let shell = Shell {
-        city: Arc::new(city),
-        streams: Arc::default(),
-        said: Arc::default(),
-        denials: Arc::default(),
-        who: Who::Certificate,
-        stop,
-        start_ms,
-    };
     let mut running: Vec<_> =
         bound.into_iter().map(|bound| Box::pin(listener(bound, shell.clone(), patience))).collect();
     poll_fn(|context| {

@@ -173,13 +173,15 @@ pub(super) fn warn(root: &Root, report: &mut Report) {
         );
     }
     if server.tls.is_absent() {
-        let open = |consumer: &Consumer| doors.iter().flatten().any(|door| door.value == *consumer);
+        let dialled = root.uplink.list().iter().filter_map(|raw| raw.consumer.get());
+        let doors: Vec<_> = doors.into_iter().flatten().chain(dialled).collect();
+        let open = |consumer: &Consumer| doors.iter().any(|door| door.value == *consumer);
         let consumers = root.share.list().iter().flat_map(|line| line.consumers.list());
         for consumer in consumers.filter(|consumer| !open(&consumer.value)) {
             report.warn(
                 consumer.span,
                 "no listener lets this consumer in",
-                "tls, or a loopback or unix listener that is its",
+                "tls, a loopback or unix listener that is its, or an [[uplink]]",
             );
         }
     }

@@ -25,6 +25,7 @@ mod protocol;
 mod rules;
 mod source;
 mod treatments;
+mod uplink;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -116,6 +117,7 @@ pub(crate) fn config(
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
     let listeners = listen::listeners(root, places, report);
+    let uplinks = uplink::uplinks(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
     fleet.warn(root, report);
@@ -165,6 +167,7 @@ pub(crate) fn config(
     };
     Some(Config {
         share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
+        uplinks,
         gateway,
         store,
         trail,

@@ -91,7 +91,7 @@ impl Gate {
             _ => panic!("a listener without an address"),
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve_patiently(vec![bound], city, stop.clone(), patience));
+        let serving = tokio::spawn(serve_patiently(vec![bound], Side::new(city, stop.clone()), patience));
         Self { fake, lines, counters, checkpoints, stop, serving, writer, address }
     }
 
