@@ -477,6 +477,7 @@ impl<P: Pages> StatusService for Shell<P> {
             let caller = self.caller(&request)?;
             let pages = &self.city.pages;
             let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
+            let oldest = pages.sealed_after(acked).await?;
             let now = self.city.clock.now();
             let wanted = Wanted::everything(caller);
             let force = self.force();
@@ -488,7 +489,8 @@ impl<P: Pages> StatusService for Shell<P> {
                 stream_epoch: pages.epoch().0.to_vec(),
                 lanes: mine
                     .map(|lane| {
-                        super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms)
+                        let at = lane.index();
+                        super::lane_status(lane, &states[at], acked[at], oldest[at], now.wall_ms)
                     })
                     .collect(),
                 audit: self.checkpoint(),
