@@ -219,6 +219,7 @@ fn open(dir: &Path) -> Store {
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(86_400),
+        promises: smallbrain::store::room::Promises::of(8 << 30),
     };
     Store::open(settings, [7; 32], NOW).expect("the store opens")
 }

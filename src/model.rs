@@ -4,6 +4,7 @@
 //! a device sent: `Debug` of a [`Value`] gives its kind and length. No clock, no I/O.
 
 pub mod crowd;
+mod digest;
 mod lists;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+pub use self::digest::TrailDigest;
 pub use self::lists::{Alteration, List, ListChange};
 pub use crowd::Crowd;
 

@@ -4,6 +4,7 @@
 //! a [`Sealed`], and the store takes nothing else. Does not read or send anything.
 
 mod approval;
+mod digest;
 mod json;
 mod seal;
 
@@ -15,6 +16,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use approval::{approval, approval_nameless, asked};
+pub use digest::digest;
 pub use json::{body_json, event_time};
 pub use seal::{Column, event, list_change, readings, window};
 
@@ -53,11 +55,13 @@ pub const WINDOW: &str = "window/1";
 pub const READINGS: &str = "readings/1";
 /// Schema of a change of the lists.
 pub const LIST_CHANGE: &str = "list_change/1";
+/// Schema of a digest of the trail.
+pub const AUDIT: &str = "audit/1";
 
 /// A schema's name as the constant it is; `None` for one that this build does not write.
 #[must_use]
 pub fn schema(name: &str) -> Option<&'static str> {
-    [ALARM, WINDOW, READINGS, LIST_CHANGE].into_iter().find(|known| *known == name)
+    [ALARM, WINDOW, READINGS, LIST_CHANGE, AUDIT].into_iter().find(|known| *known == name)
 }
 
 /// A record's body on its way into a lane: made of cleared values, as the share line permits it. Only this module

@@ -39,6 +39,7 @@ fn open(dir: &Path) -> Store {
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(3600),
+        promises: smallbrain::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [3; 32], at(0)).expect("the store opens")
 }

@@ -419,6 +419,7 @@ impl World {
             reserve_bytes: if self.small_disk { (1 << 20) - (80 << 10) } else { 64 << 10 },
             group_window: Duration::ZERO,
             retention: Duration::from_secs(600),
+            promises: smallbrain::store::room::Promises::of(1 << 20),
         };
         let entropy = std::array::from_fn(|_| self.random.next() as u8);
         let mut store = Store::open(settings, entropy, self.now).expect("the store opens");

@@ -254,7 +254,12 @@ fn write_batch(out: &mut dyn Write, batch: &v1::RecordBatch) -> io::Result<()> {
 }
 
 fn write_gap(out: &mut dyn Write, lane: &str, gap: &v1::Gap) -> io::Result<()> {
-    let told = json!({ "from": gap.from_seq, "to": gap.to_seq, "reason": gap.reason });
+    let mut told = json!({ "from": gap.from_seq, "to": gap.to_seq, "reason": gap.reason });
+    for (name, at) in [("first_sealed", &gap.first_sealed), ("last_sealed", &gap.last_sealed)] {
+        if let Some(at) = at {
+            told[name] = wire::event_time(at).into();
+        }
+    }
     writeln!(out, "{}", json!({ "lane": lane, "gap": told }))
 }
 

@@ -128,6 +128,20 @@ section! {
         reserve: Size,
         group_window: Duration,
         retention: Duration,
+        promise: Duration,
+        lanes: LaneRoom,
+    }
+}
+
+section! {
+    /// What of the disk each lane is promised.
+    LaneRoom, "store.lanes", {
+        alarm: Size,
+        event: Size,
+        result: Size,
+        aggregate: Size,
+        audit: Size,
+        bulk: Size,
     }
 }
 

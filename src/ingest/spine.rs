@@ -10,6 +10,7 @@
 mod alarms;
 mod approvals;
 mod bulk;
+mod digest;
 mod emergency;
 mod entry;
 mod ledger;
@@ -19,7 +20,7 @@ mod release;
 mod resume;
 mod trail;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use self::alarms::Alarms;
@@ -35,7 +36,7 @@ use super::entry::Manual;
 use super::{Delivery, DeviceSeen, Kept, Plan, Point};
 use crate::aggregate::windows::{Source, Windows};
 use crate::approval::Register;
-use crate::model::{DeviceId, Lane, Loss, Quality, Reading, Sample, Seq, Stamp};
+use crate::model::{Consumer, DeviceId, Lane, Loss, Quality, Reading, Sample, Seq, Stamp};
 use crate::normalise;
 use crate::privacy::{Cleared, intake};
 use crate::rules::dedupe::Dedupe;
@@ -344,6 +345,16 @@ impl Spine {
             }
         }
         Ok(acked)
+    }
+
+    /// Who is owed something of which lane: bounded by the share list.
+    #[must_use]
+    pub fn owing(&self) -> BTreeSet<(Lane, &Consumer)> {
+        let lines = self.plan.shares.iter();
+        lines
+            .flat_map(|share| share.consumers.iter().map(move |consumer| (share.lane, consumer)))
+            .flat_map(|(lane, consumer)| [(lane, consumer), (Lane::Event, consumer)])
+            .collect()
     }
 
     /// When each device was last heard and how often since the spine was opened, and whether it is there, by device.

@@ -137,6 +137,7 @@ pub(super) fn settings(dir: &Path) -> Settings {
         reserve_bytes: 0,
         group_window: Duration::from_millis(1),
         retention: Duration::from_secs(3600),
+        promises: crate::store::room::Promises::of(64 << 20),
     }
 }
 

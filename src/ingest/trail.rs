@@ -38,6 +38,8 @@ pub struct Settings {
     pub keep: Duration,
     /// About how many bytes of rows are kept.
     pub bytes_max: u64,
+    /// Between two digests of it in lane audit.
+    pub digest: Duration,
 }
 
 /// The key of the trail cannot be used.
@@ -139,6 +141,7 @@ pub(super) struct Trail {
     last: Option<Stamp>,
     keep: Duration,
     bytes_max: u64,
+    digest: Duration,
     /// Whether it was said that witnesses are behind, and that more is kept than should be.
     is_late: bool,
     is_held: bool,
@@ -155,6 +158,7 @@ impl Trail {
             last: None,
             keep: Duration::MAX,
             bytes_max: u64::MAX,
+            digest: Duration::from_secs(3600),
             is_late: false,
             is_held: false,
         })
@@ -174,7 +178,7 @@ impl Trail {
             txn.audit(&entry, now)?;
             txn.commit()?;
         }
-        (self.keep, self.bytes_max) = (settings.keep, settings.bytes_max);
+        (self.keep, self.bytes_max, self.digest) = (settings.keep, settings.bytes_max, settings.digest);
         self.signer = Some(key.signer);
         Ok(())
     }
@@ -226,6 +230,16 @@ impl Trail {
         }
     }
 
+    /// The newest signed position on disk, or the one that is on its way.
+    pub(super) fn newest(&self, signed: Option<&Checkpoint>) -> Option<Checkpoint> {
+        signed.cloned().or_else(|| self.newest.borrow().clone())
+    }
+
+    /// Between two digests.
+    pub(super) fn digest_every(&self) -> Duration {
+        self.digest
+    }
+
     /// Says once when witnesses fall behind, and once when they are there again; `is_late`: whether they are now.
     pub(super) fn witnessed(&mut self, is_late: bool, lag_ms: u64) {
         match (std::mem::replace(&mut self.is_late, is_late), is_late) {
@@ -271,7 +285,7 @@ mod tests {
 
     fn settings(dir: &Path) -> Settings {
         let keep = Duration::from_secs(1);
-        Settings { key: dir.join("audit.key"), makes_key: true, keep, bytes_max: 1 << 20 }
+        Settings { key: dir.join("audit.key"), makes_key: true, keep, bytes_max: 1 << 20, digest: keep }
     }
 
     #[test]

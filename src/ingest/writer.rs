@@ -11,7 +11,7 @@ use tokio::time::{timeout, timeout_at};
 mod counters;
 
 pub use self::counters::Counters;
-use self::counters::TrailState;
+use self::counters::{LaneCounts, LaneOwed, TrailState};
 use super::Witness;
 use super::act::{Act, Done, Errand, Refused};
 use super::spine::{After, AlarmChange, Ledger, PresenceChange, Spine};
@@ -22,6 +22,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::model::Stamp;
 use crate::rules::presence::Standing;
+use crate::store::room::Owed;
 use crate::store::sessions::Change;
 use crate::store::{Heads, Store, StoreError, Upkeep};
 
@@ -41,6 +42,8 @@ const TIDY_STEPS_MAX: u32 = 4;
 const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Between two rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at what lanes take and owe.
+const LANES_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at how long the trail is.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// Between two resume points of the folds when readings are few: how long the log keeps what could go.
@@ -62,6 +65,7 @@ pub struct Writer {
     batch: Vec<Request>,
     upkeep_at: Instant,
     trim_at: Instant,
+    lanes_at: Instant,
     snapshot_at: Instant,
     /// When it was last told that the store is full; none once the ballast lies again.
     full_told: Option<Instant>,
@@ -121,6 +125,7 @@ impl Writer {
             batch: Vec::new(),
             upkeep_at: now,
             trim_at: now,
+            lanes_at: now,
             snapshot_at: now + SNAPSHOT_EVERY,
             full_told,
         })
@@ -340,6 +345,8 @@ impl Writer {
         }
         let ledger = self.spine.finish(&mut txn)?;
         let signed = self.trail.sign(&mut txn, &trail, now, false)?;
+        let newest = self.trail.newest(signed.as_ref());
+        self.spine.digest(&mut txn, newest.as_ref(), self.trail.digest_every(), now)?;
         txn.commit()?;
         Ok(Attempt { now, ledger, acks, kept, done, witnessed, signed })
     }
@@ -484,6 +491,24 @@ impl Writer {
         let (used, max) = self.store.room()?;
         self.counters.bytes_used.store(used, Ordering::Relaxed);
         self.counters.bytes_max.store(max, Ordering::Relaxed);
+        if now >= self.lanes_at {
+            self.lanes_at = now + LANES_EVERY;
+            self.tell_lanes()?;
+        }
+        Ok(())
+    }
+
+    /// What lanes take, lost and owe, for metrics.
+    fn tell_lanes(&mut self) -> Result<(), StoreError> {
+        let now_ms = self.clock.now().wall_ms;
+        let mut owed = Vec::new();
+        for (lane, consumer) in self.spine.owing() {
+            let Owed { acked, positions, oldest_ms } = self.store.owed(consumer, lane)?;
+            let oldest_s = oldest_ms.map_or(0, |ms| now_ms.saturating_sub(ms).max(0).unsigned_abs() / 1000);
+            owed.push(LaneOwed { lane, consumer: consumer.clone(), acked: acked.0, positions, oldest_s });
+        }
+        let (bytes, dropped) = (self.store.lane_bytes()?, self.store.dropped()?);
+        *self.counters.lanes() = LaneCounts { bytes, dropped, owed };
         Ok(())
     }
 }

@@ -6,7 +6,9 @@
 use super::Cleared;
 use super::protect::Protect;
 use super::protect::released::Released;
-use crate::model::{Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, Rollup};
+use crate::model::{
+    Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, Rollup, TrailDigest,
+};
 
 /// Who gets what, in which form, why, on whose approval, until when.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +121,12 @@ impl ShareLine {
     #[must_use]
     pub fn list_change(&self, change: &ListChange, now_ms: i64) -> Option<Cleared<ListChange>> {
         self.is_open(self.lane, now_ms).then(|| Cleared(change.clone()))
+    }
+
+    /// What the trail has come to, where the line is of lane audit. It holds counts and hashes.
+    #[must_use]
+    pub fn digest(&self, digest: &TrailDigest, now_ms: i64) -> Option<Cleared<TrailDigest>> {
+        self.is_open(Lane::Audit, now_ms).then(|| Cleared(digest.clone()))
     }
 
     fn is_open(&self, lane: Lane, now_ms: i64) -> bool {

@@ -238,8 +238,8 @@ pub fn cut(epoch: Epoch, page: &Page, rights: &Rights<'_>, records_max: usize, b
         to_seq: gap.to.0,
         reason: gap.reason.clone(),
         lost_records: gap.to.0 + 1 - gap.from.0,
-        first_sealed: None,
-        last_sealed: None,
+        first_sealed: gap.first_ms.map(wire::timestamp),
+        last_sealed: gap.last_ms.map(wire::timestamp),
     });
     let batch = v1::RecordBatch {
         stream_epoch: epoch.0.to_vec(),

@@ -314,6 +314,7 @@ impl<P: Pages> Shell<P> {
     ) -> Result<v1::GetStatusResponse, Refused> {
         let pages = &self.city.pages;
         let (states, acked) = (pages.lanes().await?, pages.acked(&caller.consumer).await?);
+        let oldest = pages.sealed_after(acked).await?;
         let now = self.city.clock.now();
         let wanted = Wanted::everything(caller);
         let force = self.force();
@@ -324,7 +325,10 @@ impl<P: Pages> Shell<P> {
             version: env!("CARGO_PKG_VERSION").into(),
             stream_epoch: pages.epoch().0.to_vec(),
             lanes: mine
-                .map(|lane| super::lane_status(lane, &states[lane.index()], acked[lane.index()], now.wall_ms))
+                .map(|lane| {
+                    let at = lane.index();
+                    super::lane_status(lane, &states[at], acked[at], oldest[at], now.wall_ms)
+                })
                 .collect(),
             audit: self.checkpoint(),
             uptime_seconds: now.mono_ms.saturating_sub(self.start_ms) / 1000,

@@ -58,7 +58,8 @@ pub(super) fn page(lane: Lane, records: &[(u64, &str)], gaps: &[(u64, u64)], bod
 }
 
 fn gap_row((from, to): (u64, u64)) -> GapRow {
-    GapRow { from: Seq(from), to: Seq(to), reason: "budget".into() }
+    let (first_ms, last_ms) = (Some(1_000), Some(2_000));
+    GapRow { from: Seq(from), to: Seq(to), reason: "budget".into(), first_ms, last_ms }
 }
 
 #[derive(Debug, Default)]
@@ -278,11 +279,18 @@ impl Pages for Fake {
             let head = Seq(records.len() as u64);
             let first = records.iter().position(Option::is_some).map_or(head.next(), |i| Seq(i as u64 + 1));
             let lost = records.iter().filter(|slot| slot.is_none()).count() as u64;
-            LaneState { first, head, oldest_sealed_ms: Some(0), gap_records: lost }
+            LaneState { first, head, gap_records: lost }
         }))
     }
     async fn acked(&self, consumer: &Consumer) -> Result<Heads, ReadError> {
         Ok(self.acked_now(consumer.as_str()))
+    }
+    async fn sealed_after(&self, after: Heads) -> Result<[Option<i64>; Lane::ALL.len()], ReadError> {
+        let inner = self.inner();
+        Ok(Lane::ALL.map(|lane| {
+            let (at, records) = (lane.index(), &inner.lanes[lane.index()].records);
+            records.iter().skip(after[at].0 as usize).flatten().next().map(|_| 0)
+        }))
     }
     async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         Ok(vec![Raised { alarm: "smoke-high".into(), device: "smoke-3".into(), since_ms: 1_000 }])

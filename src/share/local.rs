@@ -138,8 +138,11 @@ impl<P: Pages> Answer<P> {
         let Local { gateway, pages, inside, clock, .. } = &self.local;
         let (now, states, raised) = (clock.now(), pages.lanes().await?, pages.raised().await?);
         let slowest = self.slowest(states.map(|state| state.head)).await?;
-        let lanes = Lane::ALL
-            .map(|lane| super::lane_status(lane, &states[lane.index()], slowest[lane.index()], now.wall_ms));
+        let oldest = pages.sealed_after(slowest).await?;
+        let lanes = Lane::ALL.map(|lane| {
+            let at = lane.index();
+            super::lane_status(lane, &states[at], slowest[at], oldest[at], now.wall_ms)
+        });
         let devices = inside.devices().into_iter().map(|state| v1::DeviceStatus {
             device: state.device.to_string(),
             last_seen: state.last_seen_ms.map(wire::timestamp),

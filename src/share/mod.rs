@@ -105,6 +105,11 @@ pub trait Pages: Clone + Send + Sync + 'static {
     fn lanes(&self) -> impl Future<Output = Result<[LaneState; Lane::ALL.len()], ReadError>> + Send;
     /// What a consumer has acknowledged.
     fn acked(&self, consumer: &Consumer) -> impl Future<Output = Result<Heads, ReadError>> + Send;
+    /// When the first record after each of these positions was sealed, milliseconds since 1970 UTC.
+    fn sealed_after(
+        &self,
+        after: Heads,
+    ) -> impl Future<Output = Result<[Option<i64>; Lane::ALL.len()], ReadError>> + Send;
     /// Alarms that stand raised.
     fn raised(&self) -> impl Future<Output = Result<Vec<Raised>, ReadError>> + Send;
     /// An approval, over or not.
@@ -133,6 +138,9 @@ impl Pages for Reader {
     async fn acked(&self, consumer: &Consumer) -> Result<Heads, ReadError> {
         Reader::acked(self, consumer).await
     }
+    async fn sealed_after(&self, after: Heads) -> Result<[Option<i64>; Lane::ALL.len()], ReadError> {
+        Reader::sealed_after(self, after).await
+    }
     async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         Reader::raised(self).await
     }
@@ -141,10 +149,15 @@ impl Pages for Reader {
     }
 }
 
-/// A lane's state as the contract tells it. The age is that of the oldest record on disk, so at least that of the
-/// oldest one that is still owed.
-fn lane_status(lane: Lane, state: &LaneState, acked: Seq, now_ms: i64) -> v1::LaneStatus {
-    let age_ms = state.oldest_sealed_ms.filter(|_| acked < state.head).map(|sealed| (now_ms - sealed).max(0));
+/// A lane's state as the contract tells it; `oldest_ms` is when the first record after `acked` was sealed.
+fn lane_status(
+    lane: Lane,
+    state: &LaneState,
+    acked: Seq,
+    oldest_ms: Option<i64>,
+    now_ms: i64,
+) -> v1::LaneStatus {
+    let age_ms = oldest_ms.map(|sealed_ms| now_ms.saturating_sub(sealed_ms).max(0));
     v1::LaneStatus {
         lane: wire::lane_number(lane),
         first_seq: state.first.0,

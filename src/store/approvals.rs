@@ -223,6 +223,7 @@ mod tests {
             reserve_bytes: 0,
             group_window: Duration::ZERO,
             retention: Duration::from_secs(3600),
+            promises: crate::store::room::Promises::of(64 << 20),
         };
         Store::open(settings, [1; 32], Stamp { wall_ms: 0, mono_ms: 0 }).expect("a store")
     }

@@ -4,6 +4,7 @@
 //! Guarantees: a row and its act are committed together or not at all; a witness holds nothing that is not on the chain;
 //! what is trimmed leaves the hash it ended with, and a row that says so.
 
+mod digest;
 mod keep;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod witness;
 
 use rusqlite::{Connection, OptionalExtension};
 
+pub use self::digest::DigestMark;
 pub use self::keep::{Keep, Trimmed};
 pub(super) use self::witness::forget;
 pub use self::witness::{WitnessRefused, Witnessed};

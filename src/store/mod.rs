@@ -32,6 +32,7 @@ pub mod purge;
 pub mod reader;
 pub mod released;
 pub mod replies;
+pub mod room;
 mod row;
 mod schema;
 pub mod sessions;
@@ -50,7 +51,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
-pub use self::audit::{Keep, Trimmed, WitnessRefused, Witnessed};
+pub use self::audit::{DigestMark, Keep, Trimmed, WitnessRefused, Witnessed};
 pub use self::error::StoreError;
 pub use self::outbox::{Ack, AckRefused, Acked};
 pub use self::row::Stored;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub group_window: Duration,
     /// How long readings are kept.
     pub retention: Duration,
+    /// What of the disk each lane is promised.
+    pub promises: room::Promises,
 }
 
 /// A sealed record as it lies on disk.
@@ -101,6 +104,10 @@ pub struct GapRow {
     pub to: Seq,
     /// Why.
     pub reason: String,
+    /// When the first of them was sealed, milliseconds since 1970 UTC, where that is known.
+    pub first_ms: Option<i64>,
+    /// When the last of them was sealed, where that is known.
+    pub last_ms: Option<i64>,
 }
 
 /// A run of a lane: every position after the cursor up to `through` is one of its records or inside one of its gaps.
@@ -298,6 +305,7 @@ impl Store {
             position: &mut self.position,
             items: &mut self.items,
             new_items: Vec::new(),
+            grown: [0; Lane::ALL.len()],
             open: true,
         })
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
-use super::{GapRow, Page, StoredRecord, alarms, purge};
+use super::{GapRow, Page, StoredRecord, alarms, purge, room};
 use crate::model::{Consumer, Epoch, Lane, LineId, Loss, Seq};
 use crate::wire::{self, Sealed};
 
@@ -81,6 +81,10 @@ struct Sql {
     page: &'static str,
     hash: &'static str,
     first: &'static str,
+    after: &'static str,
+    span: &'static str,
+    sizes: &'static str,
+    one: &'static str,
     trim: &'static str,
     delete: &'static str,
 }
@@ -94,12 +98,20 @@ macro_rules! lane_sql {
                 " (seq, item, sealed_ms, body, hash) VALUES (?, ?, ?, ?, ?)"
             ),
             page: concat!(
-                "SELECT o.seq, i.share_item, i.schema, o.body, o.hash FROM ",
+                "SELECT o.seq, i.share_item, i.schema, o.body, o.hash, o.sealed_ms FROM ",
                 $table,
                 " o JOIN item i ON i.id = o.item WHERE o.seq > ? ORDER BY o.seq LIMIT ?"
             ),
             hash: concat!("SELECT hash FROM ", $table, " WHERE seq = ?"),
             first: concat!("SELECT seq, sealed_ms FROM ", $table, " ORDER BY seq LIMIT 1"),
+            after: concat!("SELECT sealed_ms FROM ", $table, " WHERE seq > ? ORDER BY seq LIMIT 1"),
+            span: concat!(
+                "SELECT coalesce(sum(length(body)), 0), count(*), min(sealed_ms), max(sealed_ms) FROM ",
+                $table,
+                " WHERE seq <= ?"
+            ),
+            sizes: concat!("SELECT seq, length(body) FROM ", $table, " WHERE seq >= ? ORDER BY seq LIMIT ?"),
+            one: concat!("SELECT length(body), sealed_ms FROM ", $table, " WHERE seq = ?"),
             trim: concat!("DELETE FROM ", $table, " WHERE seq <= ?"),
             delete: concat!("DELETE FROM ", $table, " WHERE seq = ?"),
         }
@@ -170,11 +182,13 @@ pub(super) fn append(
     Ok(seq)
 }
 
-/// Remembers the newest position of a lane, once a commit.
-pub(super) fn set_head(conn: &Connection, lane: Lane, head: &Head) -> Result<(), StoreError> {
-    conn.prepare_cached("UPDATE lane SET head = ?, head_hash = ? WHERE lane = ?")?.execute((
+/// Remembers the newest position of a lane and by how much it has grown, once a commit.
+pub(super) fn set_head(conn: &Connection, lane: Lane, head: &Head, grown: u64) -> Result<(), StoreError> {
+    let update = "UPDATE lane SET head = ?, head_hash = ?, bytes = bytes + ? WHERE lane = ?";
+    conn.prepare_cached(update)?.execute((
         head.seq.0 as i64,
         head.hash.as_slice(),
+        grown as i64,
         lane.as_str(),
     ))?;
     Ok(())
@@ -240,6 +254,12 @@ pub(super) fn first(conn: &Connection, lane: Lane) -> Result<Option<(Seq, i64)>,
     Ok(row)
 }
 
+/// When the first record after a position was sealed, milliseconds since 1970 UTC.
+pub(super) fn sealed_after(conn: &Connection, lane: Lane, after: Seq) -> Result<Option<i64>, StoreError> {
+    let find = conn.prepare_cached(sql(lane).after)?.query_row([after.0 as i64], |row| row.get(0));
+    Ok(find.optional()?)
+}
+
 /// Positions declared lost.
 pub(super) fn gap_records(conn: &Connection, lane: Lane) -> Result<u64, StoreError> {
     let sum = "SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM gap WHERE lane = ?";
@@ -255,24 +275,67 @@ pub(super) fn trim(conn: &Connection, lane: Lane, acked: Seq, chunk: u64) -> Res
     if last < first {
         return Ok(0);
     }
-    Ok(conn.prepare_cached(sql(lane).trim)?.execute([last.0 as i64])? as u64)
+    Ok(remove(conn, lane, last)?.records)
 }
 
-/// Deletes the oldest records of a lane, at most `chunk`, and declares them lost; tells the range, and how many went.
-pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
-    let Some((from, _)) = first(conn, lane)? else { return Ok(None) };
+/// What went.
+struct Gone {
+    records: u64,
+    /// When the first and the last of them were sealed.
+    span: Span,
+}
+
+/// When the first and the last record of a gap were sealed, milliseconds since 1970 UTC, where that is known.
+type Span = (Option<i64>, Option<i64>);
+
+/// Deletes the records of a lane up to a position.
+fn remove(conn: &Connection, lane: Lane, last: Seq) -> Result<Gone, StoreError> {
+    let last = last.0 as i64;
+    let (bytes, records, span) = conn.prepare_cached(sql(lane).span)?.query_row([last], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, (row.get(2)?, row.get(3)?)))
+    })?;
+    conn.prepare_cached(sql(lane).trim)?.execute([last])?;
+    room::change(conn, lane, -(bytes + records * room::RECORD_BYTES as i64))?;
+    Ok(Gone { records: records.unsigned_abs(), span })
+}
+
+/// Deletes the oldest records of a lane, at most `chunk` and no more than it takes to free `excess` bytes, and declares them
+/// lost; tells the range, and how many went.
+pub(super) fn shed(
+    conn: &Connection,
+    lane: Lane,
+    chunk: u64,
+    excess: u64,
+) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
+    let Some((from, last)) = enough(conn, lane, chunk, excess)? else { return Ok(None) };
     let head = read_heads(conn)?[lane.index()].seq;
     // What is in a gap already is declared once.
     let next = "SELECT min(from_seq) FROM gap WHERE lane = ? AND from_seq > ?";
     let next: Option<i64> = conn.query_row(next, (lane.as_str(), from.0 as i64), |row| row.get(0))?;
     let run = next.map_or(head.0, |next| next.unsigned_abs() - 1);
-    let to = Seq(run.min(from.0 + chunk - 1));
+    let to = Seq(run.min(last.0));
     let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
         StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
     })?;
-    let gone = conn.prepare_cached(sql(lane).trim)?.execute([to.0 as i64])? as u64;
-    declare(conn, lane, (from, to), Loss::Budget.as_str(), &last_hash)?;
-    Ok((gone > 0).then_some((from, to, gone)))
+    let gone = remove(conn, lane, to)?;
+    declare(conn, lane, (from, to), Loss::Budget.as_str(), &last_hash, gone.span)?;
+    Ok((gone.records > 0).then_some((from, to, gone.records)))
+}
+
+/// The oldest record of a lane, and the last one that has to go to free `excess` bytes.
+fn enough(conn: &Connection, lane: Lane, chunk: u64, excess: u64) -> Result<Option<(Seq, Seq)>, StoreError> {
+    let mut statement = conn.prepare_cached(sql(lane).sizes)?;
+    let mut rows = statement.query((0, chunk as i64))?;
+    let (mut found, mut freed) = (None, 0);
+    while let Some(row) = rows.next()? {
+        let seq = Seq(row.get::<_, i64>(0)?.unsigned_abs());
+        freed += row.get::<_, i64>(1)?.unsigned_abs() + room::RECORD_BYTES;
+        found = Some((found.map_or(seq, |(from, _)| from), seq));
+        if freed >= excess {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes one record and declares it lost.
@@ -283,32 +346,55 @@ pub(super) fn withdraw(
     hash: &[u8; 32],
     reason: &str,
 ) -> Result<(), StoreError> {
+    let find = conn
+        .prepare_cached(sql(lane).one)?
+        .query_row([seq.0 as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+    let Some((bytes, sealed_ms)) = find.optional()? else { return Ok(()) };
     conn.prepare_cached(sql(lane).delete)?.execute([seq.0 as i64])?;
-    declare(conn, lane, (seq, seq), reason, hash)
+    room::change(conn, lane, -(bytes + room::RECORD_BYTES as i64))?;
+    declare(conn, lane, (seq, seq), reason, hash, (Some(sealed_ms), Some(sealed_ms)))
 }
 
-/// Says that a run of positions holds no record any more; goes on with the gap before it if that is of the same reason.
+/// Says that a run of positions holds no record any more, and counts them; goes on with the gap before it if that is of the
+/// same reason. Of a gap that was made before spans were kept its beginning stays unknown.
 fn declare(
     conn: &Connection,
     lane: Lane,
     (from, to): (Seq, Seq),
     reason: &str,
     last_hash: &[u8; 32],
+    (first_ms, last_ms): Span,
 ) -> Result<(), StoreError> {
     let grown = conn
         .prepare_cached(
-            "UPDATE gap SET to_seq = ?, last_hash = ? WHERE lane = ? AND to_seq = ? AND reason = ?",
+            "UPDATE gap SET to_seq = ?1, last_hash = ?2, first_ms = min(first_ms, coalesce(?6, first_ms)),
+               last_ms = max(coalesce(last_ms, ?7), coalesce(?7, last_ms))
+             WHERE lane = ?3 AND to_seq = ?4 AND reason = ?5",
         )?
-        .execute((to.0 as i64, last_hash.as_slice(), lane.as_str(), from.0 as i64 - 1, reason))?;
+        .execute((
+            to.0 as i64,
+            last_hash.as_slice(),
+            lane.as_str(),
+            from.0 as i64 - 1,
+            reason,
+            first_ms,
+            last_ms,
+        ))?;
     if grown == 0 {
-        conn.prepare_cached("INSERT INTO gap VALUES (?, ?, ?, ?, ?)")?.execute((
+        let insert = "INSERT INTO gap (lane, from_seq, to_seq, reason, last_hash, first_ms, last_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?)";
+        conn.prepare_cached(insert)?.execute((
             lane.as_str(),
             from.0 as i64,
             to.0 as i64,
             reason,
             last_hash.as_slice(),
+            first_ms,
+            last_ms,
         ))?;
     }
+    let count = "INSERT INTO tally VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + ?2";
+    conn.prepare_cached(count)?.execute((room::tally(lane, reason), (to.0 + 1 - from.0) as i64))?;
     Ok(())
 }
 
@@ -378,7 +464,7 @@ pub(super) fn page(
         let (Ok(share_item), Ok(schema)) = names else {
             return Err(StoreError::Damaged(format!("lane {lane}: the item of record {seq} is no text")));
         };
-        walk.record(seq, share_item, schema, body, row.get(4)?)?;
+        walk.record(seq, share_item, schema, body, (row.get(4)?, row.get(5)?))?;
     }
     if read < records_max {
         walk.hole(Seq(head.0 + 1));
@@ -388,13 +474,18 @@ pub(super) fn page(
 
 fn gaps(conn: &Connection, lane: Lane, after: Seq) -> Result<Vec<(GapRow, [u8; 32])>, StoreError> {
     let find =
-        "SELECT from_seq, to_seq, reason, last_hash FROM gap WHERE lane = ? AND to_seq > ? ORDER BY from_seq";
+        "SELECT from_seq, to_seq, reason, first_ms, last_ms, last_hash FROM gap WHERE lane = ? AND to_seq > ?
+         ORDER BY from_seq";
     let mut statement = conn.prepare_cached(find)?;
-    let rows = statement.query_map((lane.as_str(), after.0 as i64), |row| {
-        let [from, to] = [row.get::<_, i64>(0)?, row.get::<_, i64>(1)?].map(|seq| Seq(seq.unsigned_abs()));
-        Ok((GapRow { from, to, reason: row.get(2)? }, row.get(3)?))
-    })?;
+    let rows =
+        statement.query_map((lane.as_str(), after.0 as i64), |row| Ok((gap_row(row)?, row.get(5)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Of from_seq, to_seq, reason, first_ms, last_ms.
+pub(super) fn gap_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<GapRow> {
+    let [from, to] = [row.get::<_, i64>(0)?, row.get::<_, i64>(1)?].map(|seq| Seq(seq.unsigned_abs()));
+    Ok(GapRow { from, to, reason: row.get(2)?, first_ms: row.get(3)?, last_ms: row.get(4)? })
 }
 
 /// Puts rows and gaps together into a page that speaks for every position.
@@ -415,7 +506,7 @@ impl Walk {
         share_item: &str,
         schema: &str,
         body: &[u8],
-        hash: [u8; 32],
+        (hash, sealed_ms): ([u8; 32], i64),
     ) -> Result<(), StoreError> {
         self.hole(seq);
         let id = wire::record_id(self.epoch, self.page.lane, seq);
@@ -425,9 +516,9 @@ impl Walk {
                 let body = Bytes::copy_from_slice(body);
                 self.page.records.push(StoredRecord { seq, share_item, schema, body, prev_hash: prev, hash });
             }
-            Some(_) => self.lost(seq, seq, Loss::Corrupt.as_str()),
+            Some(_) => self.lost(seq, seq, Loss::Corrupt.as_str(), (Some(sealed_ms), Some(sealed_ms))),
             // The oldest one left has no predecessor to be checked against; everybody has acknowledged it.
-            None => self.lost(seq, seq, TRIMMED),
+            None => self.lost(seq, seq, TRIMMED, (None, None)),
         }
         self.prev = Some(hash);
         self.page.through = seq;
@@ -439,23 +530,29 @@ impl Walk {
         while self.page.through.next() < next {
             let from = self.page.through.next();
             let declared = self.gaps.iter().find(|(gap, _)| gap.from <= from && from <= gap.to);
-            let (to, reason, hash) = match declared {
-                Some((gap, hash)) => (gap.to, gap.reason.clone(), Some(*hash)),
+            let (to, reason, hash, span) = match declared {
+                // Of a gap that is told from its middle on, when it began there is not known.
+                Some((gap, hash)) => {
+                    let first_ms = gap.first_ms.filter(|_| gap.from == from);
+                    (gap.to, gap.reason.clone(), Some(*hash), (first_ms, gap.last_ms))
+                }
                 None => {
                     let later = self.gaps.iter().map(|(gap, _)| gap.from).find(|start| *start > from);
-                    (Seq(later.unwrap_or(next).0.min(next.0) - 1), TRIMMED.to_owned(), None)
+                    (Seq(later.unwrap_or(next).0.min(next.0) - 1), TRIMMED.to_owned(), None, (None, None))
                 }
             };
-            self.lost(from, to, &reason);
+            self.lost(from, to, &reason, span);
             self.prev = hash;
             self.page.through = to;
         }
     }
 
-    fn lost(&mut self, from: Seq, to: Seq, reason: &str) {
+    fn lost(&mut self, from: Seq, to: Seq, reason: &str, (first_ms, last_ms): Span) {
         match self.page.gaps.last_mut() {
-            Some(last) if last.to.next() == from && last.reason == reason => last.to = to,
-            _ => self.page.gaps.push(GapRow { from, to, reason: reason.to_owned() }),
+            Some(last) if last.to.next() == from && last.reason == reason => {
+                (last.to, last.last_ms) = (to, last_ms);
+            }
+            _ => self.page.gaps.push(GapRow { from, to, reason: reason.to_owned(), first_ms, last_ms }),
         }
     }
 

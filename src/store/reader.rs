@@ -22,8 +22,6 @@ pub struct LaneState {
     pub first: Seq,
     /// The newest position ever given.
     pub head: Seq,
-    /// When the oldest record on disk was sealed, milliseconds since 1970 UTC.
-    pub oldest_sealed_ms: Option<i64>,
     /// Positions declared lost, ever.
     pub gap_records: u64,
 }
@@ -141,7 +139,6 @@ impl Reader {
                 states[lane.index()] = LaneState {
                     first: first.map_or(head.next(), |(seq, _)| seq),
                     head,
-                    oldest_sealed_ms: first.map(|(_, sealed_ms)| sealed_ms),
                     gap_records: outbox::gap_records(conn, lane)?,
                 };
             }
@@ -162,6 +159,22 @@ impl Reader {
                 acked[lane.index()] = outbox::acked(conn, &consumer, lane)?;
             }
             Ok(acked)
+        })
+        .await
+    }
+
+    /// When the first record after each of these positions was sealed, by [`Lane::index`], milliseconds since 1970 UTC; none
+    /// where there is none on disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn sealed_after(&self, after: Heads) -> Result<[Option<i64>; Lane::ALL.len()], ReadError> {
+        self.ask(move |conn| {
+            let mut sealed_ms = [None; Lane::ALL.len()];
+            for lane in Lane::ALL {
+                sealed_ms[lane.index()] = outbox::sealed_after(conn, lane, after[lane.index()])?;
+            }
+            Ok(sealed_ms)
         })
         .await
     }

@@ -18,6 +18,7 @@ pub(super) fn settings(dir: &std::path::Path) -> Settings {
         reserve_bytes: 64 << 10,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(3600),
+        promises: crate::store::room::Promises::of(64 << 20),
     }
 }
 
@@ -208,17 +209,138 @@ fn what_had_to_go_is_one_gap_and_the_chain_goes_on() {
     let mut store = open(dir.path());
     seal(&mut store, Lane::Bulk, 10);
     for _ in 0..2 {
-        outbox::shed(&store.conn, Lane::Bulk, 3).expect("shed");
+        outbox::shed(&store.conn, Lane::Bulk, 3, u64::MAX).expect("shed");
     }
     let all = page(&store, 0);
     assert_eq!((seqs(&all), gaps(&all)), (vec![7, 8, 9, 10], vec![(1, 6, "budget")]));
     let late = page(&store, 4);
     assert_eq!((gaps(&late), late.through), (vec![(5, 6, "budget")], Seq(10)));
-    outbox::shed(&store.conn, Lane::Bulk, 100).expect("shed");
+    outbox::shed(&store.conn, Lane::Bulk, 100, u64::MAX).expect("shed");
     let none = page(&store, 0);
     assert_eq!((seqs(&none), gaps(&none), none.through), (vec![], vec![(1, 10, "budget")], Seq(10)));
     seal(&mut store, Lane::Bulk, 1);
     assert_eq!(seqs(&page(&store, 0)), [11]);
+}
+
+/// When each gap was sealed, from its first record to its last.
+fn spans(page: &Page) -> Vec<(Option<i64>, Option<i64>)> {
+    page.gaps
+        .iter()
+        .map(|gap| (gap.first_ms.map(|ms| ms - NOW.wall_ms), gap.last_ms.map(|ms| ms - NOW.wall_ms)))
+        .collect()
+}
+
+#[test]
+fn a_gap_says_when_it_was_sealed_and_grows_with_what_goes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let mut txn = store.begin().expect("a transaction");
+    for second in 0..8 {
+        txn.seal(Lane::Bulk, &sealed(second), NOW.wall_ms + second * 1000).expect("sealed");
+    }
+    txn.commit().expect("committed");
+    outbox::shed(&store.conn, Lane::Bulk, 2, u64::MAX).expect("shed");
+    assert_eq!(spans(&page(&store, 0)), [(Some(0), Some(1000))]);
+    outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
+    assert_eq!(spans(&page(&store, 0)), [(Some(0), Some(2000))]);
+    assert_eq!(spans(&page(&store, 1)), [(None, Some(2000))], "from its middle on");
+    store.conn.execute("UPDATE outbox_bulk SET body = x'00' WHERE seq IN (5, 6)", []).expect("damaged");
+    assert_eq!(spans(&page(&store, 0)), [(Some(0), Some(2000)), (Some(4000), Some(5000))]);
+    let hash = page(&store, 6).records[0].hash;
+    outbox::withdraw(&store.conn, Lane::Bulk, Seq(7), &hash, "purged").expect("withdrawn");
+    assert_eq!(spans(&page(&store, 6)), [(Some(6000), Some(6000))]);
+    // One that an earlier build declared: its beginning stays unknown.
+    store
+        .conn
+        .execute("UPDATE gap SET first_ms = NULL, last_ms = NULL WHERE reason = 'budget'", [])
+        .expect("older");
+    outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
+    assert_eq!(spans(&page(&store, 0))[0], (None, Some(3000)));
+    let dropped: Vec<_> =
+        store.dropped().expect("read").into_iter().map(|of| (of.lane, of.reason, of.records)).collect();
+    assert_eq!(dropped, [("bulk".into(), "budget".into(), 4), ("bulk".into(), "purged".to_owned(), 1)]);
+}
+
+/// What a lane takes is what lies there, whatever came and went.
+#[test]
+fn the_room_of_a_lane_is_kept_with_its_records() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let counted = |store: &Store| {
+        let sum = "SELECT coalesce(sum(length(body) + 64), 0) FROM outbox_bulk";
+        store.conn.query_row(sum, [], |row| row.get::<_, i64>(0)).expect("a sum").unsigned_abs()
+    };
+    let holds = |store: &Store, what: &str| {
+        let kept = store.lane_bytes().expect("kept")[Lane::Bulk.index()];
+        assert_eq!(kept, counted(store), "{what}");
+    };
+    seal(&mut store, Lane::Bulk, 20);
+    holds(&store, "sealed");
+    assert!(counted(&store) > 20 * 64);
+    let mut txn = store.begin().expect("a transaction");
+    txn.seal(Lane::Bulk, &sealed(1), NOW.wall_ms).expect("sealed");
+    drop(txn);
+    holds(&store, "not committed");
+    ack(&mut store, 5, None).expect("accepted");
+    store.tidy(&upkeep(5)).expect("tidied");
+    holds(&store, "trimmed");
+    outbox::shed(&store.conn, Lane::Bulk, 3, 1).expect("shed");
+    holds(&store, "shed");
+    let hash = page(&store, 9).records[0].hash;
+    outbox::withdraw(&store.conn, Lane::Bulk, Seq(10), &hash, "purged").expect("withdrawn");
+    holds(&store, "purged");
+    let used = store.lane_bytes().expect("kept");
+    assert_eq!(used.iter().sum::<u64>(), used[Lane::Bulk.index()], "nothing lies in the others");
+    outbox::fork(&store.conn, Epoch([9; 16])).expect("forked");
+    holds(&store, "forked");
+}
+
+/// Bulk once took all there was and left an aggregate nothing: the first lane in the order paid for everybody.
+#[test]
+fn a_lane_gives_only_what_it_has_above_its_promise_while_another_has_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = outbox_bytes();
+    let mut promises = room::Promises::of(0);
+    promises.bytes = [2 * one; Lane::ALL.len()];
+    let mut store =
+        Store::open(Settings { promises, ..settings(dir.path()) }, [7; 32], NOW).expect("the store opens");
+    seal(&mut store, Lane::Bulk, 3);
+    seal(&mut store, Lane::Aggregate, 4);
+    seal(&mut store, Lane::Alarm, 4);
+    let left = |store: &Store| {
+        Lane::ALL.map(|lane| store.page(lane, Seq(0), 10, 1 << 20).expect("a page").records.len())
+    };
+    // By lane: alarm, event, result, aggregate, audit, bulk.
+    for expected in
+        [[4, 0, 0, 4, 0, 2], [4, 0, 0, 2, 0, 2], [4, 0, 0, 2, 0, 0], [4, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0]]
+    {
+        assert!(store.make_room().expect("tried"), "{expected:?}");
+        assert_eq!(left(&store), expected);
+    }
+    assert!(!store.make_room().expect("tried"), "alarms within their promise stay");
+}
+
+/// What one of the records here takes.
+fn outbox_bytes() -> u64 {
+    room::cost(sealed(1).body())
+}
+
+#[test]
+fn what_a_consumer_is_owed_is_what_lies_behind_its_acknowledgement() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    let owed = |store: &Store| store.owed(&consumer(), Lane::Bulk).expect("read");
+    assert_eq!(owed(&store), room::Owed::default());
+    let mut txn = store.begin().expect("a transaction");
+    for second in 0..4 {
+        txn.seal(Lane::Bulk, &sealed(second), NOW.wall_ms + second).expect("sealed");
+    }
+    txn.commit().expect("committed");
+    assert_eq!(owed(&store), room::Owed { acked: Seq(0), positions: 4, oldest_ms: Some(NOW.wall_ms) });
+    ack(&mut store, 3, None).expect("accepted");
+    assert_eq!(owed(&store), room::Owed { acked: Seq(3), positions: 1, oldest_ms: Some(NOW.wall_ms + 3) });
+    ack(&mut store, 4, None).expect("accepted");
+    assert_eq!(owed(&store), room::Owed { acked: Seq(4), positions: 0, oldest_ms: None });
 }
 
 #[test]
@@ -309,14 +431,14 @@ fn a_full_database_makes_room_and_takes_the_same_batch() {
 
 /// Word of the lists that nobody fetched stayed for ever: a lane that is never shed has no bound.
 #[test]
-fn room_is_made_lane_by_lane_and_never_of_alarms() {
+fn room_is_made_lane_by_lane_and_not_of_alarms_within_their_promise() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = open(dir.path());
     for lane in Lane::ALL {
         seal(&mut store, lane, 2);
     }
     // The ballast goes with the first of them.
-    for gone in [Lane::Bulk, Lane::Aggregate, Lane::Event] {
+    for gone in [Lane::Bulk, Lane::Audit, Lane::Aggregate, Lane::Result, Lane::Event] {
         assert!(store.make_room().expect("tried"), "{gone}");
         let left = Lane::ALL.map(|lane| store.page(lane, Seq(0), 10, 1 << 20).expect("a page").records.len());
         let expected = Lane::ALL.map(|lane| if lane < gone { 2 } else { 0 });

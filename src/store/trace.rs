@@ -250,11 +250,9 @@ fn held(conn: &Connection, epoch: crate::model::Epoch, id: &RecordId) -> Result<
 }
 
 fn gap(conn: &Connection, id: &RecordId) -> Result<Option<GapRow>, StoreError> {
-    let find = "SELECT from_seq, to_seq, reason FROM gap WHERE lane = ?1 AND ?2 BETWEEN from_seq AND to_seq";
-    let found = conn.query_row(find, (id.lane.as_str(), id.seq.0 as i64), |row| {
-        let [from, to] = [row.get::<_, i64>(0)?, row.get::<_, i64>(1)?].map(|seq| Seq(seq.unsigned_abs()));
-        Ok(GapRow { from, to, reason: row.get(2)? })
-    });
+    let find = "SELECT from_seq, to_seq, reason, first_ms, last_ms FROM gap
+        WHERE lane = ?1 AND ?2 BETWEEN from_seq AND to_seq";
+    let found = conn.query_row(find, (id.lane.as_str(), id.seq.0 as i64), outbox::gap_row);
     Ok(found.optional()?)
 }
 

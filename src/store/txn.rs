@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection};
 use super::audit::Trail;
 use super::error::StoreError;
 use super::sessions::{self, Change};
-use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, row};
+use super::{Ack, AckRefused, Acked, FoldRow, Position, SeriesId, outbox, room, row};
 use crate::model::{DeviceId, Epoch, Lane, LineId, Reading, Seq, Tally};
 use crate::privacy::Cleared;
 use crate::rules::presence::Standing;
@@ -24,6 +24,8 @@ pub struct Txn<'s> {
     pub(super) position: &'s mut Position,
     pub(super) items: &'s mut HashMap<(LineId, &'static str), i64>,
     pub(super) new_items: Vec<((LineId, &'static str), i64)>,
+    /// Bytes that each lane takes more, by [`Lane::index`].
+    pub(super) grown: [u64; Lane::ALL.len()],
     pub(super) open: bool,
 }
 
@@ -70,6 +72,7 @@ impl Txn<'_> {
     /// [`StoreError`].
     pub fn seal(&mut self, lane: Lane, sealed: &Sealed, now_ms: i64) -> Result<Seq, StoreError> {
         let item = self.item(sealed)?;
+        self.grown[lane.index()] += room::cost(sealed.body());
         outbox::append(self.conn, lane, self.epoch, &mut self.next.heads[lane.index()], item, sealed, now_ms)
     }
 
@@ -201,7 +204,7 @@ impl Txn<'_> {
         for lane in Lane::ALL {
             let head = &self.next.heads[lane.index()];
             if *head != self.position.heads[lane.index()] {
-                outbox::set_head(self.conn, lane, head)?;
+                outbox::set_head(self.conn, lane, head, self.grown[lane.index()])?;
             }
         }
         self.conn.execute_batch("COMMIT")?;

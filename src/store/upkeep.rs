@@ -1,6 +1,6 @@
 //! Keeping the store small, a chunk at a time so that no commit waits long: giving the log back, trimming what every
-//! consumer has, expiring old readings, and shedding when the room runs out (history first, then bulk, aggregates, events;
-//! alarms never).
+//! consumer has, expiring old readings, and shedding when the room runs out: history first, then what lanes have above their
+//! promise, then the rest, alarms last and only above theirs ([`room`]). What is unsent never goes by age.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use rustix::fs::FallocateFlags;
 use super::error::StoreError;
 use super::identity::own_file;
 use super::schema::PAGE_BYTES;
-use super::{Page, Settings, Store, WAL_PAGES, alarms, audit, entries, outbox, released, replies};
+use super::{Page, Settings, Store, WAL_PAGES, alarms, audit, entries, outbox, released, replies, room};
 use crate::audit::{Action, Entry, chain};
 use crate::model::{Lane, Loss, Seq, Stamp};
 
@@ -175,8 +175,9 @@ impl Store {
             )?;
             return Ok(history);
         }
-        for lane in [Lane::Bulk, Lane::Aggregate, Lane::Event] {
-            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS)? {
+        let used = room::used(&self.conn)?;
+        for room::Want { lane, excess } in room::yielding(&used, &self.settings.promises) {
+            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS, excess)? {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
                 let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
                 let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };

@@ -201,11 +201,16 @@ fn split<T>(
     records
 }
 
-fn sealed(line: &ShareLine, schema: &'static str, body: &v1::RecordBody) -> Sealed {
+pub(super) fn sealed(line: &ShareLine, schema: &'static str, body: &v1::RecordBody) -> Sealed {
     Sealed { body: body.encode_to_vec().into(), share_item: line.id.clone(), schema }
 }
 
-fn head(gateway: &Gateway, line: &ShareLine, policy_version: u32, sealed_ms: i64) -> v1::RecordBody {
+pub(super) fn head(
+    gateway: &Gateway,
+    line: &ShareLine,
+    policy_version: u32,
+    sealed_ms: i64,
+) -> v1::RecordBody {
     let operator = if line.devices { "keep" } else { "drop" };
     v1::RecordBody {
         gateway_id: gateway.id.clone(),

@@ -199,6 +199,7 @@ pub(super) fn open(dir: PathBuf) -> Result<Store, StoreError> {
         reserve_bytes: 0,
         group_window: std::time::Duration::ZERO,
         retention: std::time::Duration::MAX,
+        promises: crate::store::room::Promises::of(1 << 40),
     };
     Store::open(settings, [0; 32], Stamp { wall_ms: 0, mono_ms: 0 })
 }

@@ -3,7 +3,7 @@
 //! Guarantees: a key that is named is there, and its owner's alone; the trail leaves most of the store to the rest. Makes
 //! no key: the daemon does, at its first start, where none is named.
 
-use super::{DAY, Places, Size};
+use super::{DAY, HOUR, MINUTE, Places, Size};
 use crate::audit::checkpoint::Signer;
 use crate::config::fault::Report;
 use crate::config::raw::{self, Root};
@@ -26,8 +26,9 @@ pub(super) fn audit(root: &Root, store: &store::Settings, places: &Places, repor
         report.fault(raw.size_max.span_or(raw.at), message, "at most half of store.size_max");
     }
     let keep = report.bounded(&raw.keep, 1095 * DAY, 30 * DAY..=3660 * DAY, "keep");
+    let digest = report.bounded(&raw.digest, HOUR, MINUTE..=DAY, "digest");
     let Some(named) = raw.key.get() else {
-        return Settings { key: store.dir.join(KEY), makes_key: true, keep, bytes_max: size.0 };
+        return Settings { key: store.dir.join(KEY), makes_key: true, keep, bytes_max: size.0, digest };
     };
     let key = places.secret(&named.value);
     let help = "a file of its owner alone (mode 0600) with 32 bytes, as `openssl rand -hex 32` makes them; without this \
@@ -40,5 +41,5 @@ pub(super) fn audit(root: &Root, store: &store::Settings, places: &Places, repor
             }
         }
     }
-    Settings { key, makes_key: false, keep, bytes_max: size.0 }
+    Settings { key, makes_key: false, keep, bytes_max: size.0, digest }
 }

@@ -22,6 +22,7 @@ mod notices;
 mod ports;
 mod protect;
 mod protocol;
+mod room;
 mod rules;
 mod source;
 mod treatments;
@@ -225,6 +226,7 @@ fn store(raw: &raw::Store, places: &Places, report: &mut Report) -> Option<store
         reserve_bytes: reserve.0,
         group_window,
         retention,
+        promises: room::promises(raw, size, reserve, report),
     })
 }
 

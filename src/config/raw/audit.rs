@@ -11,5 +11,6 @@ section! {
         key: String,
         keep: Duration,
         size_max: Size,
+        digest: Duration,
     }
 }

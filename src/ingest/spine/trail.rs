@@ -47,6 +47,7 @@ impl Spine {
         let digest: String = self.plan.lists_digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let entry = Entry::gateway(Action::ConfigLoad, format!("lists@{}", self.policy_version));
         let detail = serde_json::json!({ "digest": digest, "version": env!("CARGO_PKG_VERSION") });
+        self.forget_digests(txn)?;
         txn.audit(&entry.with(detail), now).map(drop)
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::ingest::DeviceSeen;
 use crate::ingest::spine::Ledger;
 use crate::ingest::trail::WITNESS_LAG_MAX;
-use crate::model::Loss;
+use crate::model::{Consumer, Lane, Loss};
 use crate::store::Witnessed;
+use crate::store::room::Dropped;
 
 /// What the writer counts, for metrics and the watchdog.
 #[derive(Debug, Default)]
@@ -22,8 +23,50 @@ pub struct Counters {
     pub(super) turns: AtomicU64,
     pub(super) lists_version: AtomicU64,
     pub(super) trail: Mutex<TrailState>,
+    /// At most five seconds old.
+    pub(super) lanes: Mutex<LaneCounts>,
     /// Of the last round of upkeep.
     pub(super) devices: Mutex<Vec<DeviceSeen>>,
+}
+
+/// What lanes take, lost and owe.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LaneCounts {
+    /// By [`Lane::index`].
+    pub(super) bytes: [u64; Lane::ALL.len()],
+    pub(super) dropped: Vec<Dropped>,
+    /// As many as the share list has consumers of lanes.
+    pub(super) owed: Vec<LaneOwed>,
+}
+
+impl LaneCounts {
+    fn metrics(&self) -> Vec<(String, u64)> {
+        let lanes = Lane::ALL.into_iter();
+        let mut metrics: Vec<_> = lanes
+            .map(|lane| (format!("store_lane_bytes{{lane=\"{lane}\"}}"), self.bytes[lane.index()]))
+            .collect();
+        for Dropped { lane, reason, records } in &self.dropped {
+            metrics.push((format!("store_dropped_total{{lane=\"{lane}\",reason=\"{reason}\"}}"), *records));
+        }
+        for LaneOwed { lane, consumer, acked, positions, oldest_s } in &self.owed {
+            let labels = format!("{{lane=\"{lane}\",consumer=\"{consumer}\"}}");
+            metrics.push((format!("share_owed{labels}"), *positions));
+            metrics.push((format!("share_oldest_seconds{labels}"), *oldest_s));
+            metrics.push((format!("share_acked_total{labels}"), *acked));
+        }
+        metrics
+    }
+}
+
+/// What one consumer is owed of one lane.
+#[derive(Clone, Debug)]
+pub(super) struct LaneOwed {
+    pub(super) lane: Lane,
+    pub(super) consumer: Consumer,
+    pub(super) acked: u64,
+    pub(super) positions: u64,
+    /// Age of the oldest record that is not acknowledged, seconds.
+    pub(super) oldest_s: u64,
 }
 
 /// How the trail is.
@@ -41,6 +84,10 @@ pub(super) struct TrailState {
 impl Counters {
     pub(super) fn trail(&self) -> std::sync::MutexGuard<'_, TrailState> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lanes(&self) -> std::sync::MutexGuard<'_, LaneCounts> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long the oldest row of the trail that no witness holds has been waiting; none when nobody could be one.
@@ -135,6 +182,7 @@ impl Counters {
                 .push(("audit_unwitnessed_rows".to_owned(), witnessed.rows.saturating_sub(witnessed.size)));
             metrics.push(("audit_witness_lag_seconds".to_owned(), lag.as_secs()));
         }
+        metrics.extend(self.lanes().metrics());
         metrics
     }
 }

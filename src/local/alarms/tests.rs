@@ -187,6 +187,7 @@ impl Daemon {
             reserve_bytes: 0,
             group_window: Duration::ZERO,
             retention: Duration::from_secs(60),
+            promises: crate::store::room::Promises::of(64 << 20),
         };
         let clock = Arc::new(SystemClock::default());
         let mut store = Store::open(settings, [7; 32], clock.now()).expect("the store opens");

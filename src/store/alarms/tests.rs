@@ -26,6 +26,7 @@ fn open(dir: &std::path::Path) -> Store {
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_millis(RETENTION_MS.unsigned_abs()),
+        promises: crate::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [7; 32], NOW).expect("the store opens")
 }

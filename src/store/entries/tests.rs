@@ -20,6 +20,7 @@ fn open(dir: &std::path::Path) -> Store {
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(3600),
+        promises: crate::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [7; 32], NOW).expect("the store opens")
 }

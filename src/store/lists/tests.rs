@@ -17,6 +17,7 @@ fn store(dir: &Path) -> Store {
         reserve_bytes: 1 << 20,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(7 * 86_400),
+        promises: crate::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [7; 32], NOW).expect("a store")
 }

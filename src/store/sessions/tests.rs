@@ -20,6 +20,7 @@ fn open(dir: &std::path::Path) -> Store {
         reserve_bytes: 0,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(3600),
+        promises: crate::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [7; 32], NOW).expect("the store opens")
 }
@@ -365,6 +366,7 @@ fn what_waits_is_not_shed_and_leaves_room_for_readings() {
         reserve_bytes: 1 << 20,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(3600),
+        promises: crate::store::room::Promises::of(16 << 20),
     };
     let mut store = Store::open(settings, [7; 32], NOW).expect("the store opens");
     let wanted = message("device/door-1/set", &[b'x'; 2030]);

@@ -129,6 +129,7 @@ impl Rig {
             reserve_bytes: 0,
             group_window: Duration::ZERO,
             retention: Duration::from_secs(3600),
+            promises: crate::store::room::Promises::of(64 << 20),
         };
         let mut store = Store::open(settings, [7; 32], now).expect("the store opens");
         let spine = Spine::open(plan, &mut store, now).expect("the spine opens");

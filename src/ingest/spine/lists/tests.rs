@@ -66,6 +66,7 @@ fn store(dir: &std::path::Path) -> Store {
         reserve_bytes: 1 << 20,
         group_window: std::time::Duration::ZERO,
         retention: std::time::Duration::from_secs(86_400),
+        promises: crate::store::room::Promises::of(64 << 20),
     };
     Store::open(settings, [7; 32], NOW).expect("a store")
 }
