@@ -503,6 +503,10 @@ section! {
         loopback: Loopback,
         unix: Unix,
         tls: Tls,
+        calls_rate: u64,
+        bytes_per_second: Size,
+        bytes_per_day: Size,
+        reflection: bool,
     }
 }
 
@@ -529,6 +533,7 @@ section! {
         certificate: String,
         key: String,
         client_ca: String,
+        client_crl: String,
     }
 }
 
