@@ -1,5 +1,7 @@
 //! Compiles proto/ with protox: no protoc is needed, nothing is fetched.
 
+use protox::prost::Message;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = protox::compile(
@@ -17,6 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
         ["proto"],
     )?;
+    let out_dir = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    let mut contract = files.clone();
+    contract.file.retain(|file| file.package() != "smallbrain.local.v1");
+    std::fs::write(out_dir.join("contract.bin"), contract.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".smallbrain.v1.Record")
         .btree_map(".smallbrain.v1")

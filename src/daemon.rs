@@ -204,6 +204,8 @@ pub struct Daemon {
     lists: watch::Sender<Arc<Lists>>,
     /// Where webhooks are.
     notify: watch::Sender<Arc<notify::Settings>>,
+    /// Whether the store can be written.
+    writable: watch::Sender<bool>,
     /// Cancels sources and servers.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -291,6 +293,7 @@ impl Daemon {
             lines: watch::Sender::new(config.share.lines.clone().into()),
             lists: watch::Sender::new(config.plan.lists.clone()),
             notify: watch::Sender::new(Arc::new(config.notify.clone())),
+            writable: watch::Sender::new(true),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ended,
@@ -372,6 +375,9 @@ impl Daemon {
             clock: self.clock.clone(),
             counters: self.inside.share.clone(),
             checkpoints: self.checkpoints.clone(),
+            writable: self.writable.subscribe(),
+            limits: self.config.share.limits,
+            reflection: self.config.share.reflection,
         };
         let side = Side::new(city, self.stop.clone());
         if !bound.is_empty() {
@@ -582,6 +588,12 @@ impl Daemon {
         Ok(restart)
     }
 
+    /// Tells the city's side whether the store can be written: the writer turns, and there is room.
+    fn tell_writable(&self, turns: bool) {
+        let writable = turns && self.inside.writer.bytes_free() > 0;
+        self.writable.send_if_modified(|told| std::mem::replace(told, writable) != writable);
+    }
+
     /// Waits until a core task ends early, and says why.
     pub async fn failed(&mut self) -> DaemonError {
         let writer = &mut self.writer;
@@ -771,7 +783,9 @@ fn pulse_every() -> Duration {
 impl Pulse {
     fn beat(&mut self, daemon: &Daemon) {
         let turns = daemon.turns();
-        if self.turns.replace(turns) == Some(turns) {
+        let stands = self.turns.replace(turns) == Some(turns);
+        daemon.tell_writable(!stands);
+        if stands {
             tracing::error!("the writer stands still, the watchdog is not fed");
             return;
         }

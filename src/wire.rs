@@ -26,6 +26,9 @@ pub mod v1 {
     tonic::include_proto!("smallbrain.v1");
 }
 
+/// The contract with the city as an encoded `FileDescriptorSet`: what a generic client asks for by reflection.
+pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
+
 /// The local socket's own services, generated from proto/: alarms, buses, commands, entries and on-boarding.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod bus {

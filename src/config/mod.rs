@@ -164,6 +164,8 @@ impl Config {
     pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
         let listen = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.listen);
         let tls = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.tls.clone());
+        let server =
+            |config: &Config| (config.share.listeners.clone(), config.share.limits, config.share.reflection);
         let limits = |config: &Config| config.mqtt.as_ref().map(|mqtt| mqtt.limits);
         let differs = [
             ("gateway", self.gateway != new.gateway || self.version.zone_ms != new.version.zone_ms),
@@ -175,7 +177,7 @@ impl Config {
             ("mqtt.tls", tls(self) != tls(new)),
             ("mqtt limits", limits(self).zip(limits(new)).is_some_and(|(old, new)| old != new)),
             ("http", self.http != new.http),
-            ("share_server", self.share.listeners != new.share.listeners),
+            ("share_server", server(self) != server(new)),
             ("telemetry", self.telemetry != new.telemetry),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -520,6 +520,10 @@ section! {
         loopback: Loopback,
         unix: Unix,
         tls: Tls,
+        calls_rate: u64,
+        bytes_per_second: Size,
+        bytes_per_day: Size,
+        reflection: bool,
     }
 }
 
@@ -546,6 +550,7 @@ section! {
         certificate: String,
         key: String,
         client_ca: String,
+        client_crl: String,
     }
 }
 

@@ -17,15 +17,16 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Pages;
 use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Wanted, cut};
 use super::denials::Denials;
 use super::feedback::Said;
+use super::quota::Quota;
 use super::refused::Refused;
 use super::server::City;
-use super::session::{Action, Session, Stand, parse_ack, parse_witness, position};
+use super::session::{Action, Session, Stand, is_paced, parse_ack, parse_witness, position};
 use crate::approval::{self, ApprovalId};
 use crate::ingest::act::{self, Act};
 use crate::ingest::handout::Delivered;
@@ -60,6 +61,7 @@ pub(super) struct Shell<P> {
     pub(super) city: Arc<City<P>>,
     pub(super) streams: Arc<Streams>,
     pub(super) said: Arc<Said>,
+    pub(super) quota: Arc<Quota>,
     pub(super) denials: Arc<Denials>,
     pub(super) who: Who,
     pub(super) stop: CancellationToken,
@@ -72,6 +74,7 @@ impl<P> Clone for Shell<P> {
             city: self.city.clone(),
             streams: self.streams.clone(),
             said: self.said.clone(),
+            quota: self.quota.clone(),
             denials: self.denials.clone(),
             who: self.who.clone(),
             stop: self.stop.clone(),
@@ -150,12 +153,30 @@ impl<P: Pages> Shell<P> {
         InForce { lines: self.lines(), grants: self.city.grants.borrow().clone() }
     }
 
-    /// Who calls, whatever they may have.
+    /// Who calls, whatever they may have, and no more often than they may.
     pub(super) fn known<T>(&self, request: &Request<T>) -> Result<Caller, Refused> {
-        match &self.who {
-            Who::Fixed(consumer) => Ok(consumer.clone().into()),
-            Who::Certificate => certified(request),
+        let caller = match &self.who {
+            Who::Fixed(consumer) => consumer.clone().into(),
+            Who::Certificate => certified(request)?,
+        };
+        self.quota.call(&caller.consumer, &self.lines(), self.city.clock.now().mono_ms)?;
+        Ok(caller)
+    }
+
+    /// Whether an answer with bytes of a lane may go to a consumer now. Lanes that are never paced always may.
+    ///
+    /// # Errors
+    /// [`Refused::Quota`].
+    pub(super) fn within_quota(&self, consumer: &Consumer, lane: Lane) -> Result<(), Refused> {
+        if !is_paced(lane) {
+            return Ok(());
         }
+        self.quota.bytes(consumer, &self.lines(), self.city.clock.now().mono_ms)
+    }
+
+    /// Pays for bytes that leave; how long those after them have to wait, milliseconds.
+    pub(super) fn spend(&self, consumer: &Consumer, bytes: u64) -> u64 {
+        self.quota.spend(consumer, &self.lines(), bytes, self.city.clock.now().mono_ms)
     }
 
     /// Who calls, if there is anything for it now.
@@ -237,6 +258,7 @@ impl<P: Pages> Shell<P> {
         let after = request.after.ok_or(Refused::Malformed("after is needed: a lane and a position"))?;
         let mut heads = pages.heads();
         let (lane, start) = position(&after, pages.epoch(), &heads.borrow())?;
+        self.within_quota(&wanted.caller.consumer, lane)?;
         let (mut at, mut withheld) = (start, 0);
         loop {
             heads.mark_unchanged();
@@ -262,6 +284,7 @@ impl<P: Pages> Shell<P> {
                     self.delivered(delivered).await?;
                 }
                 self.city.counters.batch(part.batch.records.len(), part.bytes, withheld);
+                self.spend(&wanted.caller.consumer, part.bytes);
                 let batch = v1::RecordBatch { first_seq: start.next().0, withheld, ..part.batch };
                 let more = batch.through_seq < batch.head_seq;
                 return Ok(v1::FetchResponse { batch: Some(batch), audit: self.checkpoint(), more });
@@ -408,7 +431,9 @@ impl<P: Pages> Shell<P> {
                     Action::Use(id) => using = Some(Box::pin(self.begin_use(id))),
                     Action::End(end) => return end,
                     Action::Send(frame) => {
-                        self.count(&frame);
+                        if let Some(wait_ms) = self.count(&consumer, &frame) {
+                            session.pace_until(now().mono_ms.saturating_add(wait_ms));
+                        }
                         let permit: mpsc::Permit<'_, _> =
                             permit.take().expect("a frame comes where there is room");
                         permit.send(wrap(frame));
@@ -438,7 +463,14 @@ impl<P: Pages> Shell<P> {
                         open_in = false;
                         session.close();
                     }
-                    Err(_) => return Ok(()),
+                    Err(status) => match status.code() {
+                        Code::OutOfRange | Code::ResourceExhausted => session.end(Err(Refused::TooLarge)),
+                        Code::Internal | Code::InvalidArgument => {
+                            session.end(Err(Refused::Malformed("a frame that cannot be read")));
+                        }
+                        // The peer is gone.
+                        _ => return Ok(()),
+                    },
                 },
                 () = changed(&mut heads) => session.heads(&heads.borrow_and_update()),
                 () = changed(&mut line_changes) => {}
@@ -449,15 +481,20 @@ impl<P: Pages> Shell<P> {
         }
     }
 
-    fn count(&self, frame: &v1::StreamingPullResponse) {
+    /// Counts a frame that leaves, and pays for it. How long the lanes that wait for the quota have to, milliseconds.
+    fn count(&self, consumer: &Consumer, frame: &v1::StreamingPullResponse) -> Option<u64> {
         match &frame.frame {
             Some(Frame::Batch(batch)) => {
                 let bytes = batch.records.iter().map(|record| record.body.len() as u64).sum();
                 self.city.counters.batch(batch.records.len(), bytes, batch.withheld);
+                let wait_ms = Some(self.spend(consumer, bytes)).filter(|wait_ms| *wait_ms > 0)?;
+                self.city.counters.paced(bytes, wait_ms);
+                return Some(wait_ms);
             }
             Some(Frame::AckConfirmation(_)) => self.city.counters.ack(),
             _ => {}
         }
+        None
     }
 }
 

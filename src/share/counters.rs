@@ -4,6 +4,84 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::refused::Refused;
 
+/// Why there is no connection, or no longer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// A certificate that is not valid yet, and a clock that was never set.
+    WaitingForTime,
+    /// A certificate that has run out.
+    Expired,
+    /// One whose time has not come.
+    NotYetValid,
+    /// Of an authority that is not known (any more).
+    UnknownIssuer,
+    /// On a revocation list.
+    Revoked,
+    /// None came.
+    NoCertificate,
+    /// Anything else that is wrong with a handshake.
+    Other,
+    /// The handshake took too long.
+    Timeout,
+    /// No word came after the connection.
+    Silent,
+    /// Others waited for its place.
+    Crowded,
+    /// Not HTTP/2.
+    Protocol,
+    /// Closed before it said anything.
+    Gone,
+}
+
+impl Turned {
+    /// All, by index.
+    pub(super) const ALL: [Turned; 12] = [
+        Turned::WaitingForTime,
+        Turned::Expired,
+        Turned::NotYetValid,
+        Turned::UnknownIssuer,
+        Turned::Revoked,
+        Turned::NoCertificate,
+        Turned::Other,
+        Turned::Timeout,
+        Turned::Silent,
+        Turned::Crowded,
+        Turned::Protocol,
+        Turned::Gone,
+    ];
+    /// So many are of TLS.
+    const TLS: usize = 8;
+
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Turned::WaitingForTime => "waiting_for_time",
+            Turned::Expired => "expired",
+            Turned::NotYetValid => "not_yet_valid",
+            Turned::UnknownIssuer => "unknown_issuer",
+            Turned::Revoked => "revoked",
+            Turned::NoCertificate => "no_certificate",
+            Turned::Other => "other",
+            Turned::Timeout => "timeout",
+            Turned::Silent => "silent",
+            Turned::Crowded => "crowded",
+            Turned::Protocol => "protocol",
+            Turned::Gone => "gone",
+        }
+    }
+
+    fn metric(self) -> String {
+        let of = if self.index() < Self::TLS { "tls" } else { "connections" };
+        format!("share_{of}_refused_total{{reason=\"{}\"}}", self.as_str())
+    }
+}
+
+/// What the transport answers by itself, by its reason.
+const TRANSPORT: [&str; 5] = ["message_too_large", "malformed", "unimplemented", "deadline", "transport"];
+
 /// Counters of the share server.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -18,7 +96,13 @@ pub struct Counters {
     feedback_again: AtomicU64,
     denials_unwritten: AtomicU64,
     witnessed: AtomicU64,
+    certificate_expires: AtomicU64,
+    paced: AtomicU64,
+    paced_bytes: AtomicU64,
+    paced_ms: AtomicU64,
     refused: [AtomicU64; Refused::REASONS.len()],
+    turned: [AtomicU64; Turned::ALL.len()],
+    transport: [AtomicU64; TRANSPORT.len()],
 }
 
 impl Counters {
@@ -58,12 +142,35 @@ impl Counters {
         self.witnessed.fetch_add(1, Relaxed);
     }
 
+    /// How long the listener's certificate is still good, seconds.
+    pub(super) fn certificate_expires(&self, seconds: u64) {
+        self.certificate_expires.store(seconds, Relaxed);
+    }
+
+    /// Bytes after which a stream's less urgent lanes wait so long.
+    pub(super) fn paced(&self, bytes: u64, wait_ms: u64) {
+        self.paced.fetch_add(1, Relaxed);
+        self.paced_bytes.fetch_add(bytes, Relaxed);
+        self.paced_ms.fetch_add(wait_ms, Relaxed);
+    }
+
+    /// A connection that is none (any more).
+    pub(super) fn turned(&self, turned: Turned) {
+        self.turned[turned.index()].fetch_add(1, Relaxed);
+    }
+
+    /// What the transport answered by itself.
+    pub(super) fn transport(&self, reason: &str) {
+        let index = TRANSPORT.iter().position(|known| *known == reason).unwrap_or(TRANSPORT.len() - 1);
+        self.transport[index].fetch_add(1, Relaxed);
+    }
+
     /// A refusal.
     pub(super) fn refused(&self, refused: &Refused) {
         self.refused[refused.index()].fetch_add(1, Relaxed);
     }
 
-    /// Metric name and value of each; `share_streams_open` is the only one that goes down.
+    /// Metric name and value of each; `share_streams_open` and `share_certificate_expires_seconds` are the only ones that go down.
     pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = [
             ("streams_open", &self.streams_open),
@@ -77,13 +184,21 @@ impl Counters {
             ("feedback_duplicates_total", &self.feedback_again),
             ("denials_unwritten_total", &self.denials_unwritten),
             ("witnessed_total", &self.witnessed),
+            ("certificate_expires_seconds", &self.certificate_expires),
+            ("paced_total", &self.paced),
+            ("paced_bytes_total", &self.paced_bytes),
+            ("paced_milliseconds_total", &self.paced_ms),
         ];
         let refused = Refused::REASONS.into_iter().zip(&self.refused);
-        plain.into_iter().map(|(name, count)| (format!("share_{name}"), count.load(Relaxed))).chain(
-            refused.map(|(name, count)| {
-                (format!("share_refused_total{{reason=\"{name}\"}}"), count.load(Relaxed))
-            }),
-        )
+        let named = |family: &'static str, name: &str| format!("share_{family}_total{{reason=\"{name}\"}}");
+        let refused = refused.map(move |(name, count)| (named("refused", name), count));
+        let transport = TRANSPORT.into_iter().zip(&self.transport);
+        let transport = transport.map(move |(name, count)| (named("transport_refused", name), count));
+        let turned = Turned::ALL.into_iter().zip(&self.turned);
+        let turned = turned.map(|(turned, count)| (turned.metric(), count));
+        let plain = plain.into_iter().map(|(name, count)| (format!("share_{name}"), count));
+        let all = plain.chain(refused).chain(transport).chain(turned);
+        all.map(|(name, count)| (name, count.load(Relaxed)))
     }
 }
 

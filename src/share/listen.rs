@@ -6,17 +6,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, UnixListener};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::Listener;
+use super::tls::TlsFiles;
+use crate::clock::{Clock, SystemClock};
 use crate::model::Consumer;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Who may open the city's Unix socket: owner and group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -78,10 +75,15 @@ pub async fn bind(listener: &Listener) -> Result<Bound, BindError> {
             Ok(Bound::Loopback(tcp(*address).await?, consumer.clone()))
         }
         Listener::Unix { path, consumer } => Ok(Bound::Unix(unix(path, SOCKET_MODE)?, consumer.clone())),
-        Listener::Tls { address, certificate, key, client_ca } => {
-            let files =
-                TlsFiles { certificate: certificate.clone(), key: key.clone(), client_ca: client_ca.clone() };
-            files.load()?;
+        Listener::Tls { address, certificate, key, client_ca, client_crl } => {
+            let files = TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: client_ca.clone(),
+                client_crl: client_crl.clone(),
+            };
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+            files.load(&clock)?;
             Ok(Bound::Tls(tcp(*address).await?, files))
         }
     }
@@ -127,38 +129,6 @@ impl Drop for UnixSocket {
     fn drop(&mut self) {
         // Gone already is as good; a directory that became read-only is met at the next start.
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// The files of a TLS listener. They may be renewed in place.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    certificate: PathBuf,
-    key: PathBuf,
-    client_ca: PathBuf,
-}
-
-impl TlsFiles {
-    /// Reads and checks the files: the configuration, and a digest that changes when they do.
-    ///
-    /// # Errors
-    /// [`BindError`].
-    pub fn load(&self) -> Result<(ServerTlsConfig, [u8; 32]), BindError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| BindError::File(path.clone(), error));
-        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
-        let client_ca = read(&self.client_ca)?;
-        let mut digest = Sha256::new();
-        for part in [&certificate, &key, &client_ca] {
-            digest.update(Sha256::digest(part));
-        }
-        let config = ServerTlsConfig::new()
-            .identity(Identity::from_pem(certificate, key))
-            .client_ca_root(Certificate::from_pem(client_ca))
-            .timeout(HANDSHAKE);
-        Server::builder()
-            .tls_config(config.clone())
-            .map_err(|error| BindError::Tls(self.certificate.clone(), chain(&error)))?;
-        Ok((config, digest.finalize().into()))
     }
 }
 

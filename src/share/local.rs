@@ -100,7 +100,10 @@ pub async fn serve<P: Pages>(
     let running = Server::builder()
         .timeout(CALL_MAX)
         .add_routes(beside.add_service(StatusServiceServer::new(Answer { local, start_ms })))
-        .serve_with_incoming_shutdown(Connections::new(socket, cut.clone()), stop.cancelled());
+        .serve_with_incoming_shutdown(
+            Connections::new(socket, cut.clone(), Arc::default()),
+            stop.cancelled(),
+        );
     let overdue = async {
         stop.cancelled().await;
         sleep(GRACE).await;

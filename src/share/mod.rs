@@ -2,6 +2,7 @@
 //!
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
 //! around them (what the city calls is in `calls`, what it says back in `feedback`, what it asks for in [`approvals`]);
+//! connections come through `listen`, `tls` and `connections`, and [`quota`] says how much one consumer may have;
 //! [`position`] is a consumer's side of the contract as a pure ledger, [`witness`] what it keeps of the audit trail,
 //! [`client`] the shell around it, over any [`line`]. In push mode the gateway dials the city ([`dial`]), and the same goes
 //! over a [`link`].
@@ -24,10 +25,12 @@ pub mod link;
 pub mod listen;
 pub mod local;
 pub mod position;
+pub mod quota;
 pub mod refused;
 pub mod server;
 pub mod session;
 mod shared;
+mod tls;
 pub mod witness;
 
 #[cfg(test)]
@@ -55,6 +58,10 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// The share list.
     pub lines: Vec<ShareLine>,
+    /// What one consumer may have.
+    pub limits: quota::Limits,
+    /// Whether whoever may connect can ask for the contract itself.
+    pub reflection: bool,
 }
 
 /// One listener of the city's side.
@@ -84,6 +91,8 @@ pub enum Listener {
         key: PathBuf,
         /** PEM roots of clients. */
         client_ca: PathBuf,
+        /** PEM revocation lists of those roots and of what is between them and clients. */
+        client_crl: Option<PathBuf>,
     },
 }
 

@@ -1,7 +1,15 @@
 //! Why a consumer does not get what it asks for, with the gRPC status of each reason.
+//!
+//! Guarantees: every status carries `google.rpc.ErrorInfo` (the reason in capitals, the domain `smallbrain`, and what helps to
+//! go on), where waiting helps `RetryInfo` too, and the reason again in the trailer `smallbrain-reason`; also those that the
+//! transport itself answers, once [`explained`] has seen them. No text of a person is in any of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::approvals::refusal;
 use crate::approval::{self, Missing};
@@ -9,6 +17,13 @@ use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::incident;
 use crate::store::reader::ReadError;
+
+/// Who says so, in `ErrorInfo`.
+pub const DOMAIN: &str = "smallbrain";
+/// The trailer with a reason's name.
+pub(super) const TRAILER: &str = "smallbrain-reason";
+/// When to come back where nothing better is known.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A refusal. Its [`reason`](Refused::reason) travels in the trailer `smallbrain-reason` and counts in telemetry.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -80,6 +95,15 @@ pub enum Refused {
     /// Feedback faster than it is taken.
     #[error("more than {0} a second: wait a second, and call again with the same request_id")]
     Rate(u32),
+    /// More bytes than the consumer may take.
+    #[error("the bytes that this consumer may take are used up: wait {wait_ms} ms")]
+    Quota {
+        /** How long until there are some again. */
+        wait_ms: u64,
+    },
+    /// A message that is larger than the limit, as it comes or once it is unpacked.
+    #[error("a message is at most 4 MiB, also once it is unpacked: send less at once")]
+    TooLarge,
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
@@ -102,7 +126,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 19] = [
+    pub const REASONS: [&'static str; 21] = [
         "identity",
         "not_listed",
         "malformed",
@@ -122,6 +146,8 @@ impl Refused {
         "approval_used_up",
         "approval_order",
         "local_only",
+        "quota",
+        "message_too_large",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -147,6 +173,8 @@ impl Refused {
             Refused::Approval { missing: Missing::UsedUp, .. } => 16,
             Refused::Order(_) => 17,
             Refused::Local(_) => 18,
+            Refused::Quota { .. } => 19,
+            Refused::TooLarge => 20,
         }
     }
 
@@ -171,22 +199,138 @@ impl Refused {
             "stream_replaced" => Code::Aborted,
             "record_unknown" => Code::NotFound,
             "alarm_past" => Code::FailedPrecondition,
-            "rate" => Code::ResourceExhausted,
+            "rate" | "quota" | "message_too_large" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }
+
+    /// How long to wait before the same again may go well; `None` where waiting does not help.
+    fn retry(&self, code: Code) -> Option<Duration> {
+        match self {
+            Refused::TooLarge => None,
+            Refused::Quota { wait_ms } => Some(Duration::from_millis(*wait_ms)),
+            _ => matches!(code, Code::ResourceExhausted | Code::Unavailable).then_some(RETRY),
+        }
+    }
+
+    /// What a machine needs to go on.
+    fn facts(&self) -> HashMap<String, String> {
+        let facts: Vec<(&str, String)> = match self {
+            Refused::Epoch { ours, .. } | Refused::Ack(AckRefused::Epoch { ours, .. }) => {
+                vec![("epoch", ours.to_string()), ("resume_seq", "0".to_owned())]
+            }
+            Refused::Ahead { lane, head, .. } | Refused::Ack(AckRefused::Ahead { lane, head, .. }) => {
+                vec![("lane", lane.to_string()), ("head_seq", head.0.to_string())]
+            }
+            Refused::Approval { line, .. } => vec![("share_item", line.to_string())],
+            Refused::Order(order) => vec![("approval", order.word().to_owned())],
+            Refused::Lane(lane) => vec![("lane", lane.to_string())],
+            Refused::Rate(per_second) => vec![("calls_per_second", per_second.to_string())],
+            _ => Vec::new(),
+        };
+        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn details(reason: &str, facts: HashMap<String, String>, retry: Option<Duration>) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason.to_ascii_uppercase(), DOMAIN, facts);
+    if retry.is_some() {
+        details.set_retry_info(retry);
+    }
+    details
 }
 
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Status {
-        if let Refused::Order(order) = &refused {
-            let mut status = refusal(order);
-            let reason = MetadataValue::from_static(refused.reason());
-            status.metadata_mut().insert("smallbrain-reason", reason);
-            return status;
+        let mut status = match &refused {
+            Refused::Order(order) => refusal(order),
+            _ => Status::new(refused.code(), refused.to_string()),
+        };
+        let (code, mut metadata) = (status.code(), std::mem::take(status.metadata_mut()));
+        metadata.insert(TRAILER, MetadataValue::from_static(refused.reason()));
+        let details = details(refused.reason(), refused.facts(), refused.retry(code));
+        Status::with_error_details_and_metadata(code, status.message(), details, metadata)
+    }
+}
+
+/// What the transport says by itself (a message too large, bytes that are no message, a method that is none), as the
+/// contract says it, and the reason's name. `None` for what has a reason already.
+pub(super) fn explained(status: &Status) -> Option<(Status, &'static str)> {
+    if status.code() == Code::Ok || status.metadata().contains_key(TRAILER) {
+        return None;
+    }
+    let (code, reason) = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, "message_too_large"),
+        Code::Internal | Code::InvalidArgument => (Code::InvalidArgument, "malformed"),
+        Code::Unimplemented => (Code::Unimplemented, "unimplemented"),
+        Code::Cancelled | Code::DeadlineExceeded => (Code::DeadlineExceeded, "deadline"),
+        code => (code, "transport"),
+    };
+    let retry = (code == Code::Unavailable).then_some(RETRY);
+    let mut metadata = status.metadata().clone();
+    metadata.insert(TRAILER, MetadataValue::from_static(reason));
+    let details = details(reason, HashMap::new(), retry);
+    Some((Status::with_error_details_and_metadata(code, status.message(), details, metadata), reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_says_its_reason_to_machines_too() {
+        let epoch = |byte| Epoch([byte; 16]);
+        let consumer: Consumer = "spiffe://city.example/one".parse().expect("consumer");
+        let cases = [
+            (Refused::Identity("none came"), "IDENTITY", vec![], None),
+            (Refused::NotListed(consumer), "NOT_LISTED", vec![], None),
+            (
+                Refused::Epoch { ours: epoch(1), theirs: epoch(2) },
+                "EPOCH_CHANGED",
+                vec![("epoch", "01".repeat(16)), ("resume_seq", "0".into())],
+                None,
+            ),
+            (
+                Refused::Ahead { lane: Lane::Alarm, seq: Seq(9), head: Seq(3) },
+                "AHEAD_OF_HEAD",
+                vec![("head_seq", "3".into()), ("lane", "alarm".into())],
+                None,
+            ),
+            (Refused::Rate(10), "RATE", vec![("calls_per_second", "10".into())], Some(1_000)),
+            (Refused::Quota { wait_ms: 77 }, "QUOTA", vec![], Some(77)),
+            (Refused::TooLarge, "MESSAGE_TOO_LARGE", vec![], None),
+            (Refused::Stopped(Stopped), "STOPPED", vec![], Some(1_000)),
+        ];
+        for (refused, reason, facts, wait_ms) in cases {
+            let trailer = refused.reason();
+            let status = Status::from(refused);
+            let told = status.get_details_error_info().expect("an ErrorInfo");
+            let mut metadata: Vec<_> = told.metadata.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+            metadata.sort();
+            assert_eq!((told.reason.as_str(), told.domain.as_str()), (reason, DOMAIN));
+            assert_eq!(metadata, facts, "{reason}");
+            let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+            assert_eq!(retry, wait_ms.map(Duration::from_millis), "{reason}");
+            assert_eq!(status.metadata().get(TRAILER).map(|word| word.as_bytes()), Some(trailer.as_bytes()));
+            assert!(explained(&status).is_none(), "it says so already");
         }
-        let mut status = Status::new(refused.code(), refused.to_string());
-        status.metadata_mut().insert("smallbrain-reason", MetadataValue::from_static(refused.reason()));
-        status
+    }
+
+    #[test]
+    fn what_the_transport_says_gets_a_reason() {
+        for (status, code, reason) in [
+            (Status::out_of_range("too large"), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            (Status::resource_exhausted("a bomb"), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            (Status::internal("no message"), Code::InvalidArgument, "MALFORMED"),
+            (Status::unimplemented(""), Code::Unimplemented, "UNIMPLEMENTED"),
+            (Status::cancelled("timeout"), Code::DeadlineExceeded, "DEADLINE"),
+            (Status::not_found("service"), Code::NotFound, "TRANSPORT"),
+        ] {
+            let (told, _) = explained(&status).expect("explained");
+            assert_eq!(told.code(), code, "{reason}");
+            assert_eq!(told.get_details_error_info().map(|info| info.reason), Some(reason.to_owned()));
+        }
+        assert!(explained(&Status::ok("")).is_none());
     }
 }

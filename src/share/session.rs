@@ -15,7 +15,7 @@
 
 mod asked;
 
-use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Wanted, cut};
+use super::batch::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Caller, InForce, Rights, Wanted, cut};
 use super::refused::Refused;
 use crate::approval::{self, ApprovalId};
 use crate::audit::checkpoint::Checkpoint;
@@ -42,6 +42,13 @@ const SLOW_MS: u64 = 500;
 const READ_BYTES_MIN: usize = 16 * 1024;
 /// When a consumer shall come back after a stop, milliseconds.
 const RECONNECT_MS: u64 = 2_000;
+
+/// Whether a lane waits when a consumer has used up its quota: windows, digests of the trail and readings do; alarms, events
+/// and results do not.
+#[must_use]
+pub fn is_paced(lane: Lane) -> bool {
+    matches!(lane, Lane::Aggregate | Lane::Audit | Lane::Bulk)
+}
 
 /// What the caller has to do.
 #[derive(Debug)]
@@ -126,6 +133,8 @@ pub struct Session {
     using: bool,
     /// The last one was refused.
     unused: bool,
+    /// Until then the lanes that wait for the quota stand still; 0 is not at all.
+    paced_until_ms: u64,
     read_bytes: usize,
     batch_sent_ms: Option<u64>,
     heartbeat_ms: u64,
@@ -179,6 +188,7 @@ impl Session {
             wants_use: None,
             using: false,
             unused: false,
+            paced_until_ms: 0,
             read_bytes: BATCH_BYTES_MAX,
             batch_sent_ms: None,
             heartbeat_ms: heartbeat_ms(open.idle_heartbeat)?,
@@ -283,6 +293,17 @@ impl Session {
         }
     }
 
+    /// The consumer has used up its quota until then, milliseconds of the monotonic clock: lanes that are paced wait.
+    pub fn pace_until(&mut self, mono_ms: u64) {
+        self.paced_until_ms = mono_ms;
+    }
+
+    /// The lanes that the share list permits, without those that wait for the quota.
+    fn open_lanes(&self, rights: &Rights<'_>, now: Stamp) -> [bool; Lane::ALL.len()] {
+        let is_over = now.mono_ms < self.paced_until_ms;
+        Lane::ALL.map(|lane| !(is_over && is_paced(lane)) && rights.lane(lane))
+    }
+
     /// Ends the stream at once for this reason; the first reason stays.
     pub fn end(&mut self, why: Result<(), Refused>) {
         self.ending.get_or_insert(why);
@@ -302,6 +323,9 @@ impl Session {
     pub fn poll(&mut self, room: bool, force: &InForce, now: Stamp) -> Option<Action> {
         if self.ended {
             return None;
+        }
+        if self.paced_until_ms <= now.mono_ms {
+            self.paced_until_ms = 0;
         }
         if let Some(why) = self.ending.take() {
             self.ended = true;
@@ -335,7 +359,7 @@ impl Session {
         if !room || self.batch.is_some() || self.leaving.is_some() || self.using {
             return None;
         }
-        let permitted = Lane::ALL.map(|lane| rights.lane(lane));
+        let permitted = self.open_lanes(&rights, now);
         if self.recording.is_none()
             && let Some(page) = self.page.take()
             && !self.overtaken(&page, permitted)
@@ -368,6 +392,13 @@ impl Session {
     /// When to poll again though nothing happened, milliseconds of the monotonic clock.
     #[must_use]
     pub fn wakeup_ms(&self) -> u64 {
+        match self.paced_until_ms {
+            0 => self.heartbeat_due_ms(),
+            paced => self.heartbeat_due_ms().min(paced),
+        }
+    }
+
+    fn heartbeat_due_ms(&self) -> u64 {
         self.silent_since_ms + self.heartbeat_ms
     }
 
@@ -401,8 +432,10 @@ impl Session {
     /// passed over once more.
     fn overtaken(&mut self, page: &Page, permitted: [bool; Lane::ALL.len()]) -> bool {
         let urgent = Lane::ALL.into_iter().take_while(|lane| *lane != page.lane);
-        let overtaken = self.passed_over < PASSED_OVER_MAX
-            && urgent.into_iter().any(|lane| self.is_ready(lane, permitted));
+        let is_starved = self.passed_over >= PASSED_OVER_MAX;
+        // A lane that waits for the quota since its page was read keeps nobody behind it.
+        let waits = !permitted[page.lane.index()];
+        let overtaken = waits || !is_starved && urgent.into_iter().any(|lane| self.is_ready(lane, permitted));
         if overtaken {
             self.flows[page.lane.index()].passed_over = self.passed_over;
         }
@@ -448,7 +481,7 @@ impl Session {
             self.end(Ok(()));
             return Some(Response::Draining(v1::Draining { reconnect_after: Some(duration(RECONNECT_MS)) }));
         }
-        (now.mono_ms >= self.wakeup_ms() || !self.told).then(|| {
+        (now.mono_ms >= self.heartbeat_due_ms() || !self.told).then(|| {
             self.told = true;
             let rights = self.wanted.rights(force, now.wall_ms);
             let open = Lane::ALL.into_iter().filter(|lane| rights.lane(*lane));

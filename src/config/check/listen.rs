@@ -11,8 +11,10 @@ use super::{Fleet, Places, access, socket_path};
 use crate::config::fault::{Report, Span};
 use crate::config::raw::{self, Root};
 use crate::config::read::{At, Key};
+use crate::config::values::Size;
 use crate::device::mqtt;
 use crate::model::Consumer;
+use crate::share::quota::Limits;
 use crate::{share, store, telemetry};
 
 /// Checks `[mqtt]`.
@@ -76,15 +78,36 @@ pub(super) fn listeners(root: &Root, places: &Places, report: &mut Report) -> Ve
     }
     if let Some(raw) = server.tls.value() {
         let address = report.need(&raw.listen, raw.at, "listen", "\"0.0.0.0:50052\"");
+        let asked = !raw.client_crl.is_absent();
         let mut file = |key, name| file(key, raw.at, name, places, report);
         let files =
             [file(&raw.certificate, "certificate"), file(&raw.key, "key"), file(&raw.client_ca, "client_ca")];
         if let (Some(address), [Some(certificate), Some(key), Some(client_ca)]) = (address, files) {
             let address = address.value;
-            listeners.push(share::Listener::Tls { address, certificate, key, client_ca });
+            let client_crl = asked.then(|| file(&raw.client_crl, "client_crl")).flatten();
+            listeners.push(share::Listener::Tls { address, certificate, key, client_ca, client_crl });
         }
     }
     listeners
+}
+
+/// Checks how much a consumer may have.
+pub(super) fn limits(root: &Root, report: &mut Report) -> Limits {
+    let Some(raw) = root.share_server.value() else { return Limits::DEFAULT };
+    let calls = report.bounded(
+        &raw.calls_rate,
+        u64::from(Limits::DEFAULT.calls_per_second),
+        1..=10_000,
+        "calls_rate",
+    );
+    let mut bytes = |key: &Key<Size>, least: u64, name| {
+        report.within(key, Size(least)..=Size(1 << 50), name).map(|size| size.0)
+    };
+    Limits {
+        calls_per_second: u32::try_from(calls).unwrap_or(Limits::DEFAULT.calls_per_second),
+        bytes_per_second: bytes(&raw.bytes_per_second, 1 << 10, "bytes_per_second"),
+        bytes_per_day: bytes(&raw.bytes_per_day, 1 << 20, "bytes_per_day"),
+    }
 }
 
 /// A file of certificates or their key; the path also when it is told that no file is there.

@@ -119,6 +119,8 @@ pub(crate) fn config(
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
     let listeners = listen::listeners(root, places, report);
     let uplinks = uplink::uplinks(root, places, report);
+    let limits = listen::limits(root, report);
+    let reflection = root.share_server.value().is_some_and(|raw| raw.reflection.or(false));
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
     fleet.warn(root, report);
@@ -167,7 +169,7 @@ pub(crate) fn config(
         emergency: Vec::new(),
     };
     Some(Config {
-        share: share::Settings { gateway: gateway.clone(), listeners, lines: shares },
+        share: share::Settings { gateway: gateway.clone(), listeners, lines: shares, limits, reflection },
         uplinks,
         gateway,
         store,

@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, date_time_ymd,
+};
 use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -28,6 +31,8 @@ use v1::status_service_client::StatusServiceClient;
 use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame;
 
+mod bad_input;
+mod certificates;
 mod witness;
 
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
@@ -45,6 +50,7 @@ struct Gate {
     lines: watch::Sender<Arc<[ShareLine]>>,
     counters: Arc<Counters>,
     checkpoints: watch::Sender<Option<Checkpoint>>,
+    writable: watch::Sender<bool>,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), ServeError>>,
     /// Ends when nobody can send an ack any more.
@@ -68,11 +74,22 @@ impl Gate {
     }
 
     async fn open_timed(fake: Fake, listener: Listener, patience: Patience, clock: Arc<dyn Clock>) -> Self {
+        Self::open_limited(fake, listener, patience, clock, Limits::DEFAULT).await
+    }
+
+    async fn open_limited(
+        fake: Fake,
+        listener: Listener,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
         let (intake, requests) = Intake::channel(16);
         let writer = tokio::spawn(fake.clone().serve(requests));
         let (lines, watched) = watch::channel(Arc::from(share_list()));
         let counters = Arc::<Counters>::default();
         let (checkpoints, newest) = watch::channel(None);
+        let (writable, watched_store) = watch::channel(true);
         let city = City {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
@@ -82,6 +99,9 @@ impl Gate {
             clock,
             counters: counters.clone(),
             checkpoints: newest,
+            writable: watched_store,
+            limits,
+            reflection: true,
         };
         let bound = bind(&listener).await.expect("bound");
         let address = match (&listener, bound.address()) {
@@ -92,7 +112,7 @@ impl Gate {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve_patiently(vec![bound], Side::new(city, stop.clone()), patience));
-        Self { fake, lines, counters, checkpoints, stop, serving, writer, address }
+        Self { fake, lines, counters, checkpoints, writable, stop, serving, writer, address }
     }
 
     async fn loopback(consumer: &str) -> Self {
@@ -525,17 +545,48 @@ impl Authority {
 
     /// Certificate and key files of a leaf.
     fn leaf(&self, name: &str, uris: &[&str]) -> (PathBuf, PathBuf) {
+        self.issue(name, uris, |_| {})
+    }
+
+    /// The same, with something else about it.
+    fn issue(
+        &self,
+        name: &str,
+        uris: &[&str],
+        other: impl FnOnce(&mut CertificateParams),
+    ) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec!["localhost".into()]).expect("params");
         let uri = |uri: &&str| SanType::URI((*uri).try_into().expect("ASCII"));
         params.subject_alt_names.extend(uris.iter().map(uri));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        other(&mut params);
         let key = KeyPair::generate().expect("key");
         let leaf = params.signed_by(&key, &self.issuer).expect("signed");
         let paths = (self.dir.join(format!("{name}.crt")), self.dir.join(format!("{name}.key")));
         std::fs::write(&paths.0, leaf.pem()).expect("written");
         std::fs::write(&paths.1, key.serialize_pem()).expect("written");
         paths
+    }
+
+    /// Writes a revocation list of these serial numbers.
+    fn revoke(&self, path: &Path, serials: &[u64]) {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2026, 2, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        std::fs::write(path, list.signed_by(&self.issuer).expect("signed").pem().expect("PEM"))
+            .expect("written");
     }
 }
 
@@ -549,6 +600,7 @@ async fn only_a_certificate_with_one_known_name_gets_in() {
         certificate,
         key: key.clone(),
         client_ca: dir.path().join("ca.pem"),
+        client_crl: None,
     };
     let gate = Gate::open(Fake::new(), listener).await;
     let cases = [
@@ -582,6 +634,7 @@ async fn only_a_certificate_with_one_known_name_gets_in() {
         certificate: dir.path().join("gateway.crt"),
         key,
         client_ca: dir.path().join("ca.pem"),
+        client_crl: None,
     };
     assert!(matches!(bind(&listener).await, Err(BindError::Tls(..))));
 }
@@ -593,7 +646,8 @@ async fn renewed_certificates_are_taken_up_without_a_restart() {
     let (certificate, key) = old.leaf("gateway", &[]);
     let client_ca = dir.path().join("ca.pem");
     let address = "127.0.0.1:0".parse().expect("address");
-    let listener = Listener::Tls { address, certificate, key, client_ca: client_ca.clone() };
+    let listener =
+        Listener::Tls { address, certificate, key, client_ca: client_ca.clone(), client_crl: None };
     let patience = Patience { renewal: Duration::from_millis(20), ..PATIENCE };
     let gate = Gate::open_patiently(Fake::new(), listener, patience).await;
     gate.fake.seal(Lane::Alarm, "A", "fire");
