@@ -5,6 +5,7 @@
 
 pub mod crowd;
 mod lists;
+mod order;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 pub use self::lists::{Alteration, List, ListChange};
+pub use self::order::OrderEnd;
 pub use crowd::Crowd;
 
 /// A name that is not one.

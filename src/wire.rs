@@ -5,6 +5,7 @@
 
 mod approval;
 mod json;
+mod order;
 mod seal;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use approval::{approval, approval_nameless, asked};
 pub use json::{body_json, event_time};
+pub use order::{command_result, result};
 pub use seal::{Column, event, list_change, readings, window};
 
 /// Generated from proto/.
@@ -54,10 +56,13 @@ pub const READINGS: &str = "readings/1";
 /// Schema of a change of the lists.
 pub const LIST_CHANGE: &str = "list_change/1";
 
+/// Schema of the end of an order.
+pub const RESULT: &str = "result/1";
+
 /// A schema's name as the constant it is; `None` for one that this build does not write.
 #[must_use]
 pub fn schema(name: &str) -> Option<&'static str> {
-    [ALARM, WINDOW, READINGS, LIST_CHANGE].into_iter().find(|known| *known == name)
+    [ALARM, WINDOW, READINGS, LIST_CHANGE, RESULT].into_iter().find(|known| *known == name)
 }
 
 /// A record's body on its way into a lane: made of cleared values, as the share line permits it. Only this module

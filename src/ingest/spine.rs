@@ -14,6 +14,7 @@ mod emergency;
 mod entry;
 mod ledger;
 mod lists;
+mod orders;
 mod presence;
 mod release;
 mod resume;

@@ -19,6 +19,7 @@ mod downlink;
 mod feedback;
 pub mod listen;
 pub mod local;
+pub mod orders;
 pub mod position;
 pub mod refused;
 pub mod server;
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 use crate::approval::{Approval, ApprovalId};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
+use crate::rules::command::Run;
 use crate::store::reader::{LaneState, Raised, ReadError, Reader};
 use crate::store::{Heads, Page};
 use crate::wire::{self, Gateway, v1};
@@ -105,6 +107,8 @@ pub trait Pages: Clone + Send + Sync + 'static {
     fn raised(&self) -> impl Future<Output = Result<Vec<Raised>, ReadError>> + Send;
     /// An approval, over or not.
     fn approval(&self, id: ApprovalId) -> impl Future<Output = Result<Option<Approval>, ReadError>> + Send;
+    /// A run of a command, over or not.
+    fn run(&self, id: u64) -> impl Future<Output = Result<Option<Run>, ReadError>> + Send;
 }
 
 impl Pages for Reader {
@@ -134,6 +138,9 @@ impl Pages for Reader {
     }
     async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, ReadError> {
         Reader::approval(self, id).await
+    }
+    async fn run(&self, id: u64) -> Result<Option<Run>, ReadError> {
+        Reader::run(self, id).await
     }
 }
 

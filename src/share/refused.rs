@@ -5,8 +5,10 @@ use tonic::{Code, Status};
 
 use super::approvals::refusal;
 use crate::approval::{self, Missing};
+use crate::ingest::order;
 use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
+use crate::rules::command::NotTaken;
 use crate::rules::incident;
 use crate::store::reader::ReadError;
 
@@ -80,6 +82,12 @@ pub enum Refused {
     /// Feedback faster than it is taken.
     #[error("more than {0} a second: wait a second, and call again with the same request_id")]
     Rate(u32),
+    /// An order that is not taken.
+    #[error(transparent)]
+    Command(#[from] order::Refused),
+    /// An order that this consumer does not have.
+    #[error("no order of this consumer has that command_id: give one as SubmitCommand answered it")]
+    Run,
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
@@ -102,7 +110,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 19] = [
+    pub const REASONS: [&'static str; 25] = [
         "identity",
         "not_listed",
         "malformed",
@@ -122,6 +130,12 @@ impl Refused {
         "approval_used_up",
         "approval_order",
         "local_only",
+        "request_reused",
+        "command_unknown",
+        "command_late",
+        "state_differs",
+        "interlock",
+        "commands_full",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -147,6 +161,17 @@ impl Refused {
             Refused::Approval { missing: Missing::UsedUp, .. } => 16,
             Refused::Order(_) => 17,
             Refused::Local(_) => 18,
+            Refused::Command(order::Refused::NotGiven) => 1,
+            Refused::Command(order::Refused::Reused) => 19,
+            Refused::Command(order::Refused::Command(refused)) => match refused {
+                NotTaken::Arguments { .. } | NotTaken::Stateless(_) => 2,
+                NotTaken::Unknown(_) => 20,
+                NotTaken::Late(_) => 21,
+                NotTaken::State(_) => 22,
+                NotTaken::Interlock(_) => 23,
+                NotTaken::Full(_) => 24,
+            },
+            Refused::Run => 20,
         }
     }
 
@@ -164,14 +189,14 @@ impl Refused {
                 Code::PermissionDenied
             }
             "approval_order" => Code::FailedPrecondition,
-            "malformed" => Code::InvalidArgument,
+            "malformed" | "request_reused" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
-            "record_unknown" => Code::NotFound,
-            "alarm_past" => Code::FailedPrecondition,
-            "rate" => Code::ResourceExhausted,
+            "record_unknown" | "command_unknown" => Code::NotFound,
+            "alarm_past" | "command_late" | "state_differs" | "interlock" => Code::FailedPrecondition,
+            "rate" | "commands_full" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }
