@@ -6,6 +6,7 @@
 pub mod crowd;
 mod digest;
 mod lists;
+mod order;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::digest::TrailDigest;
 pub use self::lists::{Alteration, List, ListChange};
+pub use self::order::OrderEnd;
 pub use crowd::Crowd;
 
 /// A name that is not one.

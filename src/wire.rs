@@ -6,6 +6,7 @@
 mod approval;
 mod digest;
 mod json;
+mod order;
 mod seal;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 pub use approval::{approval, approval_nameless, asked};
 pub use digest::digest;
 pub use json::{body_json, event_time};
+pub use order::{command_result, result};
 pub use seal::{Column, event, list_change, readings, window};
 
 /// Generated from proto/.
@@ -61,10 +63,13 @@ pub const LIST_CHANGE: &str = "list_change/1";
 /// Schema of a digest of the trail.
 pub const AUDIT: &str = "audit/1";
 
+/// Schema of the end of an order.
+pub const RESULT: &str = "result/1";
+
 /// A schema's name as the constant it is; `None` for one that this build does not write.
 #[must_use]
 pub fn schema(name: &str) -> Option<&'static str> {
-    [ALARM, WINDOW, READINGS, LIST_CHANGE, AUDIT].into_iter().find(|known| *known == name)
+    [ALARM, WINDOW, READINGS, LIST_CHANGE, RESULT, AUDIT].into_iter().find(|known| *known == name)
 }
 
 /// A record's body on its way into a lane: made of cleared values, as the share line permits it. Only this module

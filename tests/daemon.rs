@@ -25,6 +25,8 @@ mod gateway;
 mod http;
 #[path = "daemon/meters.rs"]
 mod meters;
+#[path = "daemon/orders.rs"]
+mod orders;
 #[path = "daemon/privacy.rs"]
 mod privacy;
 #[path = "daemon/reload.rs"]

@@ -108,11 +108,28 @@ impl Grants {
         certificate: Option<&[u8; 32]>,
         now_ms: i64,
     ) -> Result<Held, Missing> {
+        self.find_named(share, tier, consumer, certificate, None, now_ms)
+    }
+
+    /// The same of one approval, where its id is given.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub fn find_named(
+        &self,
+        share: &LineId,
+        tier: &LineId,
+        consumer: &Consumer,
+        certificate: Option<&[u8; 32]>,
+        named: Option<ApprovalId>,
+        now_ms: i64,
+    ) -> Result<Held, Missing> {
         let theirs = || {
             let all = self.granted.get(share).map_or(&[][..], Vec::as_slice);
             all.iter().filter(|grant| {
                 grant.consumer == *consumer
                     && grant.tier == *tier
+                    && named.is_none_or(|id| grant.id == id)
                     && grant.certificate.as_ref().is_none_or(|bound| certificate == Some(bound))
             })
         };

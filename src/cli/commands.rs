@@ -1,4 +1,4 @@
-//! `smallbrain commands`: what rules made devices do, and what waits for people to agree.
+//! `smallbrain commands`: what rules and the city made devices do, and what waits for people to agree.
 
 use std::io::Write;
 use std::process::ExitCode;

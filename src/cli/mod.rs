@@ -20,6 +20,7 @@ pub mod feedback;
 pub mod lists;
 pub mod map;
 pub mod onboard;
+pub mod order;
 pub mod pull;
 pub mod read;
 pub mod rules;
@@ -130,6 +131,9 @@ enum Verb {
     /// Say what has become of an alarm, as the city does
     #[command(after_help = feedback::HELP)]
     Feedback(feedback::Args),
+    /// Have a device do something, as the city does
+    #[command(after_help = order::HELP)]
+    Order(order::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -203,6 +207,7 @@ pub fn main() -> ExitCode {
         Verb::Lists(args) => ExitCode::from(lists::run(&args, &mut out)),
         Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
+        Verb::Order(args) => within(order::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

@@ -29,7 +29,9 @@ use crate::device::serial::Parity;
 use crate::model::{Consumer, Lane, LineId, Metric, Place, Severity};
 use crate::normalise::{Kind, Outside};
 
-pub(crate) use alarm::{Alarm, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write};
+pub(crate) use alarm::{
+    Alarm, Argument, Close, Command, Inhibit, Language, Publish, Recipient, Route, Webhook, Write,
+};
 pub(crate) use approval::{Approval, Person, Tier};
 pub(crate) use audit::Audit;
 pub(crate) use collect::{Collect, Do, Field, Operator, Pseudonym};

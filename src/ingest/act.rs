@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::entry;
 use super::handout::{Delivered, Denied};
+use super::order;
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
 use crate::privacy::pseudonym::Turned;
@@ -49,6 +50,8 @@ pub enum Act {
     },
     /// What the city says about a record.
     Feedback(Feedback),
+    /// A command that the city orders.
+    Submit(Box<order::Submission>),
     /// What somebody enters into a form.
     Enter(Box<entry::Submission>),
     /// The second look at what somebody entered.
@@ -104,6 +107,7 @@ impl fmt::Debug for Act {
             Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
+            Act::Submit(submission) => submission.fmt(f),
             Act::Enter(submission) => submission.fmt(f),
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
@@ -137,6 +141,8 @@ pub enum Done {
         /** The same request came before. */
         duplicate: bool,
     },
+    /// What an order of the city came to.
+    Order(order::Taken),
     /// The entry as it is now.
     Entry(Box<entry::Entered>),
     /// The approval as it is now.
@@ -163,6 +169,9 @@ pub enum Refused {
     /// Two people are two people.
     #[error("this person has agreed to run {0} already: somebody else has to")]
     Again(u64),
+    /// Of an order of the city.
+    #[error(transparent)]
+    Order(#[from] order::Refused),
     /// Of an entry.
     #[error(transparent)]
     Entry(#[from] entry::Refused),

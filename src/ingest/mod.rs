@@ -3,6 +3,7 @@
 pub mod act;
 pub mod entry;
 pub mod handout;
+pub mod order;
 pub mod spine;
 #[cfg(test)]
 mod tests;

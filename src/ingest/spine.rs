@@ -15,6 +15,7 @@ mod emergency;
 mod entry;
 mod ledger;
 mod lists;
+mod orders;
 mod presence;
 mod release;
 mod resume;

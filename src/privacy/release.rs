@@ -7,7 +7,7 @@ use super::Cleared;
 use super::protect::Protect;
 use super::protect::released::Released;
 use crate::model::{
-    Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, Rollup, TrailDigest,
+    Actor, ClosedWindow, Consumer, Event, Lane, LineId, ListChange, Metric, OrderEnd, Rollup, TrailDigest,
 };
 
 /// Who gets what, in which form, why, on whose approval, until when.
@@ -116,6 +116,18 @@ impl ShareLine {
         self.is_open(Lane::Alarm, now_ms) && self.carries.contains(alarm) && self.consumers.contains(consumer)
     }
 
+    /// Whether a consumer may order this command by the line.
+    #[must_use]
+    pub fn carries_command(&self, command: &LineId, consumer: &Consumer, now_ms: i64) -> bool {
+        self.is_open(Lane::Result, now_ms) && self.gives_command(command, consumer)
+    }
+
+    /// The same whatever the time: what was ordered before the line ended is carried out.
+    #[must_use]
+    pub fn gives_command(&self, command: &LineId, consumer: &Consumer) -> bool {
+        self.lane == Lane::Result && self.carries.contains(command) && self.consumers.contains(consumer)
+    }
+
     /// A change of the lists that concerns this line, for those who hold it. It holds ids and no data; a line that has ended
     /// tells nothing any more.
     #[must_use]
@@ -132,6 +144,13 @@ impl ShareLine {
     fn is_open(&self, lane: Lane, now_ms: i64) -> bool {
         self.lane == lane && self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
     }
+}
+
+/// How an order ended, for who holds the line that it came under: sealed whatever has become of the line, because who was
+/// told that it is taken is told its end. It holds ids and words of the gateway, no reading and no person.
+#[must_use]
+pub fn order_end(end: OrderEnd) -> Cleared<OrderEnd> {
+    Cleared(end)
 }
 
 #[cfg(test)]

@@ -11,8 +11,12 @@
 //! is never sent again: only its expected state can still say that it is done. What it does not do: send, or look at a
 //! clock. The caller hands in the time, and tells a run when its time is over ([`Run::time`]).
 
+mod asked;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::asked::{Arguments, Asked, NotTaken, ORDERS_MAX, Order};
 use super::cel::{Condition, Verdict};
 use crate::model::{DeviceId, IncidentId, LineId, Metric, Value};
 
@@ -44,8 +48,14 @@ pub struct Command {
     pub title: String,
     /// To whom.
     pub device: DeviceId,
-    /// What.
+    /// What; of one with arguments the first of its ways.
     pub action: Action,
+    /// Its arguments by name, each with the values that it may have.
+    pub arguments: BTreeMap<String, Vec<String>>,
+    /// What is done with each choice of arguments; empty where it has none.
+    pub ways: Vec<(Arguments, Action)>,
+    /// The metric of its device that says in which state that is.
+    pub state: Option<Metric>,
     /// What has to hold at the moment of sending; about the command's device where no other is named.
     pub interlock: Option<Condition>,
     /// What is true once it is done; about the command's device where no other is named.
@@ -54,6 +64,29 @@ pub struct Command {
     pub expires_ms: u64,
     /// How many people have to agree first: 0 to 2.
     pub level: u8,
+}
+
+impl Command {
+    /// What is done with these arguments; none where they are not its own.
+    #[must_use]
+    pub fn doing(&self, arguments: &Arguments) -> Option<&Action> {
+        if self.arguments.is_empty() {
+            return arguments.is_empty().then_some(&self.action);
+        }
+        self.ways.iter().find(|(chosen, _)| chosen == arguments).map(|(_, action)| action)
+    }
+
+    /// Its arguments and their values, for people.
+    #[must_use]
+    pub fn takes(&self) -> String {
+        asked::takes(&self.arguments)
+    }
+
+    /// Everything that it can come to.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        let only = self.ways.is_empty().then_some(&self.action);
+        only.into_iter().chain(self.ways.iter().map(|(_, action)| action))
+    }
 }
 
 /// Where a run is. The name is the same in the store for good.
@@ -131,6 +164,8 @@ pub struct Run {
     pub approved: Vec<Box<str>>,
     /// Why it is where it is.
     pub detail: String,
+    /// Who of the city asked for it; none of a run that rules ordered.
+    pub asked: Option<Box<Asked>>,
 }
 
 impl fmt::Debug for Run {
@@ -145,6 +180,7 @@ impl fmt::Debug for Run {
             .field("changed_ms", &self.changed_ms)
             .field("approved", &self.approved.len())
             .field("detail", &self.detail)
+            .field("asked", &self.asked)
             .finish()
     }
 }
@@ -178,6 +214,32 @@ const ON_ITS_WAY: &str = "on its way";
 const EXPECTED: &str = "the expected state is there";
 /// The detail of a run that a stop overtook.
 const STOPPED: &str = "the gateway stopped while it was being sent";
+const TAKEN: &str = "the device has it";
+const LOCKED: &str = "not sent: its interlock does not hold";
+const LOCK_UNKNOWN: &str = "not sent: its interlock depends on what nobody has said yet";
+const LOCK_ERROR: &str = "not sent: its interlock cannot be computed";
+const NOBODY: &str = "nobody agreed in time";
+const UNSENT: &str = "it was not sent in time";
+const UNANSWERED: &str = "nobody knows whether the device got it in time";
+const UNCHANGED: &str = "the expected state did not come in time";
+const UNCONFIGURED: &str = "the command is no longer configured";
+const WITHDRAWN: &str =
+    "the share list no longer gives who asked this command, or the command these arguments";
+/// Every detail of an end that is not a device's own.
+const ENDS: [&str; 12] = [
+    EXPECTED,
+    STOPPED,
+    TAKEN,
+    LOCKED,
+    LOCK_UNKNOWN,
+    LOCK_ERROR,
+    NOBODY,
+    UNSENT,
+    UNANSWERED,
+    UNCHANGED,
+    UNCONFIGURED,
+    WITHDRAWN,
+];
 
 impl Run {
     /// A new run; `id` is dense, from 1.
@@ -199,7 +261,23 @@ impl Run {
             changed_ms: now_ms,
             approved: Vec::new(),
             detail,
+            asked: None,
         }
+    }
+
+    /// A new run that a consumer asked for: its time is over when the command's is, or the order's.
+    #[must_use]
+    pub fn asked(id: u64, command: &Command, order: &Order, now_ms: i64) -> Self {
+        let run = Self::ordered(id, command, None, now_ms);
+        let expires_ms = run.expires_ms.min(order.not_after_ms);
+        Self { expires_ms, asked: Some(Box::new(order.asked.clone())), ..run }
+    }
+
+    /// Why it is where it is, for who asked for it: what a device answered stays here.
+    #[must_use]
+    pub fn told(&self) -> &'static str {
+        let known = ENDS.into_iter().find(|known| *known == self.detail);
+        known.unwrap_or("the device did not confirm it")
     }
 
     /// Somebody agrees. True when it is accepted now; false when somebody else has to agree too.
@@ -240,9 +318,9 @@ impl Run {
                 self.move_to(Stage::Sent, ON_ITS_WAY, now_ms);
                 return Next::Send;
             }
-            Some(Verdict::Fails) => "not sent: its interlock does not hold",
-            Some(Verdict::Unknown) => "not sent: its interlock depends on what nobody has said yet",
-            Some(Verdict::Error) => "not sent: its interlock cannot be computed",
+            Some(Verdict::Fails) => LOCKED,
+            Some(Verdict::Unknown) => LOCK_UNKNOWN,
+            Some(Verdict::Error) => LOCK_ERROR,
         };
         self.move_to(Stage::Failed, why, now_ms);
         Next::Ended
@@ -256,7 +334,7 @@ impl Run {
         }
         match (end, expected) {
             (Err(why), _) => self.move_to(Stage::Failed, why.as_str(), now_ms),
-            (Ok(()), None) => self.move_to(Stage::Done, "the device has it", now_ms),
+            (Ok(()), None) => self.move_to(Stage::Done, TAKEN, now_ms),
             (Ok(()), Some(Verdict::Holds)) => self.move_to(Stage::Done, EXPECTED, now_ms),
             (Ok(()), Some(_)) => {
                 self.move_to(Stage::Sent, "the device has it; the expected state has not come yet", now_ms);
@@ -283,10 +361,10 @@ impl Run {
     /// Its time is over, however the caller measured it. True when that changed the run.
     pub fn expire(&mut self, now_ms: i64) -> bool {
         let why = match self.stage {
-            Stage::Waiting => "nobody agreed in time",
-            Stage::Accepted => "it was not sent in time",
-            Stage::Sent if self.detail == ON_ITS_WAY => "nobody knows whether the device got it in time",
-            Stage::Sent => "the expected state did not come in time",
+            Stage::Waiting => NOBODY,
+            Stage::Accepted => UNSENT,
+            Stage::Sent if self.detail == ON_ITS_WAY => UNANSWERED,
+            Stage::Sent => UNCHANGED,
             Stage::Done | Stage::Failed | Stage::Expired => return false,
         };
         self.move_to(Stage::Expired, why, now_ms);
@@ -306,9 +384,18 @@ impl Run {
     pub fn orphaned(&mut self, now_ms: i64) -> bool {
         let is_open = !self.stage.is_final();
         if is_open {
-            self.move_to(Stage::Failed, "the command is no longer configured", now_ms);
+            self.move_to(Stage::Failed, UNCONFIGURED, now_ms);
         }
         is_open
+    }
+
+    /// Who asked for it may not any more. True when that changed the run: what has been sent ends as it ends.
+    pub fn withdrawn(&mut self, now_ms: i64) -> bool {
+        let is_unsent = matches!(self.stage, Stage::Waiting | Stage::Accepted);
+        if is_unsent {
+            self.move_to(Stage::Failed, WITHDRAWN, now_ms);
+        }
+        is_unsent
     }
 
     fn resumed(&mut self, expects: bool, now_ms: i64) -> bool {

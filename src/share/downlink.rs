@@ -22,7 +22,7 @@ impl<P: Pages> DownlinkService for Shell<P> {
         &self,
         request: Request<v1::SubmitCommandRequest>,
     ) -> Result<Response<v1::SubmitCommandResponse>, Status> {
-        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let caller = self.known(&request).map_err(|refused| self.refuse(refused))?;
         let answer = self.submit(caller, request.into_inner()).await;
         answer.map(Response::new).map_err(|refused| self.refuse(refused))
     }
@@ -31,7 +31,7 @@ impl<P: Pages> DownlinkService for Shell<P> {
         &self,
         request: Request<v1::GetCommandRequest>,
     ) -> Result<Response<v1::GetCommandResponse>, Status> {
-        let caller = self.caller(&request).map_err(|refused| self.refuse(refused))?;
+        let caller = self.known(&request).map_err(|refused| self.refuse(refused))?;
         let answer = self.command(caller, request.into_inner()).await;
         answer.map(Response::new).map_err(|refused| self.refuse(refused))
     }

@@ -13,6 +13,7 @@ use crate::ingest::handout::{Delivered, Denied};
 use crate::ingest::{Ack, AckRefused, Acked, Request, Witness, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
+use crate::rules::command::Run;
 use crate::store::reader::{LaneState, Raised, ReadError};
 use crate::store::{GapRow, Heads, Page, StoredRecord};
 use crate::wire;
@@ -296,6 +297,9 @@ impl Pages for Fake {
         Ok(vec![Raised { alarm: "smoke-high".into(), device: "smoke-3".into(), since_ms: 1_000 }])
     }
     async fn approval(&self, _: ApprovalId) -> Result<Option<Approval>, ReadError> {
+        Ok(None)
+    }
+    async fn run(&self, _: u64) -> Result<Option<Run>, ReadError> {
         Ok(None)
     }
 }

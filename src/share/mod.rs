@@ -24,6 +24,7 @@ pub mod line;
 pub mod link;
 pub mod listen;
 pub mod local;
+pub mod orders;
 pub mod position;
 pub mod quota;
 pub mod refused;
@@ -45,6 +46,7 @@ use tokio::sync::watch;
 use crate::approval::{Approval, ApprovalId};
 use crate::model::{Consumer, Epoch, Lane, Seq};
 use crate::privacy::release::ShareLine;
+use crate::rules::command::Run;
 use crate::store::reader::{LaneState, Raised, ReadError, Reader};
 use crate::store::{Heads, Page};
 use crate::wire::{self, Gateway, v1};
@@ -123,6 +125,8 @@ pub trait Pages: Clone + Send + Sync + 'static {
     fn raised(&self) -> impl Future<Output = Result<Vec<Raised>, ReadError>> + Send;
     /// An approval, over or not.
     fn approval(&self, id: ApprovalId) -> impl Future<Output = Result<Option<Approval>, ReadError>> + Send;
+    /// A run of a command, over or not.
+    fn run(&self, id: u64) -> impl Future<Output = Result<Option<Run>, ReadError>> + Send;
 }
 
 impl Pages for Reader {
@@ -155,6 +159,9 @@ impl Pages for Reader {
     }
     async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, ReadError> {
         Reader::approval(self, id).await
+    }
+    async fn run(&self, id: u64) -> Result<Option<Run>, ReadError> {
+        Reader::run(self, id).await
     }
 }
 

@@ -13,8 +13,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::approvals::refusal;
 use crate::approval::{self, Missing};
+use crate::ingest::order;
 use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
+use crate::rules::command::NotTaken;
 use crate::rules::incident;
 use crate::store::reader::ReadError;
 
@@ -104,6 +106,12 @@ pub enum Refused {
     /// A message that is larger than the limit, as it comes or once it is unpacked.
     #[error("a message is at most 4 MiB, also once it is unpacked: send less at once")]
     TooLarge,
+    /// An order that is not taken.
+    #[error(transparent)]
+    Command(#[from] order::Refused),
+    /// An order that this consumer does not have.
+    #[error("no order of this consumer has that command_id: give one as SubmitCommand answered it")]
+    Run,
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
@@ -126,7 +134,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 21] = [
+    pub const REASONS: [&'static str; 27] = [
         "identity",
         "not_listed",
         "malformed",
@@ -148,40 +156,57 @@ impl Refused {
         "local_only",
         "quota",
         "message_too_large",
+        "request_reused",
+        "command_unknown",
+        "command_late",
+        "state_differs",
+        "interlock",
+        "commands_full",
     ];
-
-    /// The reason's index in [`Refused::REASONS`].
-    #[must_use]
-    pub fn index(&self) -> usize {
-        match self {
-            Refused::Identity(_) => 0,
-            Refused::NotListed(_) => 1,
-            Refused::Malformed(_) | Refused::Lane(_) => 2,
-            Refused::Epoch { .. } | Refused::Ack(AckRefused::Epoch { .. }) => 3,
-            Refused::Ahead { .. } | Refused::Ack(AckRefused::Ahead { .. }) => 4,
-            Refused::Ack(AckRefused::Hash { .. }) => 5,
-            Refused::Replaced => 6,
-            Refused::Read(_) => 7,
-            Refused::Stopped(_) => 8,
-            Refused::Record(_) => 9,
-            Refused::Incident(_) => 10,
-            Refused::Rate(_) => 11,
-            Refused::Witness(_) => 12,
-            Refused::Approval { missing: Missing::None, .. } => 13,
-            Refused::Approval { missing: Missing::Expired, .. } => 14,
-            Refused::Approval { missing: Missing::Revoked, .. } => 15,
-            Refused::Approval { missing: Missing::UsedUp, .. } => 16,
-            Refused::Order(_) => 17,
-            Refused::Local(_) => 18,
-            Refused::Quota { .. } => 19,
-            Refused::TooLarge => 20,
-        }
-    }
 
     /// The reason's name.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        Self::REASONS[self.index()]
+        match self {
+            Refused::Identity(_) => "identity",
+            Refused::NotListed(_) | Refused::Command(order::Refused::NotGiven) => "not_listed",
+            Refused::Malformed(_) | Refused::Lane(_) => "malformed",
+            Refused::Epoch { .. } | Refused::Ack(AckRefused::Epoch { .. }) => "epoch_changed",
+            Refused::Ahead { .. } | Refused::Ack(AckRefused::Ahead { .. }) => "ahead_of_head",
+            Refused::Ack(AckRefused::Hash { .. }) => "hash_mismatch",
+            Refused::Replaced => "stream_replaced",
+            Refused::Read(_) => "read",
+            Refused::Stopped(_) => "stopped",
+            Refused::Record(_) => "record_unknown",
+            Refused::Incident(_) => "alarm_past",
+            Refused::Rate(_) => "rate",
+            Refused::Witness(_) => "audit_fork",
+            Refused::Approval { missing: Missing::None, .. } => "approval_missing",
+            Refused::Approval { missing: Missing::Expired, .. } => "approval_expired",
+            Refused::Approval { missing: Missing::Revoked, .. } => "approval_revoked",
+            Refused::Approval { missing: Missing::UsedUp, .. } => "approval_used_up",
+            Refused::Order(_) => "approval_order",
+            Refused::Local(_) => "local_only",
+            Refused::Quota { .. } => "quota",
+            Refused::TooLarge => "message_too_large",
+            Refused::Command(order::Refused::Reused) => "request_reused",
+            Refused::Command(order::Refused::Command(refused)) => match refused {
+                NotTaken::Arguments { .. } | NotTaken::Stateless(_) => "malformed",
+                NotTaken::Unknown(_) => "command_unknown",
+                NotTaken::Late(_) => "command_late",
+                NotTaken::State(_) => "state_differs",
+                NotTaken::Interlock(_) => "interlock",
+                NotTaken::Full(_) => "commands_full",
+            },
+            Refused::Run => "command_unknown",
+        }
+    }
+
+    /// The reason's index in [`Refused::REASONS`].
+    #[must_use]
+    pub fn index(&self) -> usize {
+        let reason = self.reason();
+        Self::REASONS.iter().position(|known| *known == reason).unwrap_or(0)
     }
 
     fn code(&self) -> Code {
@@ -192,14 +217,14 @@ impl Refused {
                 Code::PermissionDenied
             }
             "approval_order" => Code::FailedPrecondition,
-            "malformed" => Code::InvalidArgument,
+            "malformed" | "request_reused" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
-            "record_unknown" => Code::NotFound,
-            "alarm_past" => Code::FailedPrecondition,
-            "rate" | "quota" | "message_too_large" => Code::ResourceExhausted,
+            "record_unknown" | "command_unknown" => Code::NotFound,
+            "alarm_past" | "command_late" | "state_differs" | "interlock" => Code::FailedPrecondition,
+            "rate" | "quota" | "message_too_large" | "commands_full" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }

@@ -213,8 +213,17 @@ pub(super) fn head(
 ) -> v1::RecordBody {
     let operator = if line.devices { "keep" } else { "drop" };
     v1::RecordBody {
-        gateway_id: gateway.id.clone(),
         purpose: line.purpose.clone(),
+        treatments: vec![treatment(operator, "device", policy_version)],
+        approval_ids: line.approval_ids().map(str::to_owned).collect(),
+        ..lineless(gateway, policy_version, sealed_ms)
+    }
+}
+
+/// What a body says whatever line it goes out under.
+pub(super) fn lineless(gateway: &Gateway, policy_version: u32, sealed_ms: i64) -> v1::RecordBody {
+    v1::RecordBody {
+        gateway_id: gateway.id.clone(),
         policy_version,
         place: Some(v1::Place {
             division_code: gateway.division_code.clone(),
@@ -222,8 +231,6 @@ pub(super) fn head(
             ..v1::Place::default()
         }),
         sealed_at: Some(timestamp(sealed_ms)),
-        treatments: vec![treatment(operator, "device", policy_version)],
-        approval_ids: line.approval_ids().map(str::to_owned).collect(),
         ..v1::RecordBody::default()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: both say the same; times are of the gateway's zone; nothing that somebody wrote moves the cursor of a terminal.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use jiff::tz::{Offset, TimeZone};
@@ -282,6 +283,18 @@ impl Shown {
             write!(out, "  #{}", run.incident)?;
         }
         write!(out, "  {} {}", self.say("下达", "ordered"), self.at(run.ordered_ms))?;
+        if !run.consumer.is_empty() {
+            let (consumer, request) = (plain(&run.consumer), plain(&run.request));
+            write!(
+                out,
+                "  {} {consumer} ({} {request})",
+                self.say("下令者", "by"),
+                self.say("请求", "request")
+            )?;
+        }
+        for (name, value) in sorted(&run.arguments) {
+            write!(out, "  {}={}", plain(name), plain(value))?;
+        }
         if run.stage == "waiting" {
             write!(out, "  {} {}", self.say("截止", "until"), self.at(run.expires_ms))?;
         }
@@ -300,6 +313,8 @@ impl Shown {
             "run": run.id, "command": run.command, "incident": (run.incident > 0).then_some(run.incident),
             "stage": run.stage, "ordered": self.iso(run.ordered_ms), "expires": self.iso(run.expires_ms),
             "changed": self.iso(run.changed_ms), "approved": run.approved, "detail": run.detail,
+            "consumer": some(&run.consumer), "request": some(&run.request), "share": some(&run.share),
+            "arguments": sorted(&run.arguments),
         })
     }
 
@@ -335,6 +350,11 @@ impl Shown {
         }
         writeln!(out, "{} {maintenance} {}", self.say("维护", "maintenance"), self.say("已结束", "has ended"))
     }
+}
+
+/// The arguments of an order by name.
+fn sorted(arguments: &HashMap<String, String>) -> BTreeMap<&str, &str> {
+    arguments.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// A text, or null where there is none.

@@ -241,6 +241,7 @@ mod tests {
             changed_ms: 0,
             approved: Vec::new(),
             detail: String::new(),
+            asked: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod access;
 mod aggregates;
 mod alarms;
 mod approval;
+mod arguments;
 mod audit;
 pub(super) mod closed;
 mod commands;
@@ -114,6 +115,7 @@ pub(crate) fn config(
     let notices = notices::notices(root, &alarms, &commands, places, report);
     let approval = approval::rules(root, report);
     let emergency = emergency::settings(root, places, &approval, report);
+    commands::ordered(root, report);
     let (mut shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::fault::Report;
+use crate::config::fault::{Report, Span};
 use crate::config::read::{At, Node, Read, parsed, section, words};
 use crate::config::values::Until;
 use crate::model::{Consumer, LineId, Metric, Severity, Step};
@@ -123,6 +123,9 @@ section! {
         expect: String,
         expires: Duration,
         level: u64,
+        arguments: Arguments,
+        state: Metric,
+        unattended: bool,
     }
 }
 
@@ -212,6 +215,34 @@ impl Read for Clock {
             report.fault(node.span, "the end of a day is no time of it", "\"00:00\"");
         }
         Some(Clock(minute))
+    }
+}
+
+/// The arguments of a command with the values that each may have, in the order of their names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments(pub(crate) Vec<Argument>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Argument {
+    pub(crate) name: At<String>,
+    /// None where what stands there is no list of texts, and told.
+    pub(crate) values: Option<Vec<At<String>>>,
+}
+
+impl Read for Arguments {
+    fn read(node: &Node<'_>, report: &mut Report) -> Option<Self> {
+        let DeValue::Table(table) = node.value else {
+            node.unexpected("a table: { level = [\"low\", \"high\"] }", report);
+            return None;
+        };
+        let one = |(key, value): (&toml::Spanned<_>, _), report: &mut Report| {
+            let key: &toml::Spanned<std::borrow::Cow<'_, str>> = key;
+            let span = Span::of(node.span.file(), key.span());
+            let name = At { value: key.get_ref().to_string(), span };
+            Argument { name, values: Vec::read(&node.inner(value), report) }
+        };
+        Some(Arguments(table.iter().map(|entry| one(entry, report)).collect()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::audit::{Action, Entry};
 use crate::ingest::Plan;
 use crate::ingest::act::{Act, Done, Errand, Feedback, Refused, Told};
 use crate::model::{Actor, Consumer, DeviceId, Event, IncidentId, Lane, LineId, Seq, Stamp, Step};
-use crate::rules::command::{self, Run, Stage};
+use crate::rules::command::{self, Arguments, Run, Stage};
 use crate::rules::engine::{Engine, Kept, MAINTENANCES_MAX, Numbers, Outcome};
 use crate::rules::incident::{self, Incident, Order};
 use crate::rules::notice::{Channel, Fate, Notice};
@@ -71,11 +71,12 @@ impl Spine {
         let closed =
             store.closed_last(since_ms)?.into_iter().map(|last| (last.alarm, last.device, last.changed_ms));
         let numbers = store.numbers()?;
+        let (runs, withdrawn) = self.orders_left(store.runs_open()?, now);
         let kept = Kept {
             triggers: triggers.collect(),
             incidents: store.incidents_open()?,
             closed: closed.collect(),
-            runs: store.runs_open()?,
+            runs,
             maintenances: store.maintenances()?,
             numbers: Numbers {
                 incident: numbers.incident,
@@ -88,6 +89,9 @@ impl Spine {
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
         let mut txn = store.begin()?;
+        for run in &withdrawn {
+            self.run(&mut txn, run, now)?;
+        }
         self.follow(&mut txn, now)?;
         self.give_up(&mut txn, now)?;
         txn.commit()
@@ -212,7 +216,11 @@ impl Spine {
         let before = txn.run(run.id)?.map(|run| run.stage);
         txn.set_run(run)?;
         self.run_told(txn, before, run, now)?;
-        if run.stage.is_final() { self.run_ended(txn, run, now) } else { Ok(()) }
+        if !run.stage.is_final() {
+            return Ok(());
+        }
+        self.order_ended(txn, run, now)?;
+        self.run_ended(txn, run, now)
     }
 
     /// What a run that is over proves.
@@ -229,10 +237,13 @@ impl Spine {
         let Some(run) = self.engine.run(id) else { return };
         let commands = &self.plan.rules.commands;
         let Some(command) = commands.iter().find(|command| command.id == run.command) else { return };
+        let none = Arguments::new();
+        let arguments = run.asked.as_ref().map_or(&none, |asked| &asked.arguments);
+        let Some(action) = command.doing(arguments) else { return };
         self.alarms.after.errands.push(Errand {
             run: id,
             device: command.device.clone(),
-            action: command.action.clone(),
+            action: action.clone(),
             expires_ms: run.expires_ms,
         });
     }
@@ -299,6 +310,7 @@ impl Spine {
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
             Act::Approval(order) => self.approval(txn, order, now)?,
+            Act::Submit(submission) => self.submit(txn, submission, now)?,
             Act::Enter(submission) => self.enter(txn, submission, now)?,
             Act::Check(check) => self.check_entry(txn, check, now)?,
             Act::Delivered(delivered) => {

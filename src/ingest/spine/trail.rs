@@ -23,7 +23,7 @@ pub(super) struct Refusals(HashMap<(Consumer, Action), u64>);
 
 impl Refusals {
     /// Whether this one is written down.
-    fn is_told(&mut self, whom: &Consumer, what: Action, now: Stamp) -> bool {
+    pub(super) fn is_told(&mut self, whom: &Consumer, what: Action, now: Stamp) -> bool {
         self.0.retain(|_, told_ms| now.mono_ms.saturating_sub(*told_ms) < REFUSED_EVERY_MS);
         let key = (whom.clone(), what);
         if self.0.len() >= REFUSED_MAX || self.0.contains_key(&key) {
@@ -143,9 +143,12 @@ impl Spine {
         if before == Some(run.stage) {
             return Ok(());
         }
-        let was_sent = before == Some(Stage::Sent);
+        // Of an order every end is an end: who asked for it was told that it is taken.
+        let was_sent = before == Some(Stage::Sent) || run.asked.is_some();
         let (action, outcome) = match run.stage {
             Stage::Waiting | Stage::Accepted => return Ok(()),
+            // Its order has a row already; one to which people agreed has another.
+            Stage::Sent if run.asked.is_some() && run.approved.is_empty() => return Ok(()),
             Stage::Sent => (Action::CommandAccept, Outcome::Ok),
             Stage::Done => (Action::CommandDone, Outcome::Ok),
             Stage::Failed | Stage::Expired if was_sent => (Action::CommandDone, Outcome::Error),

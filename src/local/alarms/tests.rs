@@ -62,6 +62,7 @@ fn run() -> Run {
         changed_ms: AT_MS,
         approved: vec!["甲".into()],
         detail: String::new(),
+        asked: None,
     }
 }
 

@@ -87,7 +87,15 @@ pub(super) fn notice(notice: Notice) -> wire::Notice {
 }
 
 pub(super) fn run(run: Run) -> wire::Run {
+    let asked = run.asked.map(|asked| *asked);
+    let (consumer, request, share, arguments) = asked.map_or_else(Default::default, |asked| {
+        (asked.consumer.to_string(), asked.request, asked.share.to_string(), asked.arguments)
+    });
     wire::Run {
+        consumer,
+        request,
+        share,
+        arguments: arguments.into_iter().collect(),
         id: run.id,
         command: run.command.to_string(),
         incident: run.incident.map_or(0, |id| id.0),

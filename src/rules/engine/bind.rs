@@ -152,8 +152,13 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         *at_index(&mut inhibiting, series.index()) = true;
     }
     let mut expecting = Vec::new();
-    let mut gates = Vec::new();
+    let (mut gates, mut states) = (Vec::new(), Vec::new());
     for command in &plan.commands {
+        let state = command.state.as_ref().and_then(|metric| {
+            let input = Input { device: None, what: What::Value(metric.clone()) };
+            binder.cell(Some(&command.device), &input)
+        });
+        states.push(state);
         let interlock = binder.bound(Some(&command.device), command.interlock.as_ref());
         binder.series.clear();
         let expect = binder.bound(Some(&command.device), command.expect.as_ref());
@@ -176,6 +181,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         groups,
         inhibitions,
         gates,
+        states,
         lines,
         expecting,
         maintenances: BTreeMap::new(),

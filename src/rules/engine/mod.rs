@@ -27,7 +27,7 @@ use super::command::Run;
 use super::due::Due;
 use super::incident::Incident;
 use super::maintenance::Maintenance;
-use super::memory::Memory;
+use super::memory::{CellId, Memory};
 use super::notice::Notice;
 use super::plan::Plan;
 use super::trigger::{Change, Signal, Truth};
@@ -115,6 +115,8 @@ pub struct Engine {
     inhibitions: Vec<Inhibition>,
     /// By command: interlock and expected state.
     gates: Vec<(Option<Bound>, Option<Bound>)>,
+    /// By command: what says in which state its device is.
+    states: Vec<Option<CellId>>,
     /// The conditions of share lines, by line, and by device number.
     lines: Vec<(LineId, Vec<Option<Bound>>)>,
     /// Whether an expected state reads a series, by its index.

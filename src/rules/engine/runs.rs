@@ -3,15 +3,19 @@
 use super::{Engine, Outcome};
 use crate::model::{IncidentId, Stamp};
 use crate::rules::cel::Verdict;
-use crate::rules::command::{Next, Refused, Run, Stage};
+use crate::rules::command::{Next, NotTaken, ORDERS_MAX, Order, Refused, Run, Stage};
 use crate::rules::due::Due;
 
 impl Engine {
     /// Orders a run of a command of the plan; sends it at once where nobody has to agree. Gives its number.
     pub(super) fn order_run(&mut self, command: usize, incident: Option<IncidentId>, now: Stamp) -> u64 {
-        self.numbers.run += 1;
-        let id = self.numbers.run;
-        let run = Run::ordered(id, &self.plan.commands[command], incident, now.wall_ms);
+        let run = Run::ordered(self.numbers.run + 1, &self.plan.commands[command], incident, now.wall_ms);
+        self.begin_run(run, now)
+    }
+
+    fn begin_run(&mut self, run: Run, now: Stamp) -> u64 {
+        let id = run.id;
+        self.numbers.run = id;
         let due = Due::at(now, run.expires_ms);
         let is_accepted = run.stage == Stage::Accepted;
         self.runs.insert(id, (run, due));
@@ -21,6 +25,56 @@ impl Engine {
             self.run_changed(id)
         }
         id
+    }
+
+    /// Whether an order of a consumer would be taken now; gives the command's index.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn weigh(&self, order: &Order, now: Stamp) -> Result<usize, NotTaken> {
+        let id = &order.command;
+        let found = self.plan.commands.iter().position(|command| command.id == *id);
+        let at = found.ok_or_else(|| NotTaken::Unknown(id.clone()))?;
+        let command = &self.plan.commands[at];
+        if command.doing(&order.asked.arguments).is_none() {
+            return Err(NotTaken::Arguments { command: id.clone(), takes: command.takes() });
+        }
+        if order.expect_state.is_some() && command.state.is_none() {
+            return Err(NotTaken::Stateless(id.clone()));
+        }
+        if order.not_after_ms <= now.wall_ms {
+            return Err(NotTaken::Late(id.clone()));
+        }
+        let state = self.states[at].and_then(|cell| self.memory.seen(cell, now.wall_ms));
+        if order.state_is(state) == Some(false) {
+            return Err(NotTaken::State(id.clone()));
+        }
+        if self.interlock(at, now).is_some_and(|verdict| verdict != Verdict::Holds) {
+            return Err(NotTaken::Interlock(id.clone()));
+        }
+        if self.runs.values().filter(|(run, _)| run.asked.is_some()).count() >= ORDERS_MAX {
+            return Err(NotTaken::Full(ORDERS_MAX));
+        }
+        Ok(at)
+    }
+
+    /// Takes an order of a consumer; sends it at once where nobody has to agree.
+    ///
+    /// # Errors
+    /// As [`Engine::weigh`]: nothing has changed.
+    pub fn order_asked(&mut self, order: &Order, now: Stamp) -> Result<Run, NotTaken> {
+        let at = self.weigh(order, now)?;
+        let run = Run::asked(self.numbers.run + 1, &self.plan.commands[at], order, now.wall_ms);
+        let id = self.begin_run(run.clone(), now);
+        Ok(self.told_run(id).unwrap_or(run))
+    }
+
+    /// A run as the newest outcome has it: one that has ended is not open any more.
+    fn told_run(&self, id: u64) -> Option<Run> {
+        self.out.iter().rev().find_map(|outcome| match outcome {
+            Outcome::Run(run) if run.id == id => Some(run.clone()),
+            _ => None,
+        })
     }
 
     /// Somebody agrees to a run. None when there is no such run; the inner error when he cannot.
@@ -38,12 +92,7 @@ impl Engine {
             Ok(true) => self.send(id, now),
             Ok(false) => self.run_changed(id),
         }
-        // A send that failed has ended, and is not open any more; what is told is how it is now.
-        let told = self.out.iter().rev().find_map(|outcome| match outcome {
-            Outcome::Run(run) if run.id == id => Some(run.clone()),
-            _ => None,
-        });
-        told.map(Ok)
+        self.told_run(id).map(Ok)
     }
 
     /// What became of sending a run. None when it has ended already.
@@ -64,9 +113,7 @@ impl Engine {
 
     pub(super) fn send(&mut self, id: u64, now: Stamp) {
         let Some(command) = self.command_of(id) else { return };
-        let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
-        let interlock =
-            interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
+        let interlock = self.interlock(command, now);
         let Some((run, _)) = self.runs.get_mut(&id) else { return };
         let next = run.sending(interlock, now.wall_ms);
         if next != Next::Nothing {
@@ -75,6 +122,12 @@ impl Engine {
         if next == Next::Send {
             self.out.push(Outcome::Send(id));
         }
+    }
+
+    /// What the interlock of a command comes to; none where it has none.
+    fn interlock(&self, command: usize, now: Stamp) -> Option<Verdict> {
+        let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
+        interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms))
     }
 
     /// What the expected state of a command comes to; none where it has none.

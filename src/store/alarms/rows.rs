@@ -8,8 +8,8 @@ use rusqlite::{Connection, Row};
 use std::str::FromStr;
 
 use super::Feedback;
-use crate::model::{Actor, Event, IncidentId, Life, Seq, Severity, Step, Value};
-use crate::rules::command::{Run, Stage};
+use crate::model::{Actor, Consumer, Event, IncidentId, Life, Seq, Severity, Step, Value};
+use crate::rules::command::{Arguments, Asked, Run, Stage};
 use crate::rules::incident::Incident;
 use crate::rules::maintenance::Maintenance;
 use crate::rules::notice::{Fate, Notice};
@@ -18,7 +18,7 @@ use crate::store::StoreError;
 const PUT_INCIDENT: &str = "INSERT OR REPLACE INTO incident VALUES (?,?,?,?,?,?,?,?,?,?,?,?)";
 const PUT_EVENT: &str = "INSERT INTO history VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 const PUT_NOTICE: &str = "INSERT OR REPLACE INTO notice VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
-const PUT_RUN: &str = "INSERT OR REPLACE INTO run VALUES (?,?,?,?,?,?,?,?,?)";
+const PUT_RUN: &str = "INSERT OR REPLACE INTO run VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)";
 const PUT_MAINTENANCE: &str = "INSERT OR REPLACE INTO maintenance VALUES (?,?,?,?,?,?,?)";
 const PUT_FEEDBACK: &str = "INSERT INTO feedback VALUES (NULL,?,?,?,?,?,?,?,?)";
 
@@ -53,7 +53,8 @@ pub(super) fn notices(which: &str) -> String {
 /// A question for runs.
 pub(super) fn runs(which: &str) -> String {
     format!(
-        "SELECT id, command, incident, stage, ordered_ms, expires_ms, changed_ms, approved, detail FROM run WHERE {which}"
+        "SELECT id, command, incident, stage, ordered_ms, expires_ms, changed_ms, approved, detail, consumer, request,
+         share, arguments FROM run WHERE {which}"
     )
 }
 
@@ -135,6 +136,7 @@ pub(super) fn put_notice(conn: &Connection, notice: &Notice) -> Result<(), Store
 
 pub(super) fn put_run(conn: &Connection, run: &Run) -> Result<(), StoreError> {
     let approved = serde_json::Value::from_iter(run.approved.iter().map(|name| name.to_string())).to_string();
+    let asked = run.asked.as_ref();
     conn.prepare_cached(PUT_RUN)?.execute((
         run.id as i64,
         run.command.as_str(),
@@ -145,6 +147,10 @@ pub(super) fn put_run(conn: &Connection, run: &Run) -> Result<(), StoreError> {
         run.changed_ms,
         approved,
         &run.detail,
+        asked.map(|asked| asked.consumer.as_str()),
+        asked.map(|asked| &asked.request),
+        asked.map(|asked| asked.share.as_str()),
+        asked.map(|asked| serde_json::json!(asked.arguments).to_string()),
     ))?;
     Ok(())
 }
@@ -267,7 +273,23 @@ pub(super) fn run(row: &Row<'_>) -> Result<Run, StoreError> {
         changed_ms: get(row, 6)?,
         approved,
         detail: get(row, 8)?,
+        asked: asked(row)?.map(Box::new),
     })
+}
+
+/// Who of the city asked for a run.
+fn asked(row: &Row<'_>) -> Result<Option<Asked>, StoreError> {
+    if name_or_none::<Consumer>(row, 9, "run.consumer")?.is_none() {
+        return Ok(None);
+    }
+    let arguments: Arguments =
+        serde_json::from_str(&get::<String>(row, 12)?).map_err(|_| damaged("run.arguments"))?;
+    Ok(Some(Asked {
+        consumer: name(row, 9, "run.consumer")?,
+        request: get(row, 10)?,
+        share: name(row, 11, "run.share")?,
+        arguments,
+    }))
 }
 
 pub(super) fn maintenance(row: &Row<'_>) -> Result<Maintenance, StoreError> {

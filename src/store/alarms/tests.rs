@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::queries::{Events, Incidents, Notices};
 use super::*;
 use crate::model::{Actor, Lane, Life, Severity, Stamp, Value};
-use crate::rules::command::Stage;
+use crate::rules::command::{Asked, Stage};
 use crate::rules::notice::Fate;
 use crate::store::reader::Reader;
 use crate::store::{Heads, Settings, Upkeep, outbox};
@@ -110,6 +110,7 @@ fn run_of(number: u64, incident: Option<u64>, stage: Stage) -> Run {
         changed_ms: NOW.wall_ms,
         approved: vec![],
         detail: String::new(),
+        asked: None,
     }
 }
 

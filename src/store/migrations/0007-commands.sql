@@ -8,3 +8,8 @@ CREATE TABLE reply (
   PRIMARY KEY (consumer, request)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reply_age ON reply (at_ms);
+-- Who of the city asked for a run; null where rules ordered it. arguments is a JSON object.
+ALTER TABLE run ADD COLUMN consumer TEXT;
+ALTER TABLE run ADD COLUMN request TEXT;
+ALTER TABLE run ADD COLUMN share TEXT;
+ALTER TABLE run ADD COLUMN arguments TEXT;

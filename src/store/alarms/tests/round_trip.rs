@@ -84,10 +84,15 @@ prop_compose! {
         of in any_incident(), number in any_number(), incident in prop::option::of(any_number().prop_map(IncidentId)),
         stage in prop::sample::select(Stage::ALL.to_vec()), expires_ms in any_time(),
         approved in prop::collection::vec(any_text().prop_map(Box::<str>::from), 0..3), detail in any_text(),
+        asked in prop::option::of((any_text(), prop::collection::btree_map("[a-z]{1,4}", any_text(), 0..3))),
     ) -> Run {
+        let asked = asked.map(|(request, arguments)| {
+            let consumer = "spiffe://a/b".parse().expect("a consumer");
+            Box::new(Asked { consumer, request, share: "S-1".parse().expect("an id"), arguments })
+        });
         Run {
             id: number, command: of.alarm, incident, stage, ordered_ms: of.began_ms, expires_ms,
-            changed_ms: of.changed_ms, approved, detail,
+            changed_ms: of.changed_ms, approved, detail, asked,
         }
     }
 }
