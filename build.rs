@@ -1,5 +1,9 @@
 //! Compiles proto/ with protox: no protoc is needed, nothing is fetched.
 
+use std::path::Path;
+
+use protox::prost::Message;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = protox::compile(
@@ -17,6 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
         ["proto"],
     )?;
+    let contract = Path::new(&std::env::var("OUT_DIR")?).join("contract.bin");
+    std::fs::write(contract, files.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".smallbrain.v1.Record")
         .btree_map(".smallbrain.v1")

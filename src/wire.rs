@@ -5,6 +5,7 @@
 
 mod approval;
 mod json;
+pub mod schema;
 mod seal;
 
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use approval::{approval, approval_nameless, asked};
-pub use json::{body_json, event_time};
-pub use seal::{Column, event, list_change, readings, window};
+pub use json::{body_json, event_time, query_json};
+pub use seal::{Column, event, list_change, query_window, readings, window};
 
 /// Generated from proto/.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -29,6 +30,9 @@ pub mod v1 {
 pub mod bus {
     tonic::include_proto!("smallbrain.local.v1");
 }
+
+/// The contract: a serialised FileDescriptorSet of everything in proto/ and what it needs.
+pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
 /// Who and where the gateway is, as records say it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -6,6 +6,7 @@ pub mod alarms;
 pub mod approvals;
 pub mod audit;
 pub mod bus;
+pub mod catalog;
 pub mod check;
 pub mod commands;
 pub mod decode;
@@ -17,10 +18,12 @@ pub mod emergency;
 pub mod enter;
 pub mod events;
 pub mod feedback;
+pub mod gateway;
 pub mod lists;
 pub mod map;
 pub mod onboard;
 pub mod pull;
+pub mod query;
 pub mod read;
 pub mod rules;
 pub mod scan;
@@ -130,6 +133,12 @@ enum Verb {
     /// Say what has become of an alarm, as the city does
     #[command(after_help = feedback::HELP)]
     Feedback(feedback::Args),
+    /// What a gateway has for this caller, as the city asks it: lines of the lists, commands, queries, schemas
+    #[command(after_help = catalog::HELP)]
+    Catalog(catalog::Args),
+    /// Ask a gateway a question of its catalogue, as the city does
+    #[command(after_help = query::HELP)]
+    Query(query::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -203,6 +212,8 @@ pub fn main() -> ExitCode {
         Verb::Lists(args) => ExitCode::from(lists::run(&args, &mut out)),
         Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
+        Verb::Catalog(args) => within(catalog::run(&args, &mut out)),
+        Verb::Query(args) => within(query::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

@@ -9,6 +9,7 @@ use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::incident;
 use crate::store::reader::ReadError;
+use crate::wire;
 
 /// A refusal. Its [`reason`](Refused::reason) travels in the trailer `smallbrain-reason` and counts in telemetry.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -83,6 +84,21 @@ pub enum Refused {
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
+    /// A query that is none of this consumer's.
+    #[error("{0} has no query of this name: ListCatalog with list = \"query\" tells those it has")]
+    QueryUnknown(Consumer),
+    /// A query for another purpose than its line's.
+    #[error("purpose: another one than that of the query's share line: ListCatalog tells it")]
+    Purpose(Consumer),
+    /// An argument of a query that cannot be.
+    #[error("{0}")]
+    Argument(String),
+    /// A schema that this gateway does not write.
+    #[error("no such schema: there are {}", wire::schema::NAMES.join(", "))]
+    Schema,
+    /// Why a query of the catalogue is not answered.
+    #[error("query {0}: {1}")]
+    Query(LineId, Box<Refused>),
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -102,7 +118,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 19] = [
+    pub const REASONS: [&'static str; 23] = [
         "identity",
         "not_listed",
         "malformed",
@@ -122,6 +138,10 @@ impl Refused {
         "approval_used_up",
         "approval_order",
         "local_only",
+        "query_unknown",
+        "purpose",
+        "argument",
+        "schema_unknown",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -147,6 +167,11 @@ impl Refused {
             Refused::Approval { missing: Missing::UsedUp, .. } => 16,
             Refused::Order(_) => 17,
             Refused::Local(_) => 18,
+            Refused::QueryUnknown(_) => 19,
+            Refused::Purpose(_) => 20,
+            Refused::Argument(_) => 21,
+            Refused::Schema => 22,
+            Refused::Query(_, inner) => inner.index(),
         }
     }
 
@@ -164,12 +189,12 @@ impl Refused {
                 Code::PermissionDenied
             }
             "approval_order" => Code::FailedPrecondition,
-            "malformed" => Code::InvalidArgument,
+            "malformed" | "purpose" | "argument" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
-            "record_unknown" => Code::NotFound,
+            "record_unknown" | "query_unknown" | "schema_unknown" => Code::NotFound,
             "alarm_past" => Code::FailedPrecondition,
             "rate" => Code::ResourceExhausted,
             _ => Code::Unavailable,

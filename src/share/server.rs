@@ -23,10 +23,13 @@ use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::ingest::Intake;
+use crate::lists::Lists;
 use crate::privacy::release::ShareLine;
 use crate::wire::Gateway;
 use crate::wire::v1::approval_service_server::ApprovalServiceServer;
+use crate::wire::v1::catalog_service_server::CatalogServiceServer;
 use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
+use crate::wire::v1::query_service_server::QueryServiceServer;
 use crate::wire::v1::record_service_server::RecordServiceServer;
 use crate::wire::v1::status_service_server::StatusServiceServer;
 
@@ -61,6 +64,8 @@ pub struct City<P> {
     pub gateway: Gateway,
     /// The share list, swapped live.
     pub lines: watch::Receiver<Arc<[ShareLine]>>,
+    /// The four lists, swapped live.
+    pub lists: watch::Receiver<Arc<Lists>>,
     /// What is granted, as the writer publishes it.
     pub grants: watch::Receiver<Arc<Grants>>,
     /// The reading side of the store.
@@ -198,6 +203,14 @@ async fn generation<P: Pages, L: Accept>(
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let downlink = DownlinkServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let approvals = ApprovalServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    let catalog = CatalogServiceServer::new(shell.clone())
+        .send_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    // Never compressed: an answer's length would tell of what is in it to whoever chooses what stands beside it.
+    let query = QueryServiceServer::new(shell.clone())
+        .max_decoding_message_size(FEEDBACK_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RecordServiceServer<Shell<P>>>().await;
@@ -211,6 +224,8 @@ async fn generation<P: Pages, L: Accept>(
         .add_service(records)
         .add_service(downlink)
         .add_service(approvals)
+        .add_service(catalog)
+        .add_service(query)
         .add_service(status)
         .serve_with_incoming_shutdown(
             Connections::new(listener, cut.clone()),

@@ -22,6 +22,7 @@ mod notices;
 mod ports;
 mod protect;
 mod protocol;
+mod query;
 mod rules;
 mod source;
 mod treatments;
@@ -115,6 +116,7 @@ pub(crate) fn config(
     let (mut shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
+    let lists = query::complete(lists, root, &fleet, &rules, &shares, &budgets, report);
     let listeners = listen::listeners(root, places, report);
     let telemetry = listen::telemetry(root, report);
     listen::clashes(root, report);
