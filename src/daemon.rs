@@ -369,6 +369,7 @@ impl Daemon {
         let city = share::server::City {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
+            lists: self.lists.subscribe(),
             grants: self.grants.clone(),
             pages: reader.clone(),
             intake: self.intake.clone(),

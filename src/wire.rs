@@ -7,6 +7,7 @@ mod approval;
 mod digest;
 mod json;
 mod order;
+pub mod schema;
 mod seal;
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ use crate::model::{Epoch, Lane, LineId, Seq, Severity};
 
 pub use approval::{approval, approval_nameless, asked};
 pub use digest::digest;
-pub use json::{body_json, event_time};
+pub use json::{body_json, event_time, query_json};
 pub use order::{command_result, result};
-pub use seal::{Column, event, list_change, readings, window};
+pub use seal::{Column, event, list_change, query_window, readings, window};
 
 /// Generated from proto/.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -36,6 +37,9 @@ pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.b
 pub mod bus {
     tonic::include_proto!("smallbrain.local.v1");
 }
+
+/// The contract: a serialised FileDescriptorSet of everything in proto/ and what it needs.
+pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
 /// Who and where the gateway is, as records say it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -6,6 +6,7 @@ pub mod alarms;
 pub mod approvals;
 pub mod audit;
 pub mod bus;
+pub mod catalog;
 pub mod check;
 pub mod commands;
 pub mod decode;
@@ -17,11 +18,13 @@ pub mod emergency;
 pub mod enter;
 pub mod events;
 pub mod feedback;
+pub mod gateway;
 pub mod lists;
 pub mod map;
 pub mod onboard;
 pub mod order;
 pub mod pull;
+pub mod query;
 pub mod read;
 pub mod rules;
 pub mod scan;
@@ -134,6 +137,12 @@ enum Verb {
     /// Have a device do something, as the city does
     #[command(after_help = order::HELP)]
     Order(order::Args),
+    /// What a gateway has for this caller, as the city asks it: lines of the lists, commands, queries, schemas
+    #[command(after_help = catalog::HELP)]
+    Catalog(catalog::Args),
+    /// Ask a gateway a question of its catalogue, as the city does
+    #[command(after_help = query::HELP)]
+    Query(query::Args),
     /// Devices and load that are not there
     #[command(after_help = "Example: smallbrain simulate mqtt --server 127.0.0.1:1883 --seconds 60")]
     Simulate(simulate::SimulateArgs),
@@ -208,6 +217,8 @@ pub fn main() -> ExitCode {
         Verb::Rules(args) => ExitCode::from(rules::run(&args, &mut out)),
         Verb::Feedback(args) => within(feedback::run(&args, &mut out)),
         Verb::Order(args) => within(order::run(&args, &mut out)),
+        Verb::Catalog(args) => within(catalog::run(&args, &mut out)),
+        Verb::Query(args) => within(query::run(&args, &mut out)),
         Verb::Simulate(args) => logged(|| {
             within(async {
                 match simulate::run(args, &mut out).await {

@@ -15,6 +15,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use crate::spelling::duration;
 pub use fault::{Fault, Faults};
@@ -140,6 +141,7 @@ impl Config {
                 config.files = sources.files[..own].iter().map(|file| file.path.clone()).collect();
                 config.version.digest = digest;
                 config.plan.lists_digest = check::lists::digest(&sources);
+                Arc::make_mut(&mut config.plan.lists).digest = config.plan.lists_digest;
                 config.warnings = warnings;
                 Ok(config)
             }

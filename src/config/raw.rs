@@ -10,6 +10,7 @@ mod emergency;
 mod entry;
 mod lists;
 mod message;
+mod query;
 mod serial;
 mod uplink;
 
@@ -39,6 +40,7 @@ pub(crate) use emergency::{Emergency, Profile};
 pub(crate) use entry::Origin;
 pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
+pub(crate) use query::Query;
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 pub(crate) use uplink::Uplink;
 
@@ -65,6 +67,7 @@ section! {
         demand: Vec<Demand>,
         collect: Vec<Collect>,
         share: Vec<Share>,
+        query: Vec<Query>,
         person: Vec<Person>,
         approval: Approval,
         emergency: Emergency,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::entry;
-use super::handout::{Delivered, Denied};
+use super::handout::{Delivered, Denied, Queried};
 use super::order;
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
@@ -58,6 +58,8 @@ pub enum Act {
     Check(entry::Check),
     /// A batch is about to leave; it leaves once this is noted.
     Delivered(Delivered),
+    /// The answer to a query is about to leave; it leaves once this is noted.
+    Queried(Queried),
     /// A consumer was turned away.
     Denied(Denied),
     /// Keys of pseudonyms have come and gone.
@@ -111,6 +113,7 @@ impl fmt::Debug for Act {
             Act::Enter(submission) => submission.fmt(f),
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
+            Act::Queried(queried) => queried.fmt(f),
             Act::Denied(denied) => denied.fmt(f),
             Act::Keys(turned) => turned.fmt(f),
             Act::Approval(order) => order.fmt(f),
@@ -147,6 +150,8 @@ pub enum Done {
     Entry(Box<entry::Entered>),
     /// The approval as it is now.
     Approval(Box<approval::Approval>),
+    /// It is noted, in this row of the trail.
+    Row(u64),
     /// It is noted.
     Noted,
 }

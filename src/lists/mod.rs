@@ -5,6 +5,7 @@
 //! here from the lines as the configuration has them. It does not enforce anything: `privacy` is the door, `config` refuses
 //! what contradicts itself, and what is merely open is told by [`lint::lint`] and [`drift::drift`].
 
+pub mod catalog;
 pub mod changes;
 pub mod cycle;
 pub mod drift;
@@ -13,7 +14,7 @@ pub mod lint;
 
 use std::collections::BTreeSet;
 
-use crate::model::{Consumer, Lane, LineId, List, Metric};
+use crate::model::{Consumer, Lane, LineId, List, Metric, Place};
 
 /// All lines of the four lists, with what they speak of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +37,56 @@ pub struct Lists {
     pub kept_ms: u64,
     /// Every line as it was written.
     pub items: Vec<Item>,
+    /// What may be asked of windows that were let out.
+    pub queries: Vec<Query>,
+    /// How long the windows of each aggregate are, milliseconds.
+    pub windows: Vec<(LineId, i64)>,
+    /// Id and title of what devices can be told to do.
+    pub commands: Vec<(LineId, String)>,
+    /// SHA-256 over the lists as written: what their version is known by.
+    pub digest: [u8; 32],
+}
+
+/// A question of the catalogue: which cells of one aggregate a consumer of one share line may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Its id.
+    pub id: LineId,
+    /// For people.
+    pub title: String,
+    /// The share line: its consumers, purpose, approval and tier are those of the query.
+    pub share: LineId,
+    /// Whose windows.
+    pub aggregate: LineId,
+    /// How long a window is, milliseconds.
+    pub size_ms: i64,
+    /// What is answered, and may be chosen from where `by_metric`.
+    pub metrics: Vec<Metric>,
+    /// Whether a metric may be chosen.
+    pub by_metric: bool,
+    /// What may be chosen from where `by_building`.
+    pub buildings: Vec<Place>,
+    /// Whether a building may be chosen.
+    pub by_building: bool,
+    /// Whether cells of other buildings are answered too, where none is chosen.
+    pub all_buildings: bool,
+    /// The longest time that is asked for at once, milliseconds.
+    pub span_max_ms: i64,
+    /// What its noise was paid from; none where there is no noise.
+    pub spending: Option<Spending>,
+}
+
+/// A budget of noise, and when its periods begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// Its id.
+    pub budget: LineId,
+    /// What a period has, as a fraction.
+    pub epsilon: (u32, u32),
+    /// How long a period is, milliseconds.
+    pub period_ms: i64,
+    /// The gateway's offset from UTC, milliseconds.
+    pub zone_ms: i64,
 }
 
 /// A line as it was written.
@@ -400,4 +451,4 @@ impl Lists {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,7 +32,7 @@ pub(super) fn city() -> Consumer {
 }
 
 /// A loop that is closed.
-pub(super) fn closed() -> Lists {
+pub(crate) fn closed() -> Lists {
     Lists {
         demands: vec![Demand {
             id: id("D-1"),
@@ -92,7 +92,7 @@ pub(super) fn closed() -> Lists {
             point("battery", "", None),
         ],
         kept_ms: 10,
-        items: Vec::new(),
+        ..Lists::default()
     }
 }
 

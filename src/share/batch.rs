@@ -142,6 +142,13 @@ impl Rights<'_> {
         self.lines.iter().any(|(line, _)| line.lane == lane || lane == Lane::Event)
     }
 
+    /// One line that holds now, with the approval where one is needed.
+    #[must_use]
+    pub fn line(&self, id: &LineId) -> Option<(&ShareLine, Option<&Held>)> {
+        let (line, held) = self.lines.iter().find(|(line, _)| line.id == *id)?;
+        Some((line, held.as_ref()))
+    }
+
     fn permits(&self, lane: Lane, record: &StoredRecord) -> Leave {
         let of =
             |line: &ShareLine| (line.lane == lane || lane == Lane::Event) && line.id == record.share_item;

@@ -196,7 +196,7 @@ impl<P: Pages> Shell<P> {
     }
 
     /// Begins a use of an approval, unless one goes on; what is in force says so when this is answered.
-    async fn begin_use(&self, id: ApprovalId) -> Result<Result<(), approval::Refused>, Stopped> {
+    pub(super) async fn begin_use(&self, id: ApprovalId) -> Result<Result<(), approval::Refused>, Stopped> {
         match self.city.intake.act(Act::Approval(approval::Order::Use(id))).await? {
             Ok(_) => Ok(Ok(())),
             Err(act::Refused::Approval(refused)) => Ok(Err(refused)),

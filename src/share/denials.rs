@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::refused::Refused;
 use crate::ingest::handout::Denied;
-use crate::model::Consumer;
+use crate::model::{Consumer, LineId};
 
 /// Between two rows of one caller and reason, milliseconds.
 const EVERY_MS: u64 = 60_000;
@@ -22,9 +22,30 @@ struct Last {
     unwritten: u64,
 }
 
+/// Who, why, and whether it was a query.
+type Key = (Option<Consumer>, &'static str, bool);
+
 /// The refusals of the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Mutex<HashMap<(Option<Consumer>, &'static str), Last>>);
+pub(super) struct Denials(Mutex<HashMap<Key, Last>>);
+
+/// Who may not, and which query it asked; none of a refusal for another cause.
+fn denied(refused: &Refused) -> Option<(Option<Consumer>, Option<LineId>)> {
+    match refused {
+        Refused::Identity(_) => Some((None, None)),
+        Refused::NotListed(consumer) | Refused::Approval { consumer, .. } => {
+            Some((Some(consumer.clone()), None))
+        }
+        Refused::Query(query, inner) => match &**inner {
+            Refused::NotListed(consumer)
+            | Refused::Approval { consumer, .. }
+            | Refused::QueryUnknown(consumer)
+            | Refused::Purpose(consumer) => Some((Some(consumer.clone()), Some(query.clone()))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 impl Denials {
     /// The row of a refusal that says that its caller may not; `Ok(None)` for any other.
@@ -32,12 +53,9 @@ impl Denials {
     /// # Errors
     /// The refusal is only counted this time.
     pub(super) fn row(&self, refused: &Refused, mono_ms: u64) -> Result<Option<Denied>, ()> {
-        let consumer = match refused {
-            Refused::Identity(_) => None,
-            Refused::NotListed(consumer) | Refused::Approval { consumer, .. } => Some(consumer.clone()),
-            _ => return Ok(None),
-        };
-        let (key, reason) = ((consumer.clone(), refused.reason()), refused.reason());
+        let Some((consumer, query)) = denied(refused) else { return Ok(None) };
+        let reason = refused.reason();
+        let key = (consumer.clone(), reason, query.is_some());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |last: &Last| mono_ms.saturating_sub(last.written_ms) < EVERY_MS;
         if let Some(last) = known.get_mut(&key) {
@@ -47,7 +65,7 @@ impl Denials {
             }
             let unwritten = std::mem::take(&mut last.unwritten);
             last.written_ms = mono_ms;
-            return Ok(Some(Denied { consumer, reason, unwritten }));
+            return Ok(Some(Denied { consumer, reason, query, unwritten }));
         }
         if known.len() >= CALLERS_MAX {
             known.retain(|_, last| is_recent(last));
@@ -56,7 +74,7 @@ impl Denials {
             return Err(());
         }
         known.insert(key, Last { written_ms: mono_ms, unwritten: 0 });
-        Ok(Some(Denied { consumer, reason, unwritten: 0 }))
+        Ok(Some(Denied { consumer, reason, query, unwritten: 0 }))
     }
 }
 
@@ -66,6 +84,10 @@ mod tests {
 
     fn stranger(number: usize) -> Refused {
         Refused::NotListed(format!("spiffe://else/{number}").parse().expect("consumer"))
+    }
+
+    fn asked(refused: Refused) -> Refused {
+        Refused::Query("Q-1".parse().expect("id"), Box::new(refused))
     }
 
     #[test]
@@ -94,6 +116,8 @@ mod tests {
             (ungranted.clone(), 1, "approval_revoked after 0"),
             (ungranted, 2, "counted"),
             (Refused::Malformed("a frame"), 1, "none"),
+            (asked(stranger(1)), 60_001, "not_listed after 0"),
+            (asked(Refused::Argument("no".into())), 1, "none"),
             (Refused::Rate(10), 1, "none"),
         ];
         for (number, (refused, at_ms, expected)) in cases.into_iter().enumerate() {

@@ -9,12 +9,15 @@ use tokio::sync::{mpsc, watch};
 use super::Pages;
 use crate::approval::{Approval, ApprovalId};
 use crate::ingest::act::{self, Act, Done, Feedback};
-use crate::ingest::handout::{Delivered, Denied};
+use crate::ingest::handout::{Delivered, Denied, Queried};
 use crate::ingest::{Ack, AckRefused, Acked, Request, Witness, WitnessRefused};
-use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
+use crate::privacy::protect::released::Released;
 use crate::privacy::release::ShareLine;
 use crate::rules::command::Run;
+use crate::store::lists::Versions;
 use crate::store::reader::{LaneState, Raised, ReadError};
+use crate::store::released::Sought;
 use crate::store::{GapRow, Heads, Page, StoredRecord};
 use crate::wire;
 
@@ -79,6 +82,11 @@ struct Inner {
     delivered: Vec<Delivered>,
     denied: Vec<Denied>,
     witnessed: Vec<Witness>,
+    queried: Vec<Queried>,
+    sought: Vec<Sought>,
+    /// What every query finds; none is too much.
+    released: Option<Vec<Released>>,
+    versions: Versions,
 }
 
 /// The fake store; clones are the same store.
@@ -219,6 +227,26 @@ impl Fake {
         self.inner().denied.clone()
     }
 
+    /// What the trail has of queries.
+    pub(super) fn queried(&self) -> Vec<Queried> {
+        self.inner().queried.clone()
+    }
+
+    /// What was sought in the cells that were let out.
+    pub(super) fn sought(&self) -> Vec<Sought> {
+        self.inner().sought.clone()
+    }
+
+    /// From now on queries find this; none is too much.
+    pub(super) fn release(&self, released: Option<Vec<Released>>) {
+        self.inner().released = released;
+    }
+
+    /// From now on the lists have these versions.
+    pub(super) fn version(&self, versions: Versions) {
+        self.inner().versions = versions;
+    }
+
     /// What consumers keep of the trail.
     pub(super) fn witnessed(&self) -> Vec<Witness> {
         self.inner().witnessed.clone()
@@ -238,6 +266,11 @@ impl Fake {
             Act::Feedback(told) => return self.feed(told),
             Act::Delivered(delivered) => self.inner().delivered.push(delivered),
             Act::Denied(denied) => self.inner().denied.push(denied),
+            Act::Queried(queried) => {
+                let mut inner = self.inner();
+                inner.queried.push(queried);
+                return Ok(Done::Row(inner.queried.len() as u64));
+            }
             other => panic!("not of this side: {other:?}"),
         }
         Ok(Done::Noted)
@@ -295,6 +328,18 @@ impl Pages for Fake {
     }
     async fn raised(&self) -> Result<Vec<Raised>, ReadError> {
         Ok(vec![Raised { alarm: "smoke-high".into(), device: "smoke-3".into(), since_ms: 1_000 }])
+    }
+    async fn versions(&self, _: [u8; 32]) -> Result<Versions, ReadError> {
+        Ok(self.inner().versions.clone())
+    }
+    async fn released(&self, sought: Sought) -> Result<Option<Vec<Released>>, ReadError> {
+        let mut inner = self.inner();
+        let found = inner.released.clone();
+        inner.sought.push(sought);
+        Ok(found)
+    }
+    async fn spent(&self, _: LineId, _: i64) -> Result<Vec<(u64, u64)>, ReadError> {
+        Ok(vec![(1, 2)])
     }
     async fn approval(&self, _: ApprovalId) -> Result<Option<Approval>, ReadError> {
         Ok(None)

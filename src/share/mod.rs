@@ -1,7 +1,8 @@
 //! The gateway's gRPC side: what the city pulls, and the client that pulls it.
 //!
 //! [`session`] is one stream as a pure machine, [`batch`] the door to one consumer, [`server`] and [`local`] the shells
-//! around them (what the city calls is in `calls`, what it says back in `feedback`, what it asks for in [`approvals`]);
+//! around them (what the city calls is in `calls`, what it says back in `feedback`, what it asks for in [`approvals`], what
+//! there is in `catalog`, what was let out before in `query`);
 //! connections come through `listen`, `tls` and `connections`, and [`quota`] says how much one consumer may have;
 //! [`position`] is a consumer's side of the contract as a pure ledger, [`witness`] what it keeps of the audit trail,
 //! [`client`] the shell around it, over any [`line`]. In push mode the gateway dials the city ([`dial`]), and the same goes
@@ -12,6 +13,7 @@
 pub mod approvals;
 pub mod batch;
 mod calls;
+mod catalog;
 pub mod client;
 mod command;
 mod connections;
@@ -26,6 +28,7 @@ pub mod listen;
 pub mod local;
 pub mod orders;
 pub mod position;
+mod query;
 pub mod quota;
 pub mod refused;
 pub mod server;
@@ -44,10 +47,13 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use crate::approval::{Approval, ApprovalId};
-use crate::model::{Consumer, Epoch, Lane, Seq};
+use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
+use crate::privacy::protect::released::Released;
 use crate::privacy::release::ShareLine;
 use crate::rules::command::Run;
+use crate::store::lists::Versions;
 use crate::store::reader::{LaneState, Raised, ReadError, Reader};
+use crate::store::released::Sought;
 use crate::store::{Heads, Page};
 use crate::wire::{self, Gateway, v1};
 
@@ -127,6 +133,19 @@ pub trait Pages: Clone + Send + Sync + 'static {
     fn approval(&self, id: ApprovalId) -> impl Future<Output = Result<Option<Approval>, ReadError>> + Send;
     /// A run of a command, over or not.
     fn run(&self, id: u64) -> impl Future<Output = Result<Option<Run>, ReadError>> + Send;
+    /// Which versions of the lists there are, as [`Reader::versions`].
+    fn versions(&self, digest: [u8; 32]) -> impl Future<Output = Result<Versions, ReadError>> + Send;
+    /// Cells that were let out, as [`Reader::released`].
+    fn released(
+        &self,
+        sought: Sought,
+    ) -> impl Future<Output = Result<Option<Vec<Released>>, ReadError>> + Send;
+    /// What a period of a budget has spent, as [`Reader::spent`].
+    fn spent(
+        &self,
+        budget: LineId,
+        period_ms: i64,
+    ) -> impl Future<Output = Result<Vec<(u64, u64)>, ReadError>> + Send;
 }
 
 impl Pages for Reader {
@@ -162,6 +181,15 @@ impl Pages for Reader {
     }
     async fn run(&self, id: u64) -> Result<Option<Run>, ReadError> {
         Reader::run(self, id).await
+    }
+    async fn versions(&self, digest: [u8; 32]) -> Result<Versions, ReadError> {
+        Reader::versions(self, digest).await
+    }
+    async fn released(&self, sought: Sought) -> Result<Option<Vec<Released>>, ReadError> {
+        Reader::released(self, sought).await
+    }
+    async fn spent(&self, budget: LineId, period_ms: i64) -> Result<Vec<(u64, u64)>, ReadError> {
+        Reader::spent(self, budget, period_ms).await
     }
 }
 

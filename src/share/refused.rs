@@ -19,6 +19,7 @@ use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::command::NotTaken;
 use crate::rules::incident;
 use crate::store::reader::ReadError;
+use crate::wire;
 
 /// Who says so, in `ErrorInfo`.
 pub const DOMAIN: &str = "smallbrain";
@@ -115,6 +116,21 @@ pub enum Refused {
     /// A newer stream of the same consumer.
     #[error("a newer instance of this consumer opened a stream: stop one of the two")]
     Replaced,
+    /// A query that is none of this consumer's.
+    #[error("{0} has no query of this name: ListCatalog with list = \"query\" tells those it has")]
+    QueryUnknown(Consumer),
+    /// A query for another purpose than its line's.
+    #[error("purpose: another one than that of the query's share line: ListCatalog tells it")]
+    Purpose(Consumer),
+    /// An argument of a query that cannot be.
+    #[error("{0}")]
+    Argument(String),
+    /// A schema that this gateway does not write.
+    #[error("no such schema: there are {}", wire::schema::NAMES.join(", "))]
+    Schema,
+    /// Why a query of the catalogue is not answered.
+    #[error("query {0}: {1}")]
+    Query(LineId, Box<Refused>),
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -134,7 +150,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 27] = [
+    pub const REASONS: [&'static str; 31] = [
         "identity",
         "not_listed",
         "malformed",
@@ -162,6 +178,10 @@ impl Refused {
         "state_differs",
         "interlock",
         "commands_full",
+        "query_unknown",
+        "purpose",
+        "argument",
+        "schema_unknown",
     ];
 
     /// The reason's name.
@@ -199,6 +219,11 @@ impl Refused {
                 NotTaken::Full(_) => "commands_full",
             },
             Refused::Run => "command_unknown",
+            Refused::QueryUnknown(_) => "query_unknown",
+            Refused::Purpose(_) => "purpose",
+            Refused::Argument(_) => "argument",
+            Refused::Schema => "schema_unknown",
+            Refused::Query(_, inner) => inner.reason(),
         }
     }
 
@@ -217,12 +242,12 @@ impl Refused {
                 Code::PermissionDenied
             }
             "approval_order" => Code::FailedPrecondition,
-            "malformed" | "request_reused" => Code::InvalidArgument,
+            "malformed" | "request_reused" | "purpose" | "argument" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
-            "record_unknown" | "command_unknown" => Code::NotFound,
+            "record_unknown" | "command_unknown" | "query_unknown" | "schema_unknown" => Code::NotFound,
             "alarm_past" | "command_late" | "state_differs" | "interlock" => Code::FailedPrecondition,
             "rate" | "quota" | "message_too_large" | "commands_full" => Code::ResourceExhausted,
             _ => Code::Unavailable,

@@ -32,9 +32,12 @@ use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::ingest::Intake;
+use crate::lists::Lists;
 use crate::privacy::release::ShareLine;
 use crate::wire::v1::approval_service_server::ApprovalServiceServer;
+use crate::wire::v1::catalog_service_server::CatalogServiceServer;
 use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
+use crate::wire::v1::query_service_server::QueryServiceServer;
 use crate::wire::v1::record_service_server::RecordServiceServer;
 use crate::wire::v1::status_service_server::StatusServiceServer;
 use crate::wire::{CONTRACT, Gateway};
@@ -74,6 +77,8 @@ pub struct City<P> {
     pub gateway: Gateway,
     /// The share list, swapped live.
     pub lines: watch::Receiver<Arc<[ShareLine]>>,
+    /// The four lists, swapped live.
+    pub lists: watch::Receiver<Arc<Lists>>,
     /// What is granted, as the writer publishes it.
     pub grants: watch::Receiver<Arc<Grants>>,
     /// The reading side of the store.
@@ -210,8 +215,16 @@ fn routes<P: Pages>(shell: Shell<P>) -> Routes {
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let approvals = ApprovalServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    let catalog = CatalogServiceServer::new(shell.clone())
+        .send_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    // Never compressed: an answer's length would tell of what is in it to whoever chooses what stands beside it.
+    let query = QueryServiceServer::new(shell.clone())
+        .max_decoding_message_size(FEEDBACK_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(FEEDBACK_BYTES_MAX);
-    let mut routes = Routes::new(records).add_service(downlink).add_service(approvals).add_service(status);
+    let mut routes = Routes::new(records).add_service(downlink).add_service(approvals).add_service(catalog).add_service(query).add_service(status);
     if reflection {
         let contract = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(CONTRACT)

@@ -121,7 +121,24 @@ impl Txn<'_> {
     }
 }
 
+/// Which versions there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the lists in force; 0 while the writer has not taken them yet.
+    pub lists: u32,
+    /// Of every line there ever was, the newest.
+    pub lines: BTreeMap<(List, LineId), u32>,
+}
+
 impl Reader {
+    /// Which versions there are, the lists in force being those with this digest.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn versions(&self, digest: [u8; 32]) -> Result<Versions, ReadError> {
+        self.ask(move |conn| versions(conn, &digest)).await
+    }
+
     /// What the store knows about how the lists are lived. `now_ms` is milliseconds since 1970 UTC.
     ///
     /// # Errors
@@ -129,6 +146,19 @@ impl Reader {
     pub async fn observed(&self, lists: Arc<Lists>, now_ms: i64) -> Result<Observed, ReadError> {
         self.ask(move |conn| observed(conn, &lists, now_ms)).await
     }
+}
+
+fn versions(conn: &Connection, digest: &[u8; 32]) -> Result<Versions, StoreError> {
+    let find = "SELECT version FROM list_version WHERE digest = ?";
+    let lists = conn.prepare_cached(find)?.query_row([digest.as_slice()], |row| row.get(0)).optional()?;
+    let find = "SELECT list, id, max(version) FROM list_item GROUP BY list, id";
+    let mut statement = conn.prepare_cached(find)?;
+    let mut rows = statement.query([])?;
+    let mut lines = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        lines.insert(line(row, 0)?, row.get(2)?);
+    }
+    Ok(Versions { lists: lists.unwrap_or_default(), lines })
 }
 
 /// The same of a store in `dir`, beside a daemon or without one; none where there is no store yet. Writes nothing.

@@ -10,8 +10,9 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row};
 use rust_decimal::Decimal;
 
+use super::reader::{ReadError, Reader};
 use super::{Store, StoreError, Txn, schema};
-use crate::model::{Amount, Figure, LineId, Place, Withheld};
+use crate::model::{Amount, Figure, LineId, Metric, Place, Withheld};
 use crate::privacy::protect::released::{Released, ReleasedCell, restored};
 use crate::privacy::protect::{Ratio, Reason};
 
@@ -21,6 +22,51 @@ pub(super) const ROWS_MAX: i64 = 1_000_000;
 const KEPT_MS: i64 = 400 * 86_400_000;
 /// Rows that go in one step.
 const CHUNK: i64 = 4096;
+
+/// Windows that one question is answered with at most.
+pub const WINDOWS_MAX: usize = 1000;
+/// Bytes of cells that one question is answered with at most, about.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a cell besides its figures, about.
+const CELL_BYTES: usize = 64;
+
+/// Which cells of which windows are sought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// The aggregate.
+    pub aggregate: LineId,
+    /// Windows that begin here or later, milliseconds since 1970 UTC.
+    pub from_ms: i64,
+    /// Windows that end here or before.
+    pub to_ms: i64,
+    /// Of these metrics.
+    pub metrics: Vec<Metric>,
+    /// Of which buildings.
+    pub places: Places,
+}
+
+/// Of which buildings cells are sought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// All of them, and the cell over all.
+    All,
+    /// These, and the cell over all.
+    Of(Vec<Place>),
+    /// This one alone.
+    One(Place),
+}
+
+impl Sought {
+    /// Whether a cell is one of them; `place` is empty for the cell over all.
+    fn wants(&self, metric: &str, place: &str) -> bool {
+        let is_place = match &self.places {
+            Places::All => true,
+            Places::Of(places) => place.is_empty() || places.iter().any(|known| known.as_str() == place),
+            Places::One(known) => known.as_str() == place,
+        };
+        is_place && self.metrics.iter().any(|known| known.as_str() == metric)
+    }
+}
 
 /// Since when an aggregate is protected as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +147,7 @@ impl Txn<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn spent(&self, budget: &LineId, period_ms: i64) -> Result<Vec<(u64, u64)>, StoreError> {
-        let mut statement = self.conn.prepare_cached(
-            "SELECT sum(epsilon_num), epsilon_den FROM budget_ledger WHERE budget = ? AND period_ms = ?
-             GROUP BY epsilon_den",
-        )?;
-        let sums = statement.query_map((budget.as_str(), period_ms), |row| {
-            Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
-        })?;
-        Ok(sums.collect::<Result<_, _>>()?)
+        spent(self.conn, budget, period_ms)
     }
 
     /// Pays for a window from a period of a budget.
@@ -174,6 +213,64 @@ impl Store {
     pub fn release_history(&self, aggregate: &LineId, windows_max: usize) -> Result<Vec<Past>, StoreError> {
         history(&self.conn, aggregate, windows_max)
     }
+}
+
+impl Reader {
+    /// The cells that are sought, window by window in the order of time; of a window without any there is nothing. None
+    /// where they are more than [`WINDOWS_MAX`] windows or about 4 MiB.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn released(&self, sought: Sought) -> Result<Option<Vec<Released>>, ReadError> {
+        self.ask(move |conn| find(conn, &sought)).await
+    }
+
+    /// What a period of a budget has spent: fractions, as (numerator, denominator).
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn spent(&self, budget: LineId, period_ms: i64) -> Result<Vec<(u64, u64)>, ReadError> {
+        self.ask(move |conn| spent(conn, &budget, period_ms)).await
+    }
+}
+
+fn spent(conn: &Connection, budget: &LineId, period_ms: i64) -> Result<Vec<(u64, u64)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT sum(epsilon_num), epsilon_den FROM budget_ledger WHERE budget = ? AND period_ms = ?
+         GROUP BY epsilon_den",
+    )?;
+    let sums = statement.query_map((budget.as_str(), period_ms), |row| {
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    Ok(sums.collect::<Result<_, _>>()?)
+}
+
+fn find(conn: &Connection, sought: &Sought) -> Result<Option<Vec<Released>>, StoreError> {
+    let aggregate = &sought.aggregate;
+    let mut statement = conn.prepare_cached(
+        "SELECT end_ms, metric, unit, place, subjects, events, reason, noise, figures, start_ms FROM release_cell
+         WHERE aggregate = ?1 AND start_ms >= ?2 AND start_ms < ?3 AND end_ms <= ?3 ORDER BY start_ms, id",
+    )?;
+    let mut rows = statement.query((aggregate.as_str(), sought.from_ms, sought.to_ms))?;
+    let mut windows: Vec<(i64, i64, Vec<ReleasedCell>)> = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        if !sought.wants(row.get_ref(1)?.as_str().unwrap_or(""), row.get_ref(3)?.as_str().unwrap_or("")) {
+            continue;
+        }
+        let (start_ms, end_ms): (i64, i64) = (row.get(9)?, row.get(0)?);
+        if windows.last().is_none_or(|(last_ms, ..)| *last_ms != start_ms) {
+            windows.push((start_ms, end_ms, Vec::new()));
+        }
+        bytes += CELL_BYTES + row.get_ref(8)?.as_str().map_or(0, str::len);
+        if windows.len() > WINDOWS_MAX || bytes > ANSWER_BYTES_MAX {
+            return Ok(None);
+        }
+        let Some((.., cells)) = windows.last_mut() else { continue };
+        cells.push(cell(row)?.ok_or_else(|| damaged(aggregate, start_ms))?);
+    }
+    let whole = |(start_ms, end_ms, cells)| restored(aggregate.clone(), start_ms, end_ms, cells);
+    Ok(Some(windows.into_iter().map(whole).collect()))
 }
 
 /// The same of a store that somebody else may be writing to; nothing where there is none, or one of an earlier build.

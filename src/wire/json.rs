@@ -71,6 +71,16 @@ pub fn body_json(body: &v1::RecordBody) -> Value {
     Value::Object(out)
 }
 
+/// A window of the answer to a query as one JSON object: times and measures as [`body_json`] has them.
+#[must_use]
+pub fn query_json(window: &v1::QueryWindow) -> Value {
+    json!({
+        "window_start": window.window_start.as_ref().map(event_time),
+        "window_end": window.window_end.as_ref().map(event_time),
+        "measures": window.measures.iter().map(measure_json).collect::<Value>(),
+    })
+}
+
 fn result_json(result: &v1::CommandResult) -> Value {
     json!({
         "command_id": result.command_id, "request_id": result.request_id, "command": result.command,

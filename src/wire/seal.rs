@@ -106,6 +106,17 @@ pub fn window(
     seal_window(head(gateway, line, policy_version, sealed_ms), line, window.get(), &manual)
 }
 
+/// A window of the answer to a query: the measures of its cells, byte by byte as a record of the line has them.
+#[must_use]
+pub fn query_window(line: &ShareLine, window: &Cleared<ClosedWindow>) -> v1::QueryWindow {
+    let window = window.get();
+    v1::QueryWindow {
+        window_start: Some(timestamp(window.start_ms)),
+        window_end: Some(timestamp(window.end_ms)),
+        measures: window.cells.iter().flat_map(|cell| measures(line, cell)).collect(),
+    }
+}
+
 fn seal_window(
     mut head: v1::RecordBody,
     line: &ShareLine,

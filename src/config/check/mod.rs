@@ -23,6 +23,7 @@ mod notices;
 mod ports;
 mod protect;
 mod protocol;
+mod query;
 mod room;
 mod rules;
 mod source;
@@ -119,6 +120,7 @@ pub(crate) fn config(
     let (mut shares, bulk) = lists::share(root, &ground, &alarms, &approval, zone, now_ms, report);
     let lists = closed::lists(root, lines, &ground, &alarms, zone, report);
     let budgets = protect::protect(root, &fleet, &mut rules, &mut shares, report);
+    let lists = query::complete(lists, root, &fleet, &rules, &shares, &budgets, report);
     let listeners = listen::listeners(root, places, report);
     let uplinks = uplink::uplinks(root, places, report);
     let limits = listen::limits(root, report);

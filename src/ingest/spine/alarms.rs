@@ -317,6 +317,7 @@ impl Spine {
                 txn.audit(&delivered.entry(), now)?;
                 return Ok(Ok(Done::Noted));
             }
+            Act::Queried(queried) => return Ok(Ok(Done::Row(txn.audit(&queried.entry(), now)?))),
             Act::Keys(turned) => {
                 self.keys_told(txn, turned, now)?;
                 return Ok(Ok(Done::Noted));

@@ -113,6 +113,30 @@ impl Budget {
         let spent = sum.0.checked_mul(u128::from(self.epsilon.den));
         matches!((spent, bound), (Some(spent), Some(bound)) if spent <= bound)
     }
+
+    /// What is left of a period that has spent these fractions, as "3/2"; "0" where nothing is, and where they cannot be
+    /// added up.
+    #[must_use]
+    pub fn left(&self, spent: &[(u64, u64)]) -> String {
+        let whole = (u128::from(self.epsilon.num), u128::from(self.epsilon.den));
+        let mut sum = (0_u128, 1_u128);
+        for (num, den) in spent {
+            match add(sum, (u128::from(*num), u128::from(*den))) {
+                Some(more) => sum = more,
+                None => return "0".into(),
+            }
+        }
+        let top = whole.0.checked_mul(sum.1).zip(sum.0.checked_mul(whole.1));
+        let left = top.and_then(|(whole, spent)| whole.checked_sub(spent)).zip(whole.1.checked_mul(sum.1));
+        let Some((top, bottom)) = left.filter(|(top, bottom)| *top > 0 && *bottom > 0) else {
+            return "0".into();
+        };
+        let common = gcd(top, bottom);
+        match bottom / common {
+            1 => (top / common).to_string(),
+            bottom => format!("{}/{bottom}", top / common),
+        }
+    }
 }
 
 fn gcd(mut one: u128, mut other: u128) -> u128 {
@@ -150,6 +174,21 @@ mod tests {
             assert_eq!(text.parse::<Ratio>(), Err(NoRatio), "{text:?}");
         }
         assert_eq!((ratio("2").holds(ratio("1/2")), ratio("1/3").holds(ratio("1/2"))), (4, 0));
+    }
+
+    #[test]
+    fn what_is_left_is_exact() {
+        let budget = Budget { id: "B".parse().expect("id"), epsilon: ratio("2"), period_ms: 86_400_000 };
+        for (spent, left) in [
+            (vec![], "2"),
+            (vec![(1, 2)], "3/2"),
+            (vec![(1, 3), (1, 3)], "4/3"),
+            (vec![(2, 1)], "0"),
+            (vec![(5, 2)], "0"),
+            (vec![(1, u64::MAX), (1, u64::MAX - 1), (1, u64::MAX - 2), (1, u64::MAX - 4)], "0"),
+        ] {
+            assert_eq!(budget.left(&spent), left, "{spent:?}");
+        }
     }
 
     #[test]

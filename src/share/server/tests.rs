@@ -33,6 +33,7 @@ use v1::streaming_pull_response::Frame;
 
 mod bad_input;
 mod certificates;
+mod catalog;
 mod witness;
 
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
@@ -48,6 +49,7 @@ fn share_list() -> Vec<ShareLine> {
 struct Gate {
     fake: Fake,
     lines: watch::Sender<Arc<[ShareLine]>>,
+    lists: watch::Sender<Arc<Lists>>,
     counters: Arc<Counters>,
     checkpoints: watch::Sender<Option<Checkpoint>>,
     writable: watch::Sender<bool>,
@@ -87,12 +89,14 @@ impl Gate {
         let (intake, requests) = Intake::channel(16);
         let writer = tokio::spawn(fake.clone().serve(requests));
         let (lines, watched) = watch::channel(Arc::from(share_list()));
+        let (lists, four) = watch::channel(Arc::default());
         let counters = Arc::<Counters>::default();
         let (checkpoints, newest) = watch::channel(None);
         let (writable, watched_store) = watch::channel(true);
         let city = City {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
+            lists: four,
             grants: watch::channel(Arc::default()).1,
             pages: fake.clone(),
             intake,
@@ -112,7 +116,7 @@ impl Gate {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve_patiently(vec![bound], Side::new(city, stop.clone()), patience));
-        Self { fake, lines, counters, checkpoints, writable, stop, serving, writer, address }
+        Self { fake, lines, lists, counters, checkpoints, writable, stop, serving, writer, address }
     }
 
     async fn loopback(consumer: &str) -> Self {

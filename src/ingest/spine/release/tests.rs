@@ -318,3 +318,62 @@ fn windows_that_were_open_when_the_protection_changed_are_held_back() {
     assert_eq!(history.len(), 3);
     assert_eq!((history[0].subjects.len(), history[0].total, history[0].held_back), (3, 0, 4));
 }
+
+/// Measures by (start, end), each as its bytes.
+type Measures = BTreeMap<(i64, i64), BTreeSet<Vec<u8>>>;
+
+/// A query was answered from what is stored; a record was sealed from what is decided. The two are the same.
+#[test]
+fn a_query_finds_what_the_records_of_the_line_said_and_nothing_else() {
+    use crate::store::reader::Reader;
+    use crate::store::released::{Places, Sought};
+
+    let site = Site::new(SITE);
+    let mut store = site.store();
+    site.run(&mut store, 0..26, &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let heads = tokio::sync::watch::channel(Default::default()).1;
+    let reader = Reader::open(&store.settings().dir, crate::model::Epoch([0; 16]), heads).expect("opened");
+    let span = |start: &prost_types::Timestamp, end: &prost_types::Timestamp| {
+        (start.seconds * 1000, end.seconds * 1000)
+    };
+    for line in site.config.plan.shares.iter() {
+        let mut records = Measures::new();
+        for (_, body) in sealed(&store).into_iter().filter(|(share, _)| share == line.id.as_str()) {
+            let body = v1::RecordBody::decode(&body[..]).expect("a body");
+            let key = span(&body.window_start.expect("a start"), &body.window_end.expect("an end"));
+            let Some(v1::record_body::Content::Aggregate(told)) = body.content else { panic!("no window") };
+            records.entry(key).or_default().extend(told.measures.iter().map(Message::encode_to_vec));
+        }
+        let mut answers = Measures::new();
+        let ask = |places: Places, aggregate: &LineId, to_ms: i64| {
+            let metrics = line.metrics.clone();
+            let sought = Sought { aggregate: aggregate.clone(), from_ms: START_MS, to_ms, metrics, places };
+            let found = runtime.block_on(reader.released(sought)).expect("read").expect("not too much");
+            let cleared = found.iter().filter_map(|released| line.released(released, FROM_MS));
+            cleared.map(|cleared| wire::query_window(line, &cleared)).collect::<Vec<_>>()
+        };
+        for aggregate in &line.carries {
+            for window in ask(Places::All, aggregate, START_MS + 100 * HOUR_MS) {
+                let key = span(&window.window_start.expect("a start"), &window.window_end.expect("an end"));
+                answers.entry(key).or_default().extend(window.measures.iter().map(Message::encode_to_vec));
+            }
+            let place = |name: &str| name.parse().expect("a place");
+            let one = ask(Places::One(place("B1")), aggregate, START_MS + 2 * HOUR_MS + 1);
+            let two = ask(Places::Of(vec![place("B1")]), aggregate, START_MS + 2 * HOUR_MS + 1);
+            let of =
+                |windows: &[v1::QueryWindow]| windows.iter().map(|w| w.measures.len()).collect::<Vec<_>>();
+            let is_hourly = aggregate.as_str() != "A-1d";
+            assert_eq!(
+                of(&one),
+                if is_hourly { vec![2, 2] } else { vec![] },
+                "whole windows of one building"
+            );
+            assert_eq!(of(&two), if is_hourly { vec![4, 4] } else { vec![] }, "and the cell over all");
+        }
+        assert_eq!(answers, records, "{}", line.id);
+    }
+    let period_ms = START_MS;
+    let spent = runtime.block_on(reader.spent("B".parse().expect("id"), period_ms)).expect("read");
+    assert_eq!(spent, [(4, 2)]);
+}
