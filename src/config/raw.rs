@@ -11,6 +11,7 @@ mod entry;
 mod lists;
 mod message;
 mod serial;
+mod shared;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub(crate) use emergency::{Emergency, Profile};
 pub(crate) use entry::Origin;
 pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
+pub(crate) use shared::SharedList;
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 
 section! {
@@ -65,6 +67,7 @@ section! {
         approval: Approval,
         emergency: Emergency,
         governance: Vec<Governance>,
+        shared_list: Vec<SharedList>,
         budget: Vec<Budget>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
@@ -163,6 +166,7 @@ section! {
         kept_max: Size,
         retained_max: u64,
         commands: Vec<At<String>>,
+        tell_incidents: bool,
         tls: MqttTls,
         user: Vec<User>,
     }

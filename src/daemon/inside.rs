@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::drift;
+use super::{drift, loops};
 use crate::config::Config;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::writer;
+use crate::local::topics;
 use crate::model::Severity;
 use crate::share::{self, local};
 use crate::{actuate, notify};
@@ -20,6 +21,8 @@ pub(super) struct Inside {
     pub(super) notify: Arc<notify::Counters>,
     pub(super) actuate: Arc<actuate::Counters>,
     pub(super) drift: Arc<drift::Counters>,
+    pub(super) loops: Arc<loops::Counters>,
+    pub(super) topics: Arc<topics::Counters>,
     pub(super) ports: Mutex<Vec<Arc<serial::Counters>>>,
     pub(super) severities: Mutex<HashMap<String, Severity>>,
     pub(super) configuration: Mutex<Configuration>,
@@ -57,6 +60,8 @@ impl Inside {
         metrics.extend(self.notify.iter().map(|(name, value)| (name.to_owned(), value)));
         metrics.extend(self.actuate.iter());
         metrics.extend(self.drift.iter());
+        metrics.extend(self.loops.metrics());
+        metrics.extend(self.topics.iter().map(|(name, value)| (name.to_owned(), value)));
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -96,6 +101,8 @@ impl local::Inside for Inside {
             degraded.push("store: the disk budget is used up".into());
         }
         degraded.extend(self.writer.complaints());
+        degraded.extend(self.loops.complaints());
+        degraded.extend(self.topics.complaint());
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         degraded.extend(ports.iter().flat_map(|port| port.complaints()));
         degraded

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::entry;
+use super::{entry, shared};
 use super::handout::{Delivered, Denied};
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
@@ -49,6 +49,8 @@ pub enum Act {
     },
     /// What the city says about a record.
     Feedback(Feedback),
+    /// A list that the city shares.
+    SharedList(Box<shared::Put>),
     /// What somebody enters into a form.
     Enter(Box<entry::Submission>),
     /// The second look at what somebody entered.
@@ -104,6 +106,7 @@ impl fmt::Debug for Act {
             Act::Ran { run, end } => write!(f, "Ran({run}: {})", end.is_ok()),
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
+            Act::SharedList(put) => put.fmt(f),
             Act::Enter(submission) => submission.fmt(f),
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
@@ -137,6 +140,15 @@ pub enum Done {
         /** The same request came before. */
         duplicate: bool,
     },
+    /// The list as the gateway has it.
+    SharedList {
+        /** As the city counts. */
+        version: u64,
+        /** How many it has. */
+        entries: u32,
+        /** The same request came before. */
+        duplicate: bool,
+    },
     /// The entry as it is now.
     Entry(Box<entry::Entered>),
     /// The approval as it is now.
@@ -166,6 +178,9 @@ pub enum Refused {
     /// Of an entry.
     #[error(transparent)]
     Entry(#[from] entry::Refused),
+    /// Of a shared list.
+    #[error(transparent)]
+    Shared(#[from] shared::Refused),
     /// Of an approval.
     #[error(transparent)]
     Approval(#[from] approval::Refused),

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod entry;
 pub mod handout;
+pub mod shared;
 pub mod spine;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod lists;
 mod presence;
 mod release;
 mod resume;
+mod shared;
 mod trail;
 
 use std::collections::HashMap;
@@ -85,6 +86,7 @@ pub struct Spine {
     refusals: trail::Refusals,
     approvals: Register,
     emergencies: Emergencies,
+    shared: shared::Shared,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -128,6 +130,7 @@ impl Spine {
             refusals: trail::Refusals::default(),
             approvals: Register::default(),
             emergencies: Emergencies::default(),
+            shared: shared::Shared::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -140,6 +143,7 @@ impl Spine {
         spine.restore_presence(store, now)?;
         spine.restore_emergencies(store, now)?;
         spine.restore_folds(store, now)?;
+        spine.restore_shared(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
         spine.restore_approvals(store, now)?;
         spine.take_lists(store, now)?;
@@ -269,6 +273,7 @@ impl Spine {
     /// # Errors
     /// [`StoreError`]; the spine must be opened anew then.
     pub fn tick(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
+        self.shared_tick(txn, now)?;
         self.engine.tick(now);
         self.follow(txn, now)?;
         self.listen(txn, now)?;

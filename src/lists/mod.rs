@@ -10,6 +10,7 @@ pub mod cycle;
 pub mod drift;
 pub mod explain;
 pub mod lint;
+pub mod loops;
 
 use std::collections::BTreeSet;
 

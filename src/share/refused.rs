@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 
 use super::approvals::refusal;
 use crate::approval::{self, Missing};
+use crate::ingest::shared::Refused as SharedRefused;
 use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::incident;
@@ -77,6 +78,12 @@ pub enum Refused {
     /// An alarm with which that cannot be done.
     #[error(transparent)]
     Incident(#[from] incident::Refused),
+    /// A list that is not taken.
+    #[error(transparent)]
+    Shared(#[from] SharedRefused),
+    /// A key of a list that could name somebody.
+    #[error("a key looks like the number, plate or address of somebody: give the pseudonym that the gateway has for it")]
+    Personal,
     /// Feedback faster than it is taken.
     #[error("more than {0} a second: wait a second, and call again with the same request_id")]
     Rate(u32),
@@ -102,7 +109,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 19] = [
+    pub const REASONS: [&'static str; 23] = [
         "identity",
         "not_listed",
         "malformed",
@@ -122,6 +129,10 @@ impl Refused {
         "approval_used_up",
         "approval_order",
         "local_only",
+        "list_old",
+        "list_full",
+        "personal",
+        "request_reused",
     ];
 
     /// The reason's index in [`Refused::REASONS`].
@@ -147,6 +158,11 @@ impl Refused {
             Refused::Approval { missing: Missing::UsedUp, .. } => 16,
             Refused::Order(_) => 17,
             Refused::Local(_) => 18,
+            Refused::Shared(SharedRefused::NotTheirs(_)) => 1,
+            Refused::Shared(SharedRefused::Old { .. }) => 19,
+            Refused::Shared(SharedRefused::Full { .. }) => 20,
+            Refused::Personal => 21,
+            Refused::Shared(SharedRefused::Reused) => 22,
         }
     }
 
@@ -163,15 +179,15 @@ impl Refused {
             "approval_missing" | "approval_expired" | "approval_revoked" | "approval_used_up" => {
                 Code::PermissionDenied
             }
-            "approval_order" => Code::FailedPrecondition,
-            "malformed" => Code::InvalidArgument,
+            "approval_order" | "list_old" => Code::FailedPrecondition,
+            "malformed" | "personal" | "request_reused" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
             "record_unknown" => Code::NotFound,
             "alarm_past" => Code::FailedPrecondition,
-            "rate" => Code::ResourceExhausted,
+            "rate" | "list_full" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }

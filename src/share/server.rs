@@ -1,6 +1,6 @@
 //! The city's listeners: limits, compression, keep-alive, renewed certificates, and a polite end.
 //!
-//! Guarantees: messages are at most 4 MiB in both directions, also after decompression (feedback 64 KiB); unary calls end within 70 s;
+//! Guarantees: messages are at most 4 MiB in both directions, also after decompression (approvals 64 KiB); unary calls end within 70 s;
 //! within seconds after a stop nothing of the store is held any more, whatever the peers do.
 
 use std::future::{Future, pending, poll_fn};
@@ -24,6 +24,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::ingest::Intake;
 use crate::privacy::release::ShareLine;
+use crate::rules::listed::Line;
 use crate::wire::Gateway;
 use crate::wire::v1::approval_service_server::ApprovalServiceServer;
 use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
@@ -32,7 +33,7 @@ use crate::wire::v1::status_service_server::StatusServiceServer;
 
 /// Limit of one message, bytes, after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Limit of what the city says about an alarm, bytes.
+/// Limit of what the city says about an approval, bytes.
 const FEEDBACK_BYTES_MAX: usize = 64 << 10;
 /// HTTP/2 pings: how often, and how long one may stay unanswered.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
@@ -61,6 +62,8 @@ pub struct City<P> {
     pub gateway: Gateway,
     /// The share list, swapped live.
     pub lines: watch::Receiver<Arc<[ShareLine]>>,
+    /// The lists that the city may put, likewise.
+    pub shared: watch::Receiver<Arc<[Line]>>,
     /// What is granted, as the writer publishes it.
     pub grants: watch::Receiver<Arc<Grants>>,
     /// The reading side of the store.
@@ -196,7 +199,7 @@ async fn generation<P: Pages, L: Accept>(
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let downlink = DownlinkServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
+    let downlink = DownlinkServiceServer::new(shell.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let approvals = ApprovalServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -27,6 +27,7 @@ pub mod entries;
 mod error;
 mod identity;
 pub mod lists;
+pub mod loops;
 mod outbox;
 pub mod purge;
 pub mod reader;
@@ -35,6 +36,7 @@ pub mod replies;
 mod row;
 mod schema;
 pub mod sessions;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 pub mod trace;

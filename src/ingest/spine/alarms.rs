@@ -33,6 +33,12 @@ pub struct AlarmChange {
     pub device: DeviceId,
     /// What happened.
     pub step: Step,
+    /// Who did it: "gateway", "person" or "consumer".
+    pub by: &'static str,
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// It was over already: the city said so too late, and nothing changed.
+    pub is_late: bool,
 }
 
 /// What a batch leaves to be done once it is committed.
@@ -87,6 +93,7 @@ impl Spine {
         };
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
+        self.engine.look_into_lists(now);
         let mut txn = store.begin()?;
         self.follow(&mut txn, now)?;
         self.give_up(&mut txn, now)?;
@@ -155,6 +162,9 @@ impl Spine {
             alarm: event.alarm.clone(),
             device: incident.device.clone(),
             step: event.step,
+            by: event.by.kind(),
+            at_ms: event.at_ms,
+            is_late: false,
         });
         Ok(())
     }
@@ -298,6 +308,7 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::SharedList(put) => self.put_list(txn, put, now)?,
             Act::Approval(order) => self.approval(txn, order, now)?,
             Act::Enter(submission) => self.enter(txn, submission, now)?,
             Act::Check(check) => self.check_entry(txn, check, now)?,
@@ -356,7 +367,7 @@ impl Spine {
         let unknown = || Ok(Err(Refused::Record(feedback.record.clone())));
         let Some(seq) = txn.seq_of(Lane::Alarm, &feedback.record) else { return unknown() };
         let Some(incident) = txn.incident_of_record(seq)? else { return unknown() };
-        let Some(Incident { alarm, .. }) = txn.incident(incident)? else { return unknown() };
+        let Some(Incident { alarm, device, .. }) = txn.incident(incident)? else { return unknown() };
         if !self.plan.shares.iter().any(|share| share.carries_alarm(&alarm, &feedback.consumer, now.wall_ms))
         {
             return unknown();
@@ -375,6 +386,10 @@ impl Spine {
         };
         let Feedback { consumer, request, record, step, text } = feedback.clone();
         let at_ms = now.wall_ms;
+        if outcome == "late" {
+            let by = order.by.kind();
+            self.alarms.after.changes.push(AlarmChange { incident, alarm, device, step, by, at_ms, is_late: true });
+        }
         let kept = Said { consumer, request, record, step, text, at_ms, incident: Some(incident), outcome };
         let id = txn.add_feedback(&kept)?;
         let entry = Entry::by(kept.consumer.as_str(), "consumer", Action::FeedbackAccept, kept.record);

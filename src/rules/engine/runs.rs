@@ -66,7 +66,7 @@ impl Engine {
         let Some(command) = self.command_of(id) else { return };
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
         let interlock =
-            interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms));
+            interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms));
         let Some((run, _)) = self.runs.get_mut(&id) else { return };
         let next = run.sending(interlock, now.wall_ms);
         if next != Next::Nothing {
@@ -80,7 +80,7 @@ impl Engine {
     /// What the expected state of a command comes to; none where it has none.
     fn expects(&self, command: usize, now: Stamp) -> Option<Verdict> {
         let expect = self.gates[command].1.as_ref().zip(self.plan.commands[command].expect.as_ref());
-        expect.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms))
+        expect.map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms))
     }
 
     /// Looks whether what runs are to bring about is there.

@@ -76,6 +76,7 @@ impl Gate {
         let city = City {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
+            shared: watch::channel(Arc::from([])).1,
             grants: watch::channel(Arc::default()).1,
             pages: fake.clone(),
             intake,
