@@ -69,7 +69,9 @@ enum What {
         of: Of,
     },
     /// Lists that the city shares: version, entries, until when
-    #[command(after_help = "Example: smallbrain lists shared permitted-plates --has 9f86d081 --config config.example.toml")]
+    #[command(
+        after_help = "Example: smallbrain lists shared permitted-plates --has 9f86d081 --config config.example.toml"
+    )]
     Shared {
         /// Only this list, with its keys
         id: Option<LineId>,
@@ -100,7 +102,11 @@ struct Of {
 
 /// Runs the verb; gives the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> u8 {
-    let (What::Check(of) | What::Show(of) | What::Loops(of)) | (What::Explain { of, .. } | What::Shared { of, .. }) = &args.what;
+    let (What::Check(of)
+    | What::Show(of)
+    | What::Loops(of)
+    | What::Explain { of, .. }
+    | What::Shared { of, .. }) = &args.what;
     let now_ms = SystemClock::default().now().wall_ms;
     let config = match Config::load(&of.config, now_ms, None) {
         Ok(config) => config,

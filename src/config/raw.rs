@@ -37,8 +37,8 @@ pub(crate) use emergency::{Emergency, Profile};
 pub(crate) use entry::Origin;
 pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
-pub(crate) use shared::SharedList;
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
+pub(crate) use shared::SharedList;
 
 section! {
     /// Everything.

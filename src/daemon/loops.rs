@@ -54,7 +54,9 @@ impl Counters {
         let overdue = self.known().into_iter().filter(Loop::is_overdue);
         let said = |told: Loop| {
             let Loop { id, accept_overdue, close_overdue, .. } = told;
-            format!("governance {id}: {accept_overdue} not taken up in time, {close_overdue} not closed in time")
+            format!(
+                "governance {id}: {accept_overdue} not taken up in time, {close_overdue} not closed in time"
+            )
         };
         overdue.map(said).collect()
     }

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::{entry, shared};
 use super::handout::{Delivered, Denied};
+use super::{entry, shared};
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
 use crate::privacy::pseudonym::Turned;

@@ -198,9 +198,8 @@ mod tests {
                 .into_iter()
                 .map(|(topic, payload)| (topic, serde_json::from_slice(&payload).expect("JSON")))
                 .collect();
-            let told = told.map(|told| {
-                ("smallbrain/lists/open".to_owned(), serde_json::from_str(told).expect("JSON"))
-            });
+            let told = told
+                .map(|told| ("smallbrain/lists/open".to_owned(), serde_json::from_str(told).expect("JSON")));
             assert_eq!((found, next), (told.into_iter().collect(), next_ms), "at {now_ms}");
         }
     }

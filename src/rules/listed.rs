@@ -163,10 +163,14 @@ mod tests {
         ] {
             assert_eq!(held.holds(key, at_ms), holds, "{key} at {at_ms}");
         }
-        let left = |now_ms| held.entries(now_ms).iter().map(|entry| entry.key.to_string()).collect::<Vec<_>>();
+        let left =
+            |now_ms| held.entries(now_ms).iter().map(|entry| entry.key.to_string()).collect::<Vec<_>>();
         assert_eq!(left(0), ["always", "between", "from", "until"]);
         assert_eq!(left(20), ["always", "from"]);
-        assert_eq!(format!("{held:?} {:?}", held.entries(0)[1]), "Held(version 3, 4 entries, until 30) Entry(7 bytes, Some(10)..Some(20))");
+        assert_eq!(
+            format!("{held:?} {:?}", held.entries(0)[1]),
+            "Held(version 3, 4 entries, until 30) Entry(7 bytes, Some(10)..Some(20))"
+        );
     }
 
     proptest! {

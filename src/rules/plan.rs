@@ -55,7 +55,8 @@ impl Alarm {
         let conditions = [&self.when, &self.clear, &self.early, &self.then];
         let inputs = conditions.into_iter().flatten().flat_map(|condition| condition.inputs());
         let inputs: Vec<&Input> = inputs.collect();
-        let is_key = |input: &Input| matches!(&input.what, What::Listed { metric, .. } if *metric == self.metric);
+        let is_key =
+            |input: &Input| matches!(&input.what, What::Listed { metric, .. } if *metric == self.metric);
         let reads = |input: &Input| match &input.what {
             What::Value(metric) | What::Quality(metric) | What::Over { metric, .. } => *metric == self.metric,
             What::Online | What::Listed { .. } => false,

@@ -32,13 +32,7 @@ pub(super) struct Said(Mutex<HashMap<Consumer, Bucket>>);
 
 impl Said {
     /// Whether one more call is within the rate.
-    fn one_more(
-        &self,
-        consumer: &Consumer,
-        lines: &[ShareLine],
-        lists: &[Line],
-        mono_ms: u64,
-    ) -> bool {
+    fn one_more(&self, consumer: &Consumer, lines: &[ShareLine], lists: &[Line], mono_ms: u64) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.contains_key(consumer) {
             said.retain(|known, _| {

@@ -82,7 +82,9 @@ pub enum Refused {
     #[error(transparent)]
     Shared(#[from] SharedRefused),
     /// A key of a list that could name somebody.
-    #[error("a key looks like the number, plate or address of somebody: give the pseudonym that the gateway has for it")]
+    #[error(
+        "a key looks like the number, plate or address of somebody: give the pseudonym that the gateway has for it"
+    )]
     Personal,
     /// Feedback faster than it is taken.
     #[error("more than {0} a second: wait a second, and call again with the same request_id")]

@@ -36,7 +36,8 @@ fn parse(consumer: Consumer, mut asked: v1::PutSharedListRequest, now_ms: i64) -
     if asked.version == 0 || i64::try_from(asked.version).is_err() {
         return Err(Refused::Malformed("version has to be 1 to 2^63 - 1"));
     }
-    let until_ms = time(asked.not_after)?.ok_or(Refused::Malformed("not_after is needed: when it is over"))?;
+    let until_ms =
+        time(asked.not_after)?.ok_or(Refused::Malformed("not_after is needed: when it is over"))?;
     if until_ms <= now_ms || until_ms > now_ms.saturating_add(LIFE_MAX_MS) {
         return Err(Refused::Malformed("not_after has to be in the next 400 days"));
     }
@@ -146,7 +147,8 @@ mod tests {
     #[test]
     fn what_is_not_as_it_has_to_be_is_refused_by_its_reason() {
         let with = |entry| v1::PutSharedListRequest { entries: vec![entry], ..good() };
-        let between = |from, until| v1::SharedListEntry { not_before: at(from), not_after: at(until), ..entry("a") };
+        let between =
+            |from, until| v1::SharedListEntry { not_before: at(from), not_after: at(until), ..entry("a") };
         for (asked, reason) in [
             (v1::PutSharedListRequest { request_id: String::new(), ..good() }, "malformed"),
             (v1::PutSharedListRequest { request_id: "r".repeat(129), ..good() }, "malformed"),

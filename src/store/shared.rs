@@ -41,15 +41,17 @@ impl Txn<'_> {
     pub fn set_shared(&mut self, head: &Head, entries: &[Entry]) -> Result<(), StoreError> {
         let list = head.list.as_str();
         self.conn.prepare_cached("DELETE FROM shared_entry WHERE list = ?")?.execute([list])?;
-        self.conn.prepare_cached("INSERT OR REPLACE INTO shared_list VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute((
-            list,
-            i64::try_from(head.version).unwrap_or(i64::MAX),
-            head.consumer.as_str(),
-            head.put_ms,
-            head.until_ms,
-            head.digest.as_slice(),
-            head.over,
-        ))?;
+        self.conn
+            .prepare_cached("INSERT OR REPLACE INTO shared_list VALUES (?, ?, ?, ?, ?, ?, ?)")?
+            .execute((
+                list,
+                i64::try_from(head.version).unwrap_or(i64::MAX),
+                head.consumer.as_str(),
+                head.put_ms,
+                head.until_ms,
+                head.digest.as_slice(),
+                head.over,
+            ))?;
         let mut insert = self.conn.prepare_cached("INSERT INTO shared_entry VALUES (?, ?, ?, ?)")?;
         for Entry { key, from_ms, until_ms } in entries {
             insert.execute((list, &**key, from_ms, until_ms))?;
@@ -140,8 +142,7 @@ fn head(row: &Row<'_>) -> Result<Head, StoreError> {
 fn entries(conn: &Connection, list: &LineId) -> Result<Vec<Entry>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT key, from_ms, until_ms FROM shared_entry WHERE list = ?")?;
-    let entry =
-        |row: &Row<'_>| Ok(Entry { key: row.get(0)?, from_ms: row.get(1)?, until_ms: row.get(2)? });
+    let entry = |row: &Row<'_>| Ok(Entry { key: row.get(0)?, from_ms: row.get(1)?, until_ms: row.get(2)? });
     Ok(statement.query_map([list.as_str()], entry)?.collect::<Result<_, _>>()?)
 }
 
@@ -186,7 +187,9 @@ mod tests {
             over: false,
         };
         let entry = |key: &str, until_ms| Entry { key: key.into(), from_ms: None, until_ms };
-        for (version, keys) in [(1, [entry("a", None), entry("b", Some(10))]), (2, [entry("b", Some(10)), entry("c", None)])] {
+        for (version, keys) in
+            [(1, [entry("a", None), entry("b", Some(10))]), (2, [entry("b", Some(10)), entry("c", None)])]
+        {
             let mut txn = store.begin().expect("txn");
             txn.set_shared(&head(version), &keys).expect("set");
             txn.commit().expect("committed");

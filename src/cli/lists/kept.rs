@@ -97,7 +97,8 @@ impl Shown {
         for (head, held) in lists {
             let title = lines.iter().find(|line| line.id == head.list).map_or("", |line| &line.title);
             let is_over = head.over || held.is_over(now_ms);
-            let until = if is_over { self.say("已过期", "over since") } else { self.say("有效至", "until") };
+            let until =
+                if is_over { self.say("已过期", "over since") } else { self.say("有效至", "until") };
             let left = held.entries(now_ms);
             writeln!(
                 out,
@@ -112,7 +113,13 @@ impl Shown {
             )?;
             for entry in left.iter().filter(|_| with_keys) {
                 let time = |ms: Option<i64>| ms.map_or("-".to_owned(), |ms| self.at(ms));
-                writeln!(out, "    {}  {} … {}", plain(&entry.key), time(entry.from_ms), time(entry.until_ms))?;
+                writeln!(
+                    out,
+                    "    {}  {} … {}",
+                    plain(&entry.key),
+                    time(entry.from_ms),
+                    time(entry.until_ms)
+                )?;
             }
         }
         if lists.is_empty() {

@@ -244,7 +244,9 @@ impl<'f> Ground<'f> {
                 |template: &usize| self.fleet.devices.iter().any(|device| device.template == *template);
             let is_key = matches!(input.what, What::Listed { .. });
             for (template, point) in self.points(input, metric, own) {
-                if let Some(why) = not_kept(point).filter(|_| !(is_key && is_pseudonym(point))).filter(|_| used(&template)) {
+                if let Some(why) =
+                    not_kept(point).filter(|_| !(is_key && is_pseudonym(point))).filter(|_| used(&template))
+                {
                     let template = &self.fleet.templates[template].name;
                     let message = format!("{metric} of template {template} is {why}");
                     let help = "conditions read what a [[collect]] line keeps: \"keep\", or devices = […] without them";

@@ -388,7 +388,15 @@ impl Spine {
         let at_ms = now.wall_ms;
         if outcome == "late" {
             let by = order.by.kind();
-            self.alarms.after.changes.push(AlarmChange { incident, alarm, device, step, by, at_ms, is_late: true });
+            self.alarms.after.changes.push(AlarmChange {
+                incident,
+                alarm,
+                device,
+                step,
+                by,
+                at_ms,
+                is_late: true,
+            });
         }
         let kept = Said { consumer, request, record, step, text, at_ms, incident: Some(incident), outcome };
         let id = txn.add_feedback(&kept)?;

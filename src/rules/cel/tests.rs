@@ -70,6 +70,7 @@ fn moment(input: &Input) -> Option<Seen<'static>> {
         },
         What::Quality(_) => Some(Seen::Text("good")),
         What::Online => Some(Seen::Flag(own)),
+        What::Listed { .. } => Some(Seen::Flag(true)),
         What::Over { over_ms, .. } => Some(Seen::Number(Decimal::from(*over_ms))),
     }
 }

@@ -65,8 +65,8 @@ impl Engine {
     pub(super) fn send(&mut self, id: u64, now: Stamp) {
         let Some(command) = self.command_of(id) else { return };
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
-        let interlock =
-            interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms));
+        let interlock = interlock
+            .map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms));
         let Some((run, _)) = self.runs.get_mut(&id) else { return };
         let next = run.sending(interlock, now.wall_ms);
         if next != Next::Nothing {

@@ -510,7 +510,6 @@ fn a_list_that_changes_or_begins_and_ends_is_looked_at_like_a_reading() {
         series: SeriesKey(0),
         time_ms: WALL_MS,
         received_ms: WALL_MS,
-        mono_ms: 0,
         device_time: false,
         value: Value::Text("a1".into()),
         quality: Quality::Good,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::audit::Action;
+use crate::ingest::Plan;
 use crate::ingest::act::Act;
 use crate::ingest::tests::{plan, settings};
-use crate::ingest::Plan;
 use crate::model::Consumer;
 use crate::rules::listed::{Entry, Line};
 use crate::store::Store;
@@ -75,11 +75,16 @@ fn a_list_is_put_whole_by_version_and_survives() {
     let refused = |why: Refused| Err(NotDone::Shared(why));
     let list: LineId = "plates".parse().expect("id");
     let old = |ours, theirs| refused(Refused::Old { list: list.clone(), ours, theirs });
-    let stranger = Put { consumer: "spiffe://city.example/else".parse().expect("consumer"), ..put("x", 9, &[]) };
+    let stranger =
+        Put { consumer: "spiffe://city.example/else".parse().expect("consumer"), ..put("x", 9, &[]) };
     for (what, put, came_to) in [
         ("first", put("r-1", 2, &["a", "b"]), done(2, 2, false)),
         ("the same request", put("r-1", 2, &["a", "b"]), done(2, 2, true)),
-        ("its id for something else", Put { asked: [9; 32], ..put("r-1", 3, &["a"]) }, refused(Refused::Reused)),
+        (
+            "its id for something else",
+            Put { asked: [9; 32], ..put("r-1", 3, &["a"]) },
+            refused(Refused::Reused),
+        ),
         ("the same list", put("r-2", 2, &["b", "a"]), done(2, 2, false)),
         ("the same version, another list", put("r-3", 2, &["a"]), old(2, 2)),
         ("an older one", put("r-4", 1, &["a"]), old(2, 1)),
@@ -96,7 +101,10 @@ fn a_list_is_put_whole_by_version_and_survives() {
     let held = spine.take_shared().expect("news");
     assert_eq!((held[&list].holds("a", 10), held[&list].holds("c", 10)), (Some(false), Some(true)));
     assert!(spine.take_shared().is_none());
-    assert_eq!(rows(dir.path(), Action::SharedPut), [("shared:plates@2".into(), None), ("shared:plates@3".into(), None)]);
+    assert_eq!(
+        rows(dir.path(), Action::SharedPut),
+        [("shared:plates@2".into(), None), ("shared:plates@3".into(), None)]
+    );
 
     let mut spine = Spine::open(listing(&["plates"]), &mut store, now(999)).expect("spine");
     assert_eq!(spine.take_shared().expect("news")[&list].version(), 3);
