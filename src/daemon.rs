@@ -6,6 +6,7 @@
 
 mod drift;
 mod inside;
+mod loops;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -33,6 +34,7 @@ use crate::config::{Config, Faults};
 use crate::device::mqtt::onboard::Onboard;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::act::{Act, Errand};
+use crate::ingest::spine::AlarmChange;
 use crate::ingest::trail::TrailError;
 use crate::ingest::writer::{self, Writer};
 use crate::ingest::{self, DeviceSeen, Intake, Stopped};
@@ -42,11 +44,12 @@ use crate::local::approvals::Approvals;
 use crate::local::command::Sending;
 use crate::local::entry::Entries;
 use crate::local::onboard::Onboarding;
-use crate::local::{Bus, Buses};
+use crate::local::{Bus, Buses, topics};
 use crate::model::Severity;
 use crate::privacy::pseudonym::{RingError, Turned};
 use crate::privacy::release::ShareLine;
 use crate::share::dial::Uplink;
+use crate::rules::listed::{self, Line};
 use crate::share::listen::BindError;
 use crate::share::server::Side;
 use crate::share::{self, local};
@@ -70,6 +73,8 @@ pub const STOP_MAX: Duration = Duration::from_secs(60);
 const STATUS_EVERY: Duration = Duration::from_secs(15);
 /// Runs of commands that may wait to be sent.
 const ERRANDS_MAX: usize = 256;
+/// Steps of incidents that may wait to be told to devices.
+const STEPS_MAX: usize = 1024;
 /// The shortest pulse: the writer turns once a second when it has nothing to do.
 const PULSE_MIN: Duration = Duration::from_millis(1500);
 
@@ -202,6 +207,8 @@ pub struct Daemon {
     sending: Sending,
     lines: watch::Sender<Arc<[ShareLine]>>,
     lists: watch::Sender<Arc<Lists>>,
+    /// The lists that the city may put.
+    shared: watch::Sender<Arc<[Line]>>,
     /// Where webhooks are.
     notify: watch::Sender<Arc<notify::Settings>>,
     /// Whether the store can be written.
@@ -235,6 +242,8 @@ impl Daemon {
             actuate: Arc::default(),
             drift: Arc::default(),
             uplinks: Mutex::default(),
+            loops: Arc::default(),
+            topics: Arc::default(),
             ports: Mutex::default(),
             severities: Mutex::new(severities(&config)),
             configuration: Mutex::new(Configuration::of(&config, Vec::new(), None)),
@@ -264,6 +273,7 @@ impl Daemon {
             writer.await.map_err(|error| DaemonError::Ended("opening the store", error.to_string()))??;
         let (heads, news, errands) = (writer.heads(), writer.news(), writer.errands(ERRANDS_MAX));
         let checkpoints = writer.checkpoints();
+        let (steps, held) = (writer.steps(STEPS_MAX), writer.shared());
         let grants = writer.grants();
         let reader = Reader::open(&config.store.dir, epoch, heads.clone())?;
         let (ended, endings) = mpsc::channel(8);
@@ -292,6 +302,7 @@ impl Daemon {
             sending: Sending::default(),
             lines: watch::Sender::new(config.share.lines.clone().into()),
             lists: watch::Sender::new(config.plan.lists.clone()),
+            shared: watch::Sender::new(config.plan.rules.shared.clone().into()),
             notify: watch::Sender::new(Arc::new(config.notify.clone())),
             writable: watch::Sender::new(true),
             stop: CancellationToken::new(),
@@ -308,7 +319,7 @@ impl Daemon {
         daemon.start_uplinks(daemon.config.uplinks.clone());
         daemon.start_local(&reader)?;
         daemon.start_metrics().await?;
-        daemon.start_mqtt(saved).await?;
+        daemon.start_mqtt(saved, steps, held).await?;
         daemon.start_ports(daemon.config.ports.clone(), daemon.config.plan.points.clone());
         daemon.start_drift(reader.clone());
         daemon.start_alarms(reader, news, errands);
@@ -336,7 +347,9 @@ impl Daemon {
     /// What says how the lists are lived. Nothing hangs on it.
     fn start_drift(&self, reader: Reader) {
         let (lists, clock) = (self.lists.subscribe(), self.clock.clone());
-        self.tasks.spawn(drift::look(reader, lists, clock, self.inside.drift.clone(), self.stop.clone()));
+        let (stop, drift) = (self.stop.clone(), self.inside.drift.clone());
+        self.tasks.spawn(drift::look(reader.clone(), lists.clone(), clock.clone(), drift, stop.clone()));
+        self.tasks.spawn(loops::look(reader, lists, clock, self.inside.loops.clone(), stop));
     }
 
     /// What carries out what alarms bring about: webhooks are told, devices get their commands.
@@ -370,6 +383,7 @@ impl Daemon {
             gateway: self.config.share.gateway.clone(),
             lines: self.lines.subscribe(),
             lists: self.lists.subscribe(),
+            shared: self.shared.subscribe(),
             grants: self.grants.clone(),
             pages: reader.clone(),
             intake: self.intake.clone(),
@@ -449,7 +463,12 @@ impl Daemon {
         Ok(())
     }
 
-    async fn start_mqtt(&mut self, saved: Saved) -> Result<(), DaemonError> {
+    async fn start_mqtt(
+        &mut self,
+        saved: Saved,
+        steps: mpsc::Receiver<AlarmChange>,
+        lists: watch::Receiver<listed::Lists>,
+    ) -> Result<(), DaemonError> {
         let Some(settings) = self.config.mqtt.clone() else { return Ok(()) };
         let mut doors = mqtt::Doors { plain: None, tls: None };
         if let Some(address) = settings.listen {
@@ -473,6 +492,10 @@ impl Daemon {
             self.onboard.clone(),
         )?;
         self.sending.set(front.commands());
+        let (lines, told) = (self.shared.subscribe(), settings.subscribe());
+        let sources = topics::Sources { lines, lists, steps, settings: told };
+        let (clock, counted) = (self.clock.clone(), self.inside.topics.clone());
+        self.tasks.spawn(topics::serve(front.commands(), sources, clock, counted, self.stop.clone()));
         self.start_http(front.desk()).await?;
         self.core("mqtt front", front.serve(doors, self.stop.clone()));
         self.mqtt = Some(settings);
@@ -582,6 +605,7 @@ impl Daemon {
         self.start_uplinks(config.uplinks.clone());
         self.lines.send_replace(config.share.lines.clone().into());
         self.lists.send_replace(config.plan.lists.clone());
+        self.shared.send_replace(config.plan.rules.shared.clone().into());
         self.notify.send_replace(Arc::new(config.notify.clone()));
         *self.inside.severities.lock().unwrap_or_else(PoisonError::into_inner) = severities(&config);
         tell_emergencies(&config);

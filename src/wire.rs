@@ -38,9 +38,6 @@ pub mod bus {
     tonic::include_proto!("smallbrain.local.v1");
 }
 
-/// The contract: a serialised FileDescriptorSet of everything in proto/ and what it needs.
-pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
-
 /// Who and where the gateway is, as records say it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Gateway {

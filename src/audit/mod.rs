@@ -80,6 +80,10 @@ actions! {
     CommandDone = "command.done",
     /// The city said something about a record.
     FeedbackAccept = "feedback.accept",
+    /// The city shared a list.
+    SharedPut = "shared.put",
+    /// A list that the city shared is over, or nobody's any more.
+    SharedExpire = "shared.expire",
     /// Somebody entered something.
     ManualEntry = "manual.entry",
     /// Kept data was deleted because its time was over.

@@ -13,6 +13,7 @@ mod message;
 mod query;
 mod serial;
 mod uplink;
+mod shared;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use query::Query;
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
 pub(crate) use uplink::Uplink;
+pub(crate) use shared::SharedList;
 
 section! {
     /// Everything.
@@ -72,6 +74,7 @@ section! {
         approval: Approval,
         emergency: Emergency,
         governance: Vec<Governance>,
+        shared_list: Vec<SharedList>,
         budget: Vec<Budget>,
         pseudonym: Pseudonym,
         share_server: ShareServer,
@@ -185,6 +188,7 @@ section! {
         kept_max: Size,
         retained_max: u64,
         commands: Vec<At<String>>,
+        tell_incidents: bool,
         tls: MqttTls,
         user: Vec<User>,
     }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::drift;
+use super::{drift, loops};
 use crate::config::Config;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::writer;
+use crate::local::topics;
 use crate::model::Severity;
 use crate::share::{self, local};
 use crate::{actuate, notify};
@@ -21,6 +22,8 @@ pub(super) struct Inside {
     pub(super) actuate: Arc<actuate::Counters>,
     pub(super) uplinks: Mutex<Vec<Arc<share::link::counters::Counters>>>,
     pub(super) drift: Arc<drift::Counters>,
+    pub(super) loops: Arc<loops::Counters>,
+    pub(super) topics: Arc<topics::Counters>,
     pub(super) ports: Mutex<Vec<Arc<serial::Counters>>>,
     pub(super) severities: Mutex<HashMap<String, Severity>>,
     pub(super) configuration: Mutex<Configuration>,
@@ -61,6 +64,8 @@ impl Inside {
         for uplink in self.uplinks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(uplink.all());
         }
+        metrics.extend(self.loops.metrics());
+        metrics.extend(self.topics.iter().map(|(name, value)| (name.to_owned(), value)));
         for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             metrics.extend(port.all());
         }
@@ -102,6 +107,8 @@ impl local::Inside for Inside {
         degraded.extend(self.writer.complaints());
         let uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
         degraded.extend(uplinks.iter().filter_map(|uplink| uplink.complaint()));
+        degraded.extend(self.loops.complaints());
+        degraded.extend(self.topics.complaint());
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         degraded.extend(ports.iter().flat_map(|port| port.complaints()));
         degraded

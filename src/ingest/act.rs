@@ -3,9 +3,8 @@
 
 use std::fmt;
 
-use super::entry;
 use super::handout::{Delivered, Denied, Queried};
-use super::order;
+use super::{entry, order, shared};
 use crate::approval;
 use crate::model::{Consumer, DeviceId};
 use crate::privacy::pseudonym::Turned;
@@ -52,6 +51,8 @@ pub enum Act {
     Feedback(Feedback),
     /// A command that the city orders.
     Submit(Box<order::Submission>),
+    /// A list that the city shares.
+    SharedList(Box<shared::Put>),
     /// What somebody enters into a form.
     Enter(Box<entry::Submission>),
     /// The second look at what somebody entered.
@@ -110,6 +111,7 @@ impl fmt::Debug for Act {
             Act::Told { notices, end } => write!(f, "Told({notices:?}: {end:?})"),
             Act::Feedback(feedback) => feedback.fmt(f),
             Act::Submit(submission) => submission.fmt(f),
+            Act::SharedList(put) => put.fmt(f),
             Act::Enter(submission) => submission.fmt(f),
             Act::Check(check) => check.fmt(f),
             Act::Delivered(delivered) => delivered.fmt(f),
@@ -146,6 +148,15 @@ pub enum Done {
     },
     /// What an order of the city came to.
     Order(order::Taken),
+    /// The list as the gateway has it.
+    SharedList {
+        /** As the city counts. */
+        version: u64,
+        /** How many it has. */
+        entries: u32,
+        /** The same request came before. */
+        duplicate: bool,
+    },
     /// The entry as it is now.
     Entry(Box<entry::Entered>),
     /// The approval as it is now.
@@ -180,6 +191,9 @@ pub enum Refused {
     /// Of an entry.
     #[error(transparent)]
     Entry(#[from] entry::Refused),
+    /// Of a shared list.
+    #[error(transparent)]
+    Shared(#[from] shared::Refused),
     /// Of an approval.
     #[error(transparent)]
     Approval(#[from] approval::Refused),

@@ -4,6 +4,7 @@ pub mod act;
 pub mod entry;
 pub mod handout;
 pub mod order;
+pub mod shared;
 pub mod spine;
 #[cfg(test)]
 mod tests;

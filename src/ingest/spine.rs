@@ -19,6 +19,7 @@ mod orders;
 mod presence;
 mod release;
 mod resume;
+mod shared;
 mod trail;
 
 use std::collections::{BTreeSet, HashMap};
@@ -87,6 +88,7 @@ pub struct Spine {
     refusals: trail::Refusals,
     approvals: Register,
     emergencies: Emergencies,
+    shared: shared::Shared,
     snapshot_upto: i64,
     batch: Ledger,
     /// Told after the commit, so that a batch that found no room tells of nothing twice.
@@ -130,6 +132,7 @@ impl Spine {
             refusals: trail::Refusals::default(),
             approvals: Register::default(),
             emergencies: Emergencies::default(),
+            shared: shared::Shared::default(),
             snapshot_upto: store.reading_head(),
             batch: Ledger::default(),
             presence: Vec::new(),
@@ -142,6 +145,7 @@ impl Spine {
         spine.restore_presence(store, now)?;
         spine.restore_emergencies(store, now)?;
         spine.restore_folds(store, now)?;
+        spine.restore_shared(store, now)?;
         spine.restore_alarms(store, goes_on, now)?;
         spine.restore_approvals(store, now)?;
         spine.take_lists(store, now)?;
@@ -271,6 +275,7 @@ impl Spine {
     /// # Errors
     /// [`StoreError`]; the spine must be opened anew then.
     pub fn tick(&mut self, txn: &mut Txn<'_>, now: Stamp) -> Result<(), StoreError> {
+        self.shared_tick(txn, now)?;
         self.engine.tick(now);
         self.follow(txn, now)?;
         self.listen(txn, now)?;

@@ -21,6 +21,7 @@ use crate::approval::Grants;
 use crate::audit::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::model::Stamp;
+use crate::rules::listed::Lists;
 use crate::rules::presence::Standing;
 use crate::store::room::Owed;
 use crate::store::sessions::Change;
@@ -56,6 +57,9 @@ pub struct Writer {
     requests: mpsc::Receiver<Request>,
     heads: watch::Sender<Heads>,
     grants: watch::Sender<Arc<Grants>>,
+    shared: watch::Sender<Lists>,
+    /// What happened to incidents, for whoever tells of it.
+    steps: mpsc::Sender<AlarmChange>,
     /// Goes up when the ledger of notices has changed.
     news: watch::Sender<u64>,
     errands: mpsc::Sender<Errand>,
@@ -110,6 +114,8 @@ impl Writer {
         let grants = watch::Sender::new(Arc::new(spine.take_grants().unwrap_or_default()));
         // Nobody takes what is sent until the shell does ([`Writer::errands`]).
         let (errands, _) = mpsc::channel(1);
+        let (steps, _) = mpsc::channel(1);
+        let shared = watch::Sender::new(spine.take_shared().unwrap_or_default());
         let now = Instant::now();
         Ok(Self {
             store,
@@ -117,6 +123,8 @@ impl Writer {
             requests,
             heads,
             grants,
+            shared,
+            steps,
             news: watch::Sender::new(0),
             errands,
             clock,
@@ -141,6 +149,21 @@ impl Writer {
     #[must_use]
     pub fn grants(&self) -> watch::Receiver<Arc<Grants>> {
         self.grants.subscribe()
+    }
+
+    /// The lists that the city shares and that hold; changes after the commit that changed them.
+    #[must_use]
+    pub fn shared(&self) -> watch::Receiver<Lists> {
+        self.shared.subscribe()
+    }
+
+    /// What happens to incidents, once it is committed; at most `capacity` wait, and what comes then is counted. One
+    /// receiver: the last one asked for.
+    #[must_use]
+    pub fn steps(&mut self, capacity: usize) -> mpsc::Receiver<AlarmChange> {
+        let (steps, receiver) = mpsc::channel(capacity);
+        self.steps = steps;
+        receiver
     }
 
     /// Goes up with every commit that changed the ledger of notices.
@@ -298,13 +321,22 @@ impl Writer {
         if let Some(grants) = self.spine.take_grants() {
             self.grants.send_replace(Arc::new(grants));
         }
+        if let Some(shared) = self.spine.take_shared() {
+            self.shared.send_replace(shared);
+        }
     }
 
     /// After the commit: tells of alarms, and hands out what is to be sent.
     fn follow_up(&mut self) {
         let After { changes, errands, notices } = self.spine.take_after();
-        for AlarmChange { incident, alarm, device, step } in changes {
-            tracing::warn!(%incident, %alarm, %device, %step, "alarm changed");
+        for change in changes {
+            let AlarmChange { incident, alarm, device, step, is_late, .. } = &change;
+            if !is_late {
+                tracing::warn!(%incident, %alarm, %device, %step, "alarm changed");
+            }
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.steps.try_send(change) {
+                self.counters.steps_dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
         for errand in errands {
             // Full or gone: the run stays sent until its time is over, and says so then.
@@ -540,6 +572,7 @@ fn rows_of(request: &Request) -> usize {
         // A plan is taken between two batches, so it ends this one.
         Request::Apply(..) => BATCH_ROWS_MAX,
         Request::Act(Act::Enter(submission), _) => submission.values.len(),
+        Request::Act(Act::SharedList(put), _) => put.entries.len(),
         Request::Ack(..) | Request::Act(..) | Request::Witness(..) => 0,
     }
 }

@@ -11,6 +11,7 @@ pub mod cycle;
 pub mod drift;
 pub mod explain;
 pub mod lint;
+pub mod loops;
 
 use std::collections::BTreeSet;
 

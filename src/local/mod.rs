@@ -13,6 +13,7 @@ pub mod entry;
 pub mod onboard;
 pub mod search;
 pub mod target;
+pub mod topics;
 pub mod value;
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -137,7 +137,12 @@ fn written(value: &Value) -> Option<String> {
 
 /// Whether detection finds somebody in a text. Most texts are states and codes, too short for any number.
 fn holds_a_person(value: &Value) -> bool {
-    let Value::Text(text) = value else { return false };
+    matches!(value, Value::Text(text) if names_a_person(text))
+}
+
+/// Whether somebody's number, plate or address is found in a text.
+#[must_use]
+pub fn names_a_person(text: &str) -> bool {
     let is_short =
         text.is_ascii() && !text.contains('@') && text.bytes().filter(u8::is_ascii_digit).count() < RUN_MIN;
     !is_short && !identify::detect(text).spans.is_empty()

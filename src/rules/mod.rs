@@ -7,6 +7,7 @@ pub mod dedupe;
 pub mod due;
 pub mod engine;
 pub mod incident;
+pub mod listed;
 pub mod maintenance;
 pub mod memory;
 pub mod notice;

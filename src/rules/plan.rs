@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::cel::Condition;
+use super::cel::{Condition, Input, What};
 use super::command::Command;
+use super::listed;
 use super::notice::{Recipient, Route};
 use super::schedule::Schedule;
 use super::{thinning, trigger};
@@ -44,6 +45,24 @@ pub struct Alarm {
     pub commands: Vec<usize>,
     /// Commands when it is cleared or closed, whichever is first.
     pub commands_end: Vec<usize>,
+}
+
+impl Alarm {
+    /// Whether its events tell the value of its metric: not of one that is only looked up in lists, whose value may be the
+    /// pseudonym of somebody.
+    #[must_use]
+    pub fn tells_its_value(&self) -> bool {
+        let conditions = [&self.when, &self.clear, &self.early, &self.then];
+        let inputs = conditions.into_iter().flatten().flat_map(|condition| condition.inputs());
+        let inputs: Vec<&Input> = inputs.collect();
+        let is_key =
+            |input: &Input| matches!(&input.what, What::Listed { metric, .. } if *metric == self.metric);
+        let reads = |input: &Input| match &input.what {
+            What::Value(metric) | What::Quality(metric) | What::Over { metric, .. } => *metric == self.metric,
+            What::Online | What::Listed { .. } => false,
+        };
+        !inputs.iter().any(|input| is_key(input)) || inputs.iter().any(|input| reads(input))
+    }
 }
 
 /// What keeps alarms from being raised.
@@ -102,6 +121,8 @@ pub struct Plan {
     pub devices: HashMap<DeviceId, Where>,
     /// The share lines of lane bulk that do not take everything.
     pub bulk: HashMap<LineId, Bulk>,
+    /// The lists that the city may share.
+    pub shared: Vec<listed::Line>,
     /// The gateway's zone, milliseconds east of UTC.
     pub zone_ms: i64,
 }

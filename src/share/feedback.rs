@@ -15,6 +15,7 @@ use crate::ingest::Stopped;
 use crate::ingest::act::{self, Act, Done, Feedback};
 use crate::model::{Consumer, Lane, Step};
 use crate::privacy::release::ShareLine;
+use crate::rules::listed::Line;
 use crate::rules::rate::{Bucket, Rate};
 use crate::wire::v1;
 
@@ -25,16 +26,19 @@ const ID_MAX: usize = 128;
 /// Bytes of a text.
 const TEXT_MAX: usize = 1000;
 
-/// How much each consumer has said lately, over all listeners; bounded by the consumers of the share list.
+/// How much each consumer has said lately, over all listeners; bounded by the consumers of the share list and of shared lists.
 #[derive(Debug, Default)]
 pub(super) struct Said(Mutex<HashMap<Consumer, Bucket>>);
 
 impl Said {
     /// Whether one more call is within the rate.
-    fn one_more(&self, consumer: &Consumer, lines: &[ShareLine], mono_ms: u64) -> bool {
+    fn one_more(&self, consumer: &Consumer, lines: &[ShareLine], lists: &[Line], mono_ms: u64) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.contains_key(consumer) {
-            said.retain(|known, _| lines.iter().any(|line| line.consumers.contains(known)));
+            said.retain(|known, _| {
+                lines.iter().any(|line| line.consumers.contains(known))
+                    || lists.iter().any(|line| line.consumers.contains(known))
+            });
         }
         said.entry(consumer.clone()).or_insert_with(|| Bucket::new(RATE)).take(RATE, mono_ms)
     }
@@ -76,7 +80,7 @@ impl<P: Pages> Shell<P> {
     /// Holds that a consumer says no more than [`RATE`].
     pub(super) fn within_rate(&self, consumer: &Consumer) -> Result<(), Refused> {
         let mono_ms = self.city.clock.now().mono_ms;
-        let within = self.said.one_more(consumer, &self.lines(), mono_ms);
+        let within = self.said.one_more(consumer, &self.lines(), &self.city.shared.borrow(), mono_ms);
         if within { Ok(()) } else { Err(Refused::Rate(RATE.per_second)) }
     }
 

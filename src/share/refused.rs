@@ -14,6 +14,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::approvals::refusal;
 use crate::approval::{self, Missing};
 use crate::ingest::order;
+use crate::ingest::shared::Refused as SharedRefused;
 use crate::ingest::{AckRefused, Stopped, WitnessRefused};
 use crate::model::{Consumer, Epoch, Lane, LineId, Seq};
 use crate::rules::command::NotTaken;
@@ -95,6 +96,14 @@ pub enum Refused {
     /// An alarm with which that cannot be done.
     #[error(transparent)]
     Incident(#[from] incident::Refused),
+    /// A list that is not taken.
+    #[error(transparent)]
+    Shared(#[from] SharedRefused),
+    /// A key of a list that could name somebody.
+    #[error(
+        "a key looks like the number, plate or address of somebody: give the pseudonym that the gateway has for it"
+    )]
+    Personal,
     /// Feedback faster than it is taken.
     #[error("more than {0} a second: wait a second, and call again with the same request_id")]
     Rate(u32),
@@ -150,7 +159,7 @@ fn why(missing: Missing) -> &'static str {
 
 impl Refused {
     /// All reasons, in the order of the counters.
-    pub const REASONS: [&'static str; 31] = [
+    pub const REASONS: [&'static str; 34] = [
         "identity",
         "not_listed",
         "malformed",
@@ -182,6 +191,9 @@ impl Refused {
         "purpose",
         "argument",
         "schema_unknown",
+        "list_old",
+        "list_full",
+        "personal",
     ];
 
     /// The reason's name.
@@ -224,6 +236,11 @@ impl Refused {
             Refused::Argument(_) => "argument",
             Refused::Schema => "schema_unknown",
             Refused::Query(_, inner) => inner.reason(),
+            Refused::Shared(SharedRefused::NotTheirs(_)) => "not_listed",
+            Refused::Shared(SharedRefused::Old { .. }) => "list_old",
+            Refused::Shared(SharedRefused::Full { .. }) => "list_full",
+            Refused::Shared(SharedRefused::Reused) => "request_reused",
+            Refused::Personal => "personal",
         }
     }
 
@@ -241,15 +258,15 @@ impl Refused {
             "approval_missing" | "approval_expired" | "approval_revoked" | "approval_used_up" => {
                 Code::PermissionDenied
             }
-            "approval_order" => Code::FailedPrecondition,
-            "malformed" | "request_reused" | "purpose" | "argument" => Code::InvalidArgument,
+            "approval_order" | "list_old" => Code::FailedPrecondition,
+            "malformed" | "personal" | "request_reused" | "purpose" | "argument" => Code::InvalidArgument,
             "epoch_changed" => Code::FailedPrecondition,
             "ahead_of_head" => Code::OutOfRange,
             "hash_mismatch" | "audit_fork" => Code::DataLoss,
             "stream_replaced" => Code::Aborted,
             "record_unknown" | "command_unknown" | "query_unknown" | "schema_unknown" => Code::NotFound,
             "alarm_past" | "command_late" | "state_differs" | "interlock" => Code::FailedPrecondition,
-            "rate" | "quota" | "message_too_large" | "commands_full" => Code::ResourceExhausted,
+            "rate" | "quota" | "message_too_large" | "commands_full" | "list_full" => Code::ResourceExhausted,
             _ => Code::Unavailable,
         }
     }

@@ -1,6 +1,6 @@
 //! The city's listeners: limits, compression, keep-alive, renewed certificates, and a polite end.
 //!
-//! Guarantees: messages are at most 4 MiB in both directions, also after decompression (feedback 64 KiB); unary calls end within 70 s;
+//! Guarantees: messages are at most 4 MiB in both directions, also after decompression (approvals and queries 64 KiB); unary calls end within 70 s;
 //! a connection has at most 64 calls at once, and one that resets them faster than they can be taken is closed; every error has
 //! its reason, also those of the transport; the health service says serving only while the store can be written; within seconds after a stop nothing of the store is held any more, whatever the peers do.
 
@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::ingest::Intake;
 use crate::lists::Lists;
 use crate::privacy::release::ShareLine;
+use crate::rules::listed::Line;
 use crate::wire::v1::approval_service_server::ApprovalServiceServer;
 use crate::wire::v1::catalog_service_server::CatalogServiceServer;
 use crate::wire::v1::downlink_service_server::DownlinkServiceServer;
@@ -44,7 +45,7 @@ use crate::wire::{CONTRACT, Gateway};
 
 /// Limit of one message, bytes, after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Limit of what the city says about an alarm, bytes.
+/// Limit of what the city says about an approval, bytes.
 const FEEDBACK_BYTES_MAX: usize = 64 << 10;
 /// HTTP/2 pings: how often, and how long one may stay unanswered.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
@@ -79,6 +80,8 @@ pub struct City<P> {
     pub lines: watch::Receiver<Arc<[ShareLine]>>,
     /// The four lists, swapped live.
     pub lists: watch::Receiver<Arc<Lists>>,
+    /// The lists that the city may put, likewise.
+    pub shared: watch::Receiver<Arc<[Line]>>,
     /// What is granted, as the writer publishes it.
     pub grants: watch::Receiver<Arc<Grants>>,
     /// The reading side of the store.
@@ -213,7 +216,7 @@ fn routes<P: Pages>(shell: Shell<P>) -> Routes {
     let downlink = DownlinkServiceServer::new(shell.clone())
         .accept_compressed(CompressionEncoding::Zstd)
         .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(FEEDBACK_BYTES_MAX);
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let approvals = ApprovalServiceServer::new(shell.clone()).max_decoding_message_size(FEEDBACK_BYTES_MAX);
     let catalog = CatalogServiceServer::new(shell.clone())
         .send_compressed(CompressionEncoding::Zstd)

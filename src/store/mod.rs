@@ -27,6 +27,7 @@ pub mod entries;
 mod error;
 mod identity;
 pub mod lists;
+pub mod loops;
 mod outbox;
 pub mod purge;
 pub mod reader;
@@ -36,6 +37,7 @@ pub mod room;
 mod row;
 mod schema;
 pub mod sessions;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 pub mod trace;

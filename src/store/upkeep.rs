@@ -9,7 +9,9 @@ use rustix::fs::FallocateFlags;
 use super::error::StoreError;
 use super::identity::own_file;
 use super::schema::PAGE_BYTES;
-use super::{Page, Settings, Store, WAL_PAGES, alarms, audit, entries, outbox, released, replies, room};
+use super::{
+    Page, Settings, Store, WAL_PAGES, alarms, audit, entries, outbox, released, replies, room, shared,
+};
 use crate::audit::{Action, Entry, chain};
 use crate::model::{Lane, Loss, Seq, Stamp};
 
@@ -131,6 +133,7 @@ impl Store {
         gone += alarms::trim::step(&self.conn, now_ms, alarms::trim::Bounds::default())?;
         gone += entries::trim(&self.conn, upkeep.expire_before_ms, now_ms)?;
         gone += released::trim(&self.conn, now_ms, released::ROWS_MAX)?;
+        gone += shared::trim(&self.conn, now_ms)?;
         gone += replies::trim(&self.conn, now_ms, replies::ROWS_MAX)?;
         for lane in Lane::ALL {
             if let Some(acked) = upkeep.acked[lane.index()] {

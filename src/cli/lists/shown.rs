@@ -34,7 +34,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    fn say<'a>(&self, chinese: &'a str, english: &'a str) -> &'a str {
+    pub(super) fn say<'a>(&self, chinese: &'a str, english: &'a str) -> &'a str {
         self.lang.say(chinese, english)
     }
 
@@ -54,7 +54,7 @@ impl Shown {
         }
     }
 
-    fn at(&self, ms: i64) -> String {
+    pub(super) fn at(&self, ms: i64) -> String {
         let offset = i32::try_from(self.zone_ms / 1000).ok().and_then(|s| Offset::from_seconds(s).ok());
         let zone = TimeZone::fixed(offset.unwrap_or(Offset::UTC));
         let time = jiff::Timestamp::from_millisecond(ms);

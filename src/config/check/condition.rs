@@ -17,6 +17,7 @@ use crate::config::read::{At, Key};
 use crate::model::{DeviceId, Metric};
 use crate::normalise::{Kind, Outside};
 use crate::rules::cel::{self, Condition, Input, Lookback, Scope, Type, What};
+use crate::rules::listed;
 use crate::rules::pattern::fits;
 use crate::rules::plan::Where;
 use crate::rules::schedule::Schedule;
@@ -24,6 +25,8 @@ use crate::rules::schedule::Schedule;
 /// The devices, found by their ids.
 pub(super) struct Ground<'f> {
     pub(super) fleet: &'f Fleet<'f>,
+    /// The lists that the city may share.
+    shared: &'f [listed::Line],
     devices: HashMap<&'f str, usize>,
 }
 
@@ -84,13 +87,17 @@ impl Scope for View<'_, '_> {
             _ => self.ground.fleet.devices.iter().map(|device| device.id.to_string()).collect(),
         }
     }
+
+    fn lists(&self) -> Vec<String> {
+        self.ground.shared.iter().map(|line| line.id.to_string()).collect()
+    }
 }
 
 impl<'f> Ground<'f> {
-    pub(super) fn of(fleet: &'f Fleet<'f>) -> Self {
+    pub(super) fn of(fleet: &'f Fleet<'f>, shared: &'f [listed::Line]) -> Self {
         let devices = fleet.devices.iter().enumerate();
         let devices = devices.map(|(index, device)| (device.id.as_str(), index)).collect();
-        Self { fleet, devices }
+        Self { fleet, shared, devices }
     }
 
     /// The index of a device.
@@ -186,7 +193,7 @@ impl<'f> Ground<'f> {
             What::Value(metric) | What::Over { metric, of: Lookback::Lowest | Lookback::Highest, .. } => {
                 metric
             }
-            What::Quality(_) | What::Online | What::Over { .. } => return None,
+            What::Quality(_) | What::Online | What::Over { .. } | What::Listed { .. } => return None,
         };
         let mut range: Option<(Decimal, Decimal)> = None;
         for (_, point) in self.points(input, metric, own) {
@@ -235,8 +242,11 @@ impl<'f> Ground<'f> {
             let part = place(&text.value, metric.as_str());
             let used =
                 |template: &usize| self.fleet.devices.iter().any(|device| device.template == *template);
+            let is_key = matches!(input.what, What::Listed { .. });
             for (template, point) in self.points(input, metric, own) {
-                if let Some(why) = not_kept(point).filter(|_| used(&template)) {
+                if let Some(why) =
+                    not_kept(point).filter(|_| !(is_key && is_pseudonym(point))).filter(|_| used(&template))
+                {
                     let template = &self.fleet.templates[template].name;
                     let message = format!("{metric} of template {template} is {why}");
                     let help = "conditions read what a [[collect]] line keeps: \"keep\", or devices = […] without them";
@@ -266,6 +276,11 @@ pub(super) fn not_kept(point: &Point) -> Option<&'static str> {
     }
 }
 
+/// Whether a point is kept as a pseudonym, which tells nothing but whether it is the same one.
+fn is_pseudonym(point: &Point) -> bool {
+    matches!(point.listed, Some((_, Some(Do::Pseudonym))))
+}
+
 /// Whether a point tells how somebody lives.
 pub(super) fn is_of_people(point: &Point) -> bool {
     matches!(point.class, Class::Household | Class::Personal | Class::Biometric)
@@ -274,7 +289,10 @@ pub(super) fn is_of_people(point: &Point) -> bool {
 /// The metric of an input; none where it reads whether a device is there.
 pub(super) fn metric_of(input: &Input) -> Option<&Metric> {
     match &input.what {
-        What::Value(metric) | What::Quality(metric) | What::Over { metric, .. } => Some(metric),
+        What::Value(metric)
+        | What::Quality(metric)
+        | What::Over { metric, .. }
+        | What::Listed { metric, .. } => Some(metric),
         What::Online => None,
     }
 }

@@ -50,7 +50,14 @@ pub(super) fn mqtt(
         let help = "[mqtt.tls] for devices that can; a network of their own for those that cannot";
         report.warn(raw.listen.span_or(raw.at), format!("passwords in clear text on {address}"), help);
     }
-    Some(mqtt::Settings { listen, tls, limits, access, mappings })
+    Some(mqtt::Settings {
+        listen,
+        tls,
+        limits,
+        access,
+        mappings,
+        tell_incidents: raw.tell_incidents.or(true),
+    })
 }
 
 /// Checks `[share_server]`.

@@ -26,6 +26,7 @@ mod protocol;
 mod query;
 mod room;
 mod rules;
+mod shared;
 mod source;
 mod treatments;
 mod uplink;
@@ -108,7 +109,8 @@ pub(crate) fn config(
     entry::check(root, &fleet, report);
     let (epoch, dir) = (keys.epoch(), store.as_ref().map(|store| store.dir.join("keys")));
     let pseudonyms = dir.and_then(|dir| keys.settings(dir));
-    let ground = Ground::of(&fleet);
+    let shared = shared::lists(root, report);
+    let ground = Ground::of(&fleet, &shared);
     let mut rules = rules::rules(root, &fleet, zone, store.as_ref(), report);
     let mut alarms = alarms::alarms(root, &ground, report);
     let inhibits = inhibits::inhibits(root, &ground, &mut alarms, zone, now_ms, report);
@@ -154,6 +156,7 @@ pub(crate) fn config(
         commands,
         devices: ground.known(),
         bulk,
+        shared: shared.clone(),
         zone_ms: zone.0,
     };
     let plan = ingest::Plan {

@@ -56,6 +56,7 @@ fn open() -> mqtt::Settings {
         limits: mqtt::Limits::DEFAULT,
         access: Access { anonymous: true, ..Access::default() },
         mappings: mappings(),
+        tell_incidents: true,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Settings {
     pub access: Access,
     /// Which topics are readings.
     pub mappings: Vec<Arc<Mapping>>,
+    /// Whether what happens to incidents is told on topics of the gateway's own.
+    pub tell_incidents: bool,
 }
 
 /// The bounds of the front.

@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use super::topic;
 use crate::model::DeviceId;
 
+/// Where the gateway alone publishes.
+const OWN: [&str; 2] = ["smallbrain/lists/", "smallbrain/incidents/"];
+
 /// Topic filters, of which those without a wildcard are found at once: a gateway speaks for many devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
@@ -61,10 +64,11 @@ impl Rights {
         Self { everything: true, ..Self::default() }
     }
 
-    /// Whether it may publish to a topic.
+    /// Whether it may publish to a topic; to the gateway's own nobody may.
     #[must_use]
     pub fn may_publish(&self, name: &str) -> bool {
-        self.everything || self.publish.cover(name)
+        let is_own = OWN.iter().any(|own| name.starts_with(own));
+        !is_own && (self.everything || self.publish.cover(name))
     }
 
     /// Whether it may subscribe to a filter: to one of its own, or one that asks for less. The filter of a shared

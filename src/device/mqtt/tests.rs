@@ -48,6 +48,7 @@ fn settings(limits: Limits) -> Settings {
         limits,
         access: Access { anonymous: true, ..Access::default() },
         mappings: mappings("up/{device}"),
+        tell_incidents: true,
     }
 }
 

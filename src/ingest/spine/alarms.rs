@@ -33,6 +33,12 @@ pub struct AlarmChange {
     pub device: DeviceId,
     /// What happened.
     pub step: Step,
+    /// Who did it: "gateway", "person" or "consumer".
+    pub by: &'static str,
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// It was over already: the city said so too late, and nothing changed.
+    pub is_late: bool,
 }
 
 /// What a batch leaves to be done once it is committed.
@@ -88,6 +94,7 @@ impl Spine {
         };
         self.alarms.waiting = store.waiting_notices()?.into_iter().collect();
         self.engine.restore(kept, now);
+        self.engine.look_into_lists(now);
         let mut txn = store.begin()?;
         for run in &withdrawn {
             self.run(&mut txn, run, now)?;
@@ -159,6 +166,9 @@ impl Spine {
             alarm: event.alarm.clone(),
             device: incident.device.clone(),
             step: event.step,
+            by: event.by.kind(),
+            at_ms: event.at_ms,
+            is_late: false,
         });
         Ok(())
     }
@@ -309,6 +319,7 @@ impl Spine {
                 Ok(Done::Noted)
             }
             Act::Feedback(feedback) => self.feedback(txn, feedback, now)?,
+            Act::SharedList(put) => self.put_list(txn, put, now)?,
             Act::Approval(order) => self.approval(txn, order, now)?,
             Act::Submit(submission) => self.submit(txn, submission, now)?,
             Act::Enter(submission) => self.enter(txn, submission, now)?,
@@ -369,7 +380,7 @@ impl Spine {
         let unknown = || Ok(Err(Refused::Record(feedback.record.clone())));
         let Some(seq) = txn.seq_of(Lane::Alarm, &feedback.record) else { return unknown() };
         let Some(incident) = txn.incident_of_record(seq)? else { return unknown() };
-        let Some(Incident { alarm, .. }) = txn.incident(incident)? else { return unknown() };
+        let Some(Incident { alarm, device, .. }) = txn.incident(incident)? else { return unknown() };
         if !self.plan.shares.iter().any(|share| share.carries_alarm(&alarm, &feedback.consumer, now.wall_ms))
         {
             return unknown();
@@ -388,6 +399,18 @@ impl Spine {
         };
         let Feedback { consumer, request, record, step, text } = feedback.clone();
         let at_ms = now.wall_ms;
+        if outcome == "late" {
+            let by = order.by.kind();
+            self.alarms.after.changes.push(AlarmChange {
+                incident,
+                alarm,
+                device,
+                step,
+                by,
+                at_ms,
+                is_late: true,
+            });
+        }
         let kept = Said { consumer, request, record, step, text, at_ms, incident: Some(incident), outcome };
         let id = txn.add_feedback(&kept)?;
         let entry = Entry::by(kept.consumer.as_str(), "consumer", Action::FeedbackAccept, kept.record);

@@ -21,6 +21,8 @@ pub struct Counters {
     pub(super) bytes_used: AtomicU64,
     pub(super) bytes_max: AtomicU64,
     pub(super) turns: AtomicU64,
+    /// Of incidents, that found no room on their way to the devices.
+    pub(super) steps_dropped: AtomicU64,
     pub(super) lists_version: AtomicU64,
     pub(super) trail: Mutex<TrailState>,
     /// At most five seconds old.
@@ -170,6 +172,7 @@ impl Counters {
             ("store_commits_total", &self.commits),
             ("store_commit_microseconds_total", &self.commit_micros),
             ("store_retries_total", &self.retries),
+            ("incident_steps_dropped_total", &self.steps_dropped),
             ("store_used_bytes", &self.bytes_used),
             ("store_limit_bytes", &self.bytes_max),
         ];

@@ -32,7 +32,7 @@ use rust_decimal::Decimal;
 
 pub use self::compile::compile;
 use self::tree::{Flag, Lack};
-use crate::model::{DeviceId, Metric};
+use crate::model::{DeviceId, LineId, Metric};
 
 /// The longest condition, bytes.
 pub const TEXT_MAX: usize = 2048;
@@ -72,6 +72,14 @@ pub enum What {
     Quality(Metric),
     /// `online`: whether the device is there.
     Online,
+    /// `listed("list", m)`: whether an entry of a list that the city shares has the newest value as its key and holds, as a
+    /// flag; unknown while there is no list that holds.
+    Listed {
+        /** Which list. */
+        list: LineId,
+        /** Whose value is the key. */
+        metric: Metric,
+    },
     /// A number over so long.
     Over {
         /** Of which metric. */
@@ -129,6 +137,10 @@ pub trait Scope {
     fn metrics(&self, device: Option<&str>) -> Vec<String>;
     /// Every device, for suggestions.
     fn devices(&self) -> Vec<String>;
+    /// Every list that the city may share.
+    fn lists(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What is wrong with a text.

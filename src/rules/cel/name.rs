@@ -10,7 +10,7 @@ use cel::parser::Expression;
 use super::compile::{Compiler, Typed, called};
 use super::tree::{Flag, Number, Search, Text};
 use super::{Input, Lookback, Type, What};
-use crate::model::{DeviceId, Metric, Quality};
+use crate::model::{DeviceId, LineId, Metric, Quality};
 use crate::spelling::{duration, nearest};
 
 /// How far a condition may look back.
@@ -26,6 +26,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("highest", "highest(m, \"10m\")"),
     ("rise", "rise(m, \"10m\")"),
     ("rate", "rate(m, \"10m\")"),
+    ("listed", "listed(\"permitted-plates\", plate)"),
 ];
 const METHODS: &[&str] = &["startsWith", "endsWith", "contains"];
 
@@ -185,6 +186,7 @@ impl Compiler<'_> {
                 let place = self.input(Input { device, what: What::Quality(metric) });
                 Some(Typed::Text(Text::Input(place)))
             }
+            ("listed", _, [list, metric]) => self.listed(list, metric),
             (_, Some(of), [metric, over]) => {
                 let series = self.series(metric);
                 let over_ms = self.over(over);
@@ -204,6 +206,37 @@ impl Compiler<'_> {
             _ => {
                 let (message, help) = unknown(name);
                 self.fault(node, message, help);
+                None
+            }
+        }
+    }
+
+    /// Whether a list has the newest text of a metric.
+    fn listed(&mut self, list: &Expression, metric: &Expression) -> Option<Typed> {
+        let (named, series) = (self.list(list), self.series(metric));
+        let (list, (device, read, kind)) = (named?, series?);
+        if kind != Type::Text {
+            let message = format!("{} where a text is meant", called(kind));
+            self.fault(metric, message, "a metric with a text: what the list has as keys");
+            return None;
+        }
+        let place = self.input(Input { device, what: What::Listed { list, metric: read } });
+        Some(Typed::Flag(Flag::Input(place)))
+    }
+
+    /// The id of a list that the city may share.
+    fn list(&mut self, node: &Expression) -> Option<LineId> {
+        let Expr::Literal(LiteralValue::String(id)) = &node.expr else {
+            self.fault(node, "no list", "its id as it is declared: listed(\"permitted-plates\", plate)");
+            return None;
+        };
+        let (id, known) = (id.inner(), self.scope.lists());
+        match id.parse::<LineId>() {
+            Ok(list) if known.iter().any(|known| known == id) => Some(list),
+            _ => {
+                let shown: String = id.chars().take(64).collect();
+                let help = instead(id, &known, "declare it in a [[shared_list]]");
+                self.fault(node, format!("no shared list {shown:?}"), help);
                 None
             }
         }

@@ -42,6 +42,9 @@ impl Scope for Compound {
     fn devices(&self) -> Vec<String> {
         vec!["pump-1".to_owned(), "门-1".to_owned()]
     }
+    fn lists(&self) -> Vec<String> {
+        vec!["plates".to_owned()]
+    }
 }
 
 pub(super) fn good(text: &str) -> Condition {
@@ -67,6 +70,7 @@ fn moment(input: &Input) -> Option<Seen<'static>> {
         },
         What::Quality(_) => Some(Seen::Text("good")),
         What::Online => Some(Seen::Flag(own)),
+        What::Listed { .. } => Some(Seen::Flag(true)),
         What::Over { over_ms, .. } => Some(Seen::Number(Decimal::from(*over_ms))),
     }
 }
@@ -240,6 +244,10 @@ fn every_fault_points_at_its_place() {
         ("( abs ( state ) ) > 1", &[("state", "a text where a number is meant", "")]),
         ("lowset(level, \"1h\") > 1", &[("lowset(level, \"1h\")", "no function `lowset`", "`lowest`?")]),
         ("size(state) > 1", &[("size(state)", "no function `size`", "there is abs, quality")]),
+        ("listed(\"plate\", state)", &[("\"plate\"", "no shared list \"plate\"", "did you mean `plates`?")]),
+        ("listed(state, state)", &[("state", "no list", "as it is declared")]),
+        ("listed(\"plates\", level)", &[("level", "a number where a text is meant", "as keys")]),
+        ("listed(\"plates\", \"a1\")", &[("\"a1\"", "no metric", "")]),
         ("contains(state, \"a\")", &[("contains(state, \"a\")", "is a method of a text", "state.contains")]),
         ("state.matches(\"a\")", &[("state.matches(\"a\")", "no method `matches`", "texts have")]),
         ("state.startswith(\"a\")", &[("state.startswith(\"a\")", "no method", "`startsWith`?")]),

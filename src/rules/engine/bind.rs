@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Engine, Moment, Numbers};
 use crate::model::{DeviceId, IncidentId, LineId, Metric, SeriesKey, Stamp};
-use crate::rules::cel::{Condition, Input, Verdict, What};
+use crate::rules::cel::{Condition, Input, Seen, Verdict, What};
 use crate::rules::due::Due;
+use crate::rules::listed::Lists;
 use crate::rules::memory::{CellId, Memory, Reads};
 use crate::rules::plan::{Alarm, Inhibit, Plan};
 use crate::rules::trigger;
@@ -14,8 +15,23 @@ use crate::rules::trigger;
 pub(super) struct Bound(Box<[Option<CellId>]>);
 
 impl Bound {
-    pub(super) fn verdict(&self, condition: &Condition, memory: &Memory, now_ms: i64) -> Verdict {
-        condition.verdict(|input| memory.seen(self.0[input]?, now_ms))
+    pub(super) fn verdict(
+        &self,
+        condition: &Condition,
+        memory: &Memory,
+        lists: &Lists,
+        now_ms: i64,
+    ) -> Verdict {
+        condition.verdict(|input| {
+            let seen = memory.seen(self.0[input]?, now_ms)?;
+            match (&condition.inputs()[input].what, seen) {
+                (What::Listed { list, .. }, Seen::Text(key)) => {
+                    lists.get(list)?.holds(key, now_ms).map(Seen::Flag)
+                }
+                (What::Listed { .. }, _) => None,
+                (_, seen) => Some(seen),
+            }
+        })
     }
 }
 
@@ -69,6 +85,7 @@ struct Binder<F> {
     /// What the condition at hand reads.
     series: BTreeSet<SeriesKey>,
     watched: BTreeSet<u32>,
+    lists: BTreeSet<LineId>,
     owners: Vec<Option<u32>>,
 }
 
@@ -87,6 +104,10 @@ impl<F: Fn(&DeviceId, &Metric) -> Option<SeriesKey>> Binder<F> {
                 return Some(self.memory.of_device(device));
             }
             What::Value(metric) => (metric, Reads::Value),
+            What::Listed { list, metric } => {
+                self.lists.insert(list.clone());
+                (metric, Reads::Value)
+            }
             What::Quality(metric) => (metric, Reads::Quality),
             What::Over { metric, of, over_ms } => (metric, Reads::Over(*of, *over_ms)),
         };
@@ -111,6 +132,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         devices: HashMap::new(),
         series: BTreeSet::new(),
         watched: BTreeSet::new(),
+        lists: BTreeSet::new(),
         owners: Vec::new(),
     };
     let mut known: Vec<&DeviceId> = plan.devices.keys().collect();
@@ -121,6 +143,7 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
     let mut slots = Vec::new();
     let (mut readers, mut watchers): (Vec<Vec<u32>>, Vec<Vec<u32>>) = (Vec::new(), Vec::new());
     let mut groups: Vec<Vec<u32>> = Vec::new();
+    let mut listing: BTreeMap<LineId, Vec<u32>> = BTreeMap::new();
     let mut by_place = HashMap::new();
     for (at, alarm) in plan.alarms.iter().enumerate() {
         for device in &alarm.devices {
@@ -139,6 +162,9 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
             }
             for watched in std::mem::take(&mut binder.watched) {
                 at_index(&mut watchers, watched as usize).push(number);
+            }
+            for list in std::mem::take(&mut binder.lists) {
+                listing.entry(list).or_default().push(number);
             }
             slots.push(slot);
         }
@@ -179,6 +205,9 @@ pub(super) fn engine(plan: Plan, find: impl Fn(&DeviceId, &Metric) -> Option<Ser
         readers,
         watchers,
         groups,
+        listing,
+        lists: Lists::new(),
+        listed_ms: i64::MIN,
         inhibitions,
         gates,
         states,
@@ -229,7 +258,7 @@ where
         group: 0,
         listens: (binder.find)(device, &alarm.metric),
         // Also what an alarm of absence is fed by.
-        value: binder.cell(own, &value),
+        value: alarm.tells_its_value().then(|| binder.cell(own, &value)).flatten(),
         when: binder.bound(own, alarm.when.as_ref()),
         clear: binder.bound(own, alarm.clear.as_ref()),
         early: binder.bound(own, alarm.early.as_ref()),

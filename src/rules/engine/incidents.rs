@@ -261,11 +261,11 @@ impl Engine {
 
     /// Lets the conditions of what inhibits be looked at.
     pub(super) fn inhibitions_pass(&mut self, now: Stamp) {
-        let Self { plan, inhibitions, memory, out, .. } = self;
+        let Self { plan, inhibitions, memory, lists, out, .. } = self;
         for (inhibit, state) in plan.inhibits.iter().zip(inhibitions) {
             let Some((condition, bound)) = inhibit.when.as_ref().zip(state.when.as_ref()) else { continue };
             let before = state.until;
-            if bound.verdict(condition, memory, now.wall_ms) == Verdict::Holds {
+            if bound.verdict(condition, memory, lists, now.wall_ms) == Verdict::Holds {
                 state.until = Some(Due::after(now, inhibit.lasts_ms));
             } else {
                 state.until = state.until.filter(|until| !until.is_over(now));

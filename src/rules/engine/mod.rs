@@ -12,6 +12,7 @@
 
 mod bind;
 mod incidents;
+mod listed;
 mod restore;
 mod runs;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use super::cel::Verdict;
 use super::command::Run;
 use super::due::Due;
 use super::incident::Incident;
+use super::listed::Lists;
 use super::maintenance::Maintenance;
 use super::memory::{CellId, Memory};
 use super::notice::Notice;
@@ -110,6 +112,12 @@ pub struct Engine {
     /// The slots that read whether a device is there, by number of the device.
     watchers: Vec<Vec<u32>>,
     devices: HashMap<DeviceId, u32>,
+    /// The slots that look into a list.
+    listing: BTreeMap<LineId, Vec<u32>>,
+    /// The lists as they are now.
+    lists: Lists,
+    /// Up to when it was looked at what begins and ends in them, milliseconds since 1970 UTC.
+    listed_ms: i64,
     /// Slots of one alarm at one place.
     groups: Vec<Vec<u32>>,
     inhibitions: Vec<Inhibition>,
@@ -177,7 +185,7 @@ impl Engine {
             let (line, bounds) = self.lines.get(gate)?;
             let condition = self.plan.bulk.get(line)?.when.as_ref()?;
             let bound = bounds.get(*self.devices.get(device)? as usize)?.as_ref()?;
-            Some(bound.verdict(condition, &self.memory, now_ms))
+            Some(bound.verdict(condition, &self.memory, &self.lists, now_ms))
         };
         verdict() == Some(Verdict::Holds)
     }
@@ -251,6 +259,7 @@ impl Engine {
     /// Lets time pass.
     pub fn tick(&mut self, now: Stamp) {
         self.settle(now);
+        self.lists_pass(now);
         while let Some(&(mono_ms, slot)) = self.dues.first()
             && mono_ms <= now.mono_ms
         {
@@ -296,7 +305,7 @@ impl Engine {
         let alarm = &self.plan.alarms[*alarm as usize];
         let verdict = |condition: &Option<super::cel::Condition>, bound: &Option<Bound>| {
             let (condition, bound) = (condition.as_ref()?, bound.as_ref()?);
-            Some(bound.verdict(condition, &self.memory, now_ms))
+            Some(bound.verdict(condition, &self.memory, &self.lists, now_ms))
         };
         Truth {
             when: verdict(&alarm.when, when).unwrap_or(Verdict::Unknown),

@@ -127,13 +127,13 @@ impl Engine {
     /// What the interlock of a command comes to; none where it has none.
     fn interlock(&self, command: usize, now: Stamp) -> Option<Verdict> {
         let interlock = self.gates[command].0.as_ref().zip(self.plan.commands[command].interlock.as_ref());
-        interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms))
+        interlock.map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms))
     }
 
     /// What the expected state of a command comes to; none where it has none.
     fn expects(&self, command: usize, now: Stamp) -> Option<Verdict> {
         let expect = self.gates[command].1.as_ref().zip(self.plan.commands[command].expect.as_ref());
-        expect.map(|(bound, condition)| bound.verdict(condition, &self.memory, now.wall_ms))
+        expect.map(|(bound, condition)| bound.verdict(condition, &self.memory, &self.lists, now.wall_ms))
     }
 
     /// Looks whether what runs are to bring about is there.

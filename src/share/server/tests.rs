@@ -97,6 +97,7 @@ impl Gate {
             gateway: Gateway { id: "gw-1".into(), ..Gateway::default() },
             lines: watched,
             lists: four,
+            shared: watch::channel(Arc::from([])).1,
             grants: watch::channel(Arc::default()).1,
             pages: fake.clone(),
             intake,
