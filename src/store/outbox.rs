@@ -258,20 +258,34 @@ pub(super) fn trim(conn: &Connection, lane: Lane, acked: Seq, chunk: u64) -> Res
     Ok(conn.prepare_cached(sql(lane).trim)?.execute([last.0 as i64])? as u64)
 }
 
-/// Deletes the oldest records of a lane, at most `chunk`, and declares them lost; tells the range, and how many went.
+/// Deletes the oldest records of a lane, of at most `chunk` positions, and declares them lost; tells the range, and how many
+/// went. Gaps on the way are stepped over: between two of them there may be too little to make any room.
 pub(super) fn shed(conn: &Connection, lane: Lane, chunk: u64) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
     let Some((from, _)) = first(conn, lane)? else { return Ok(None) };
     let head = read_heads(conn)?[lane.index()].seq;
+    let last = Seq(head.0.min(from.0 + chunk - 1));
+    let mut runs: Vec<(Seq, Seq, [u8; 32])> = Vec::new();
+    let mut next = from;
+    let mut run = |from: Seq, to: Seq| -> Result<(), StoreError> {
+        if from <= to {
+            let hash = hash_at(conn, lane, to)?.ok_or_else(|| {
+                StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
+            })?;
+            runs.push((from, to, hash));
+        }
+        Ok(())
+    };
     // What is in a gap already is declared once.
-    let next = "SELECT min(from_seq) FROM gap WHERE lane = ? AND from_seq > ?";
-    let next: Option<i64> = conn.query_row(next, (lane.as_str(), from.0 as i64), |row| row.get(0))?;
-    let run = next.map_or(head.0, |next| next.unsigned_abs() - 1);
-    let to = Seq(run.min(from.0 + chunk - 1));
-    let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
-        StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
-    })?;
+    for (gap, _) in gaps(conn, lane, from)?.iter().take_while(|(gap, _)| gap.from <= last) {
+        run(next, Seq(gap.from.0 - 1))?;
+        next = gap.to.next();
+    }
+    run(next, last)?;
+    let Some(to) = runs.last().map(|(_, to, _)| *to) else { return Ok(None) };
     let gone = conn.prepare_cached(sql(lane).trim)?.execute([to.0 as i64])? as u64;
-    declare(conn, lane, (from, to), Loss::Budget.as_str(), &last_hash)?;
+    for (from, to, hash) in runs {
+        declare(conn, lane, (from, to), Loss::Budget.as_str(), &hash)?;
+    }
     Ok((gone > 0).then_some((from, to, gone)))
 }
 

@@ -175,16 +175,25 @@ impl Store {
             )?;
             return Ok(history);
         }
+        let (free, mut shed) = (self.free_pages()?, Vec::new());
+        let mut left = SHED_RECORDS;
         for lane in [Lane::Bulk, Lane::Aggregate, Lane::Event] {
-            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS)? {
+            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, left)? {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
-                let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
-                let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
-                *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
-                return Ok(gone);
+                shed.push((lane, from, to));
+                left = left.saturating_sub(gone);
+            }
+            // The rows about it need room, too: a few small records may leave none, and the next lane has to help.
+            if left == 0 || (!shed.is_empty() && self.free_pages()? > free) {
+                break;
             }
         }
-        Ok(0)
+        for (lane, from, to) in shed {
+            let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
+            let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
+            *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
+        }
+        Ok(SHED_RECORDS - left)
     }
 
     /// After [`StoreError::Full`]: gives up the ballast, then sheds; true when something became free.
