@@ -256,7 +256,8 @@ impl Gateway {
         while let Some(action) = stream.session.poll(line.has_room(), &self.force, now) {
             match action {
                 Action::Read { lane, after, records_max, bytes_max } => {
-                    stream.reads(Reading { lane, after, records_max, bytes_max, page: None });
+                    let reading = Reading { lane, after, records_max, bytes_max, page: None };
+                    stream.reads(reading, &self.permits);
                 }
                 Action::Deliver(delivered) => {
                     assert!(stream.cut_under.replace(self.permits).is_none(), "one row at a time");

@@ -44,10 +44,14 @@ pub(crate) struct Stream {
     cursor: [u64; LANES],
     granted: [(u64, u64); LANES],
     used: [(u64, u64); LANES],
-    /// Reads of others since the last batch of the lane was cut.
+    /// Reads of others since the last one of the lane that led to a batch.
     waited: [u32; LANES],
     /// Batches of others while the lane was ready.
     passed: [u32; LANES],
+    /// The lane that was read last and not cut yet, and how long it had waited.
+    chosen: Option<(usize, u32)>,
+    /// The lane of the batch that was cut and has not left.
+    leaving: Option<Lane>,
     is_floor_read: bool,
     is_floor_batch: bool,
     /// Batches that went before an alarm without being any lane's floor.
@@ -78,6 +82,8 @@ impl Stream {
             used: Default::default(),
             waited: Default::default(),
             passed: Default::default(),
+            chosen: None,
+            leaving: None,
             is_floor_read: false,
             is_floor_batch: false,
             before_alarm: 0,
@@ -94,7 +100,7 @@ impl Stream {
     }
 
     /// The session asks for a page.
-    pub(crate) fn reads(&mut self, reading: Reading) {
+    pub(crate) fn reads(&mut self, reading: Reading, permits: &Permits) {
         assert!(self.reading.is_none(), "one read at a time");
         assert!(
             reading.records_max <= BATCH_RECORDS_MAX && reading.bytes_max <= BATCH_BYTES_MAX,
@@ -103,14 +109,26 @@ impl Stream {
         let at = reading.lane.index();
         let left = self.granted[at].0 - self.used[at].0;
         assert!(reading.records_max as u64 <= left, "{}: a read beyond the credit", reading.lane);
-        self.is_floor_read = self.waited[at] >= WAITED;
+        // A page that was read and not cut gave way: its lane has waited on.
+        if let Some((lane, waited)) = self.chosen.take() {
+            self.waited[lane] = waited;
+        }
+        let waited = std::mem::take(&mut self.waited[at]);
+        self.chosen = Some((at, waited));
+        self.is_floor_read = waited >= WAITED;
+        let is_alarm_due = self.leaving != Some(Lane::Alarm) && self.is_ready(Lane::Alarm, permits);
+        assert!(
+            reading.lane == Lane::Alarm || !is_alarm_due || self.is_floor_read,
+            "an alarm is due, and {} is read",
+            reading.lane
+        );
         (0..LANES).filter(|lane| *lane != at).for_each(|lane| self.waited[lane] += 1);
         self.reading = Some(reading);
     }
 
     /// A batch of this lane was cut.
     pub(crate) fn cuts(&mut self, lane: Lane) {
-        self.waited[lane.index()] = 0;
+        (self.chosen, self.leaving) = (None, Some(lane));
         self.is_floor_batch = self.is_floor_read;
     }
 
@@ -157,6 +175,7 @@ impl Stream {
                 "{lane}: the trail has the batch before it leaves"
             );
         }
+        self.leaving = None;
         (self.cut_under, self.seen_permits) = (None, vec![permits]);
     }
 
