@@ -300,7 +300,8 @@ fn remove(conn: &Connection, lane: Lane, last: Seq) -> Result<Gone, StoreError> 
 }
 
 /// Deletes the oldest records of a lane, at most `chunk` and no more than it takes to free `excess` bytes, and declares them
-/// lost; tells the range, and how many went.
+/// lost; tells the range, and how many went. Gaps on the way are stepped over: between two of them there may be too little
+/// to make any room.
 pub(super) fn shed(
     conn: &Connection,
     lane: Lane,
@@ -308,18 +309,23 @@ pub(super) fn shed(
     excess: u64,
 ) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
     let Some((from, last)) = enough(conn, lane, chunk, excess)? else { return Ok(None) };
-    let head = read_heads(conn)?[lane.index()].seq;
     // What is in a gap already is declared once.
-    let next = "SELECT min(from_seq) FROM gap WHERE lane = ? AND from_seq > ?";
-    let next: Option<i64> = conn.query_row(next, (lane.as_str(), from.0 as i64), |row| row.get(0))?;
-    let run = next.map_or(head.0, |next| next.unsigned_abs() - 1);
-    let to = Seq(run.min(last.0));
-    let last_hash = hash_at(conn, lane, to)?.ok_or_else(|| {
-        StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
-    })?;
-    let gone = remove(conn, lane, to)?;
-    declare(conn, lane, (from, to), Loss::Budget.as_str(), &last_hash, gone.span)?;
-    Ok((gone.records > 0).then_some((from, to, gone.records)))
+    let (mut runs, mut next) = (Vec::new(), from);
+    for (gap, _) in gaps(conn, lane, from)?.iter().take_while(|(gap, _)| gap.from <= last) {
+        runs.push((next, Seq(gap.from.0 - 1)));
+        next = gap.to.next();
+    }
+    runs.push((next, last));
+    let mut records = 0;
+    for (from, to) in runs.into_iter().filter(|(from, to)| from <= to) {
+        let hash = hash_at(conn, lane, to)?.ok_or_else(|| {
+            StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
+        })?;
+        let gone = remove(conn, lane, to)?;
+        declare(conn, lane, (from, to), Loss::Budget.as_str(), &hash, gone.span)?;
+        records += gone.records;
+    }
+    Ok((records > 0).then_some((from, last, records)))
 }
 
 /// The oldest record of a lane, and the last one that has to go to free `excess` bytes.

@@ -179,16 +179,24 @@ impl Store {
             return Ok(history);
         }
         let used = room::used(&self.conn)?;
+        let (free, mut shed, mut left) = (self.free_pages()?, Vec::new(), SHED_RECORDS);
         for room::Want { lane, excess } in room::yielding(&used, &self.settings.promises) {
-            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, SHED_RECORDS, excess)? {
+            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, left, excess)? {
                 tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
-                let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
-                let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
-                *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
-                return Ok(gone);
+                shed.push((lane, from, to));
+                left = left.saturating_sub(gone);
+            }
+            // The rows about it need room, too: a few small records may leave none, and the next lane has to help.
+            if left == 0 || (!shed.is_empty() && self.free_pages()? > free) {
+                break;
             }
         }
-        Ok(0)
+        for (lane, from, to) in shed {
+            let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
+            let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
+            *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
+        }
+        Ok(SHED_RECORDS - left)
     }
 
     /// After [`StoreError::Full`]: gives up the ballast, then sheds; true when something became free.
