@@ -54,5 +54,7 @@ pub mod config;
 pub mod simulate;
 
 // Where everything starts, and the verbs.
+#[cfg(feature = "city")]
+pub mod city;
 pub mod cli;
 pub mod daemon;

@@ -5,11 +5,11 @@
 
 mod check;
 pub mod emergency;
-mod fault;
+pub(crate) mod fault;
 mod library;
 mod raw;
-mod read;
-mod source;
+pub(crate) mod read;
+pub(crate) mod source;
 mod values;
 pub mod watch;
 

@@ -23,9 +23,9 @@ use crate::clock::Clock;
 use crate::privacy::pseudonym::Epoch;
 
 /// How long the directories have to be quiet before the files are read.
-const QUIET: Duration = Duration::from_millis(500);
+pub(crate) const QUIET: Duration = Duration::from_millis(500);
 /// How often the files are read although nothing was noticed.
-const LOOK: Duration = Duration::from_secs(60);
+pub(crate) const LOOK: Duration = Duration::from_secs(60);
 /// Restlessness after which the files are read all the same, in units of quiet.
 const PATIENCE: u32 = 10;
 
@@ -176,7 +176,7 @@ impl Watch {
 }
 
 /// Waits until the hints stop, but not for ever.
-async fn quiet(hints: &mut mpsc::Receiver<()>, quiet: Duration) {
+pub(crate) async fn quiet(hints: &mut mpsc::Receiver<()>, quiet: Duration) {
     let patience = Instant::now() + quiet * PATIENCE;
     while timeout_at(patience.min(Instant::now() + quiet), hints.recv()).await.is_ok() {
         if Instant::now() >= patience {
@@ -186,7 +186,7 @@ async fn quiet(hints: &mut mpsc::Receiver<()>, quiet: Duration) {
 }
 
 /// A watcher over directories; none where the system has no room for it.
-fn watch_all(dirs: &BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+pub(crate) fn watch_all(dirs: &BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
     let told = move |event: notify::Result<notify::Event>| {
         // Our own reading is an access too.
         if !event.is_ok_and(|event| event.kind.is_access()) {

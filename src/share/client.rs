@@ -10,6 +10,9 @@ use std::future::Future;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -224,8 +227,8 @@ pub async fn feedback(
     Ok(target.connect().await?.feedback(request).await?)
 }
 
-/// Stores a checkpoint before it returns.
-type Keep = dyn FnMut(&Checkpoint) -> io::Result<()> + Send;
+/// Stores a checkpoint before it is done.
+type Keep = dyn FnMut(Checkpoint) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> + Send;
 
 /// What is kept of the audit trail, and who keeps it.
 struct Keeper {
@@ -246,6 +249,7 @@ pub struct Puller {
     position: Position,
     taken: u64,
     keeper: Option<Keeper>,
+    connected: Arc<AtomicBool>,
 }
 
 /// What one stream has to reach, and what it still waits for.
@@ -267,7 +271,7 @@ impl Puller {
     /// A consumer at this position; a lane without a mark resumes at the ack that the gateway has stored.
     #[must_use]
     pub fn new(settings: Settings, position: Position) -> Self {
-        Self { settings, position, taken: 0, keeper: None }
+        Self { settings, position, taken: 0, keeper: None, connected: Arc::default() }
     }
 
     /// The same, as a witness of the audit trail, going on from what the book has. `keep` stores each new checkpoint before
@@ -276,9 +280,29 @@ impl Puller {
     pub fn witness(
         self,
         book: Book,
-        keep: impl FnMut(&Checkpoint) -> io::Result<()> + Send + 'static,
+        mut keep: impl FnMut(&Checkpoint) -> io::Result<()> + Send + 'static,
     ) -> Self {
-        Self { keeper: Some(Keeper { book, keep: Box::new(keep) }), ..self }
+        self.witness_elsewhere(book, move |made| std::future::ready(keep(&made)))
+    }
+
+    /// The same, where storing takes a while.
+    #[must_use]
+    pub fn witness_elsewhere<F>(
+        self,
+        book: Book,
+        mut keep: impl FnMut(Checkpoint) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let keep: Box<Keep> = Box::new(move |made| Box::pin(keep(made)));
+        Self { keeper: Some(Keeper { book, keep }), ..self }
+    }
+
+    /// Tells by this flag whether the line stands.
+    #[must_use]
+    pub fn telling(self, connected: Arc<AtomicBool>) -> Self {
+        Self { connected, ..self }
     }
 
     /// Where it stands.
@@ -297,8 +321,9 @@ impl Puller {
             let began = Instant::now();
             let end = tokio::select! {
                 end = self.dial(&mut taker) => end,
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => Ok(()),
             };
+            self.connected.store(false, Ordering::Relaxed);
             let error = match end {
                 Ok(()) => return Ok(()),
                 Err(error) if self.settings.follow && error.passes() => error,
@@ -355,6 +380,7 @@ impl Puller {
             return Ok(());
         }
         let mut told = line.pull(self.open(&errand)).await?;
+        self.connected.store(true, Ordering::Relaxed);
         for lane in errand.unconfirmed.keys() {
             ask(&mut told, Ask::Ack(self.ack(*lane))).await?;
         }
@@ -387,7 +413,7 @@ impl Puller {
                     return Err(PullError::Ended(after.try_into().unwrap_or_default()));
                 }
                 Some(Told::Heartbeat(heartbeat)) => {
-                    if let Some(witness) = self.kept(heartbeat.audit.as_ref())? {
+                    if let Some(witness) = self.kept(heartbeat.audit.as_ref()).await? {
                         ask(&mut told, Ask::Witness(witness)).await?;
                     }
                 }
@@ -423,10 +449,13 @@ impl Puller {
     }
 
     /// Keeps a checkpoint, if it is new: what is to be confirmed then.
-    fn kept(&mut self, told: Option<&v1::AuditCheckpoint>) -> Result<Option<v1::AuditWitness>, PullError> {
+    async fn kept(
+        &mut self,
+        told: Option<&v1::AuditCheckpoint>,
+    ) -> Result<Option<v1::AuditWitness>, PullError> {
         let (Some(Keeper { book, keep }), Some(told)) = (&mut self.keeper, told) else { return Ok(None) };
         let Some(new) = book.look(told)? else { return Ok(None) };
-        keep(&new)?;
+        keep(new.clone()).await?;
         let witness = witness(&new);
         book.take(new)?;
         Ok(Some(witness))
@@ -439,7 +468,7 @@ impl Puller {
         line: &impl Line,
         told: Option<&v1::AuditCheckpoint>,
     ) -> Result<(), PullError> {
-        self.kept(told)?;
+        self.kept(told).await?;
         let newest = self.keeper.as_ref().and_then(|keeper| keeper.book.newest());
         let Some(newest) = newest.map(witness) else { return Ok(()) };
         let request = v1::AckRequest { witness: Some(newest), ..v1::AckRequest::default() };
