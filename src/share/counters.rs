@@ -82,6 +82,16 @@ impl Turned {
 /// What the transport answers by itself, by its reason.
 const TRANSPORT: [&str; 5] = ["message_too_large", "malformed", "unimplemented", "deadline", "transport"];
 
+/// By the order of [`Refused::REASONS`]; there are more than an array has by default.
+#[derive(Debug)]
+struct Refusals([AtomicU64; Refused::REASONS.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
+}
+
 /// Counters of the share server.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -100,7 +110,7 @@ pub struct Counters {
     paced: AtomicU64,
     paced_bytes: AtomicU64,
     paced_ms: AtomicU64,
-    refused: [AtomicU64; Refused::REASONS.len()],
+    refused: Refusals,
     turned: [AtomicU64; Turned::ALL.len()],
     transport: [AtomicU64; TRANSPORT.len()],
 }
@@ -167,7 +177,7 @@ impl Counters {
 
     /// A refusal.
     pub(super) fn refused(&self, refused: &Refused) {
-        self.refused[refused.index()].fetch_add(1, Relaxed);
+        self.refused.0[refused.index()].fetch_add(1, Relaxed);
     }
 
     /// Metric name and value of each; `share_streams_open` and `share_certificate_expires_seconds` are the only ones that go down.
@@ -189,7 +199,7 @@ impl Counters {
             ("paced_bytes_total", &self.paced_bytes),
             ("paced_milliseconds_total", &self.paced_ms),
         ];
-        let refused = Refused::REASONS.into_iter().zip(&self.refused);
+        let refused = Refused::REASONS.into_iter().zip(&self.refused.0);
         let named = |family: &'static str, name: &str| format!("share_{family}_total{{reason=\"{name}\"}}");
         let refused = refused.map(move |(name, count)| (named("refused", name), count));
         let transport = TRANSPORT.into_iter().zip(&self.transport);
