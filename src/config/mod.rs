@@ -7,6 +7,7 @@ mod check;
 pub mod emergency;
 mod fault;
 mod library;
+pub mod outage;
 mod raw;
 mod read;
 mod source;
