@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
+use crate::config::outage::{Load as LaneLoad, Outage};
 use crate::config::{Config, Fault, Faults};
 use crate::device::serial::PortSettings;
 use crate::device::serial::schedule::Schedule;
@@ -17,16 +18,16 @@ const FAULTY: u8 = 78;
 /// Exit code when the output could not be written (`EX_SOFTWARE`).
 const INTERNAL: u8 = 70;
 
-/// Checks a file and tells the result: as text, or as a JSON array of faults, warnings and ports. Gives the exit code: 0, 78
-/// with faults, 70 when `out` does not take it.
+/// Checks a file and tells the result: as text, or as a JSON array of faults, warnings, ports and lanes. Gives the exit code:
+/// 0, 78 with faults or where a lane cannot keep its promise, 70 when `out` does not take it.
 pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
     let now_ms = SystemClock::default().now().wall_ms;
     let loaded = Config::load(config, now_ms, None);
     // A profile that is left out keeps nobody from starting, but somebody relies on it.
     let left_out = loaded.as_ref().map_or(Vec::new(), |config| config.emergency.faults().cloned().collect());
     let told = match (&loaded, json) {
-        (Ok(config), true) => array(&left_out, &config.warnings, &config.ports, out),
-        (Err(faults), true) => array(&faults.faults, &faults.warnings, &[], out),
+        (Ok(config), true) => array(&left_out, &config.warnings, Some(config), out),
+        (Err(faults), true) => array(&faults.faults, &faults.warnings, None, out),
         (Ok(config), false) => {
             let faults = Faults { faults: left_out.clone(), ..Faults::default() };
             write!(out, "{faults}").and_then(|()| summary(config, out))
@@ -35,7 +36,7 @@ pub fn run(config: &Path, json: bool, out: &mut impl Write) -> u8 {
     };
     match (told, loaded) {
         (Err(_), _) => INTERNAL,
-        (Ok(()), Ok(_)) if left_out.is_empty() => 0,
+        (Ok(()), Ok(config)) if left_out.is_empty() && Outage::of(&config).short().count() == 0 => 0,
         (Ok(()), _) => FAULTY,
     }
 }
@@ -47,6 +48,31 @@ enum Line<'c> {
     Error(&'c Fault),
     Warning(&'c Fault),
     Port(Load<'c>),
+    Lane(Days),
+}
+
+/// What a lane gets, and how long it keeps that.
+#[derive(Serialize)]
+struct Days {
+    lane: &'static str,
+    bytes_a_day: u64,
+    bytes_promised: u64,
+    /// Without the city; none for ever.
+    lasts_seconds: Option<u64>,
+    kept: bool,
+}
+
+impl Days {
+    fn of(load: &LaneLoad, promise: Duration) -> Self {
+        let lasts = load.lasts();
+        Self {
+            lane: load.lane.as_str(),
+            bytes_a_day: load.a_day,
+            bytes_promised: load.promised,
+            lasts_seconds: lasts.map(|lasts| lasts.as_secs()),
+            kept: lasts.is_none_or(|lasts| lasts >= promise),
+        }
+    }
 }
 
 /// What a port has to do.
@@ -86,11 +112,16 @@ impl<'c> Load<'c> {
 fn array(
     faults: &[Fault],
     warnings: &[Fault],
-    ports: &[PortSettings],
+    config: Option<&Config>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let told = faults.iter().map(Line::Error).chain(warnings.iter().map(Line::Warning));
-    let all: Vec<Line<'_>> = told.chain(ports.iter().map(|port| Line::Port(Load::of(port)))).collect();
+    let ports = config.into_iter().flat_map(|config| &config.ports).map(|port| Line::Port(Load::of(port)));
+    let lanes = config.into_iter().flat_map(|config| {
+        let outage = Outage::of(config);
+        outage.lanes.map(|load| Line::Lane(Days::of(&load, outage.promise)))
+    });
+    let all: Vec<Line<'_>> = told.chain(ports).chain(lanes).collect();
     serde_json::to_writer_pretty(&mut *out, &all)?;
     writeln!(out)
 }
@@ -156,10 +187,42 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "listener    {listener}")?;
     }
     let warnings = count(config.warnings.len(), "warning");
+    outage(&Outage::of(config), out)?;
     match config.emergency.faults().count() {
+        0 if Outage::of(config).short().count() > 0 => {
+            writeln!(out, "a promise that cannot be kept, {warnings}")
+        }
         0 => writeln!(out, "no faults, {warnings}"),
         left_out => writeln!(out, "{} in profiles that are left out, {warnings}", count(left_out, "fault")),
     }
+}
+
+/// What each lane gets in a day, and how long it keeps that without the city.
+fn outage(outage: &Outage, out: &mut impl Write) -> io::Result<()> {
+    let days = |lasts: Option<Duration>| match lasts.map(|lasts| lasts.as_secs_f64() / 86_400.0) {
+        Some(days) if days < 3650.0 => format!("{days:.1} days"),
+        _ => "more than 10 years".to_owned(),
+    };
+    let kib = |bytes: u64| bytes.div_ceil(1024);
+    for load in outage.lanes.iter().filter(|load| load.lines > 0) {
+        let (lane, a_day, promised) = (load.lane, kib(load.a_day), kib(load.promised));
+        let lasts = days(load.lasts());
+        writeln!(
+            out,
+            "lane        {lane}: {a_day} KiB a day, {promised} KiB promised, {lasts} without the city"
+        )?;
+    }
+    let (history, promise) = (kib(outage.history_a_day), days(Some(outage.promise)));
+    let (all, assumed) = (days(outage.lasts()), count(outage.assumed, "point"));
+    writeln!(
+        out,
+        "outage      {promise} promised, all lanes together {all}, history {history} KiB a day gives way first, {assumed} \
+         at no period taken as once a minute"
+    )?;
+    for complaint in outage.complaints() {
+        writeln!(out, "error       {complaint}")?;
+    }
+    Ok(())
 }
 
 fn listeners(config: &Config) -> Vec<String> {

@@ -7,6 +7,7 @@ mod check;
 pub mod emergency;
 pub(crate) mod fault;
 mod library;
+pub mod outage;
 mod raw;
 pub(crate) mod read;
 pub(crate) mod source;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{drift, loops};
 use crate::config::Config;
+use crate::config::outage::Outage;
 use crate::device::{http, mqtt, serial};
 use crate::ingest::writer;
 use crate::local::topics;
@@ -40,6 +41,8 @@ pub(super) struct Configuration {
     pub(super) keys: Option<String>,
     /// Profiles for emergencies that are in force, and why others are left out.
     pub(super) emergencies: Vec<String>,
+    /// Lanes that are reckoned to keep less than they are promised.
+    pub(super) outage: Vec<String>,
 }
 
 impl Configuration {
@@ -48,7 +51,11 @@ impl Configuration {
         let faults = config.emergency.faults();
         let left_out = faults
             .map(|fault| format!("emergency: {}:{}: {}", fault.file.display(), fault.line, fault.message));
-        Self { restart, refused: None, keys, emergencies: in_force.chain(left_out).collect() }
+        let outage: Vec<String> = Outage::of(config).complaints().collect();
+        for complaint in &outage {
+            tracing::warn!("{complaint}");
+        }
+        Self { restart, refused: None, keys, emergencies: in_force.chain(left_out).collect(), outage }
     }
 }
 
@@ -101,6 +108,7 @@ impl local::Inside for Inside {
         degraded.extend(configuration.refused.iter().map(|why| format!("configuration refused: {why}")));
         degraded.extend(configuration.keys.iter().map(|why| format!("names are lost: {why}")));
         degraded.extend(configuration.emergencies.iter().cloned());
+        degraded.extend(configuration.outage.iter().cloned());
         if self.writer.bytes_free() == 0 {
             degraded.push("store: the disk budget is used up".into());
         }
