@@ -29,6 +29,8 @@ mod meters;
 mod privacy;
 #[path = "daemon/reload.rs"]
 mod reload;
+#[path = "daemon/shared.rs"]
+mod shared;
 #[path = "daemon/start_stop.rs"]
 mod start_stop;
 #[path = "daemon/told.rs"]
