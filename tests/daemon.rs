@@ -31,6 +31,8 @@ mod orders;
 mod privacy;
 #[path = "daemon/reload.rs"]
 mod reload;
+#[path = "daemon/shared.rs"]
+mod shared;
 #[path = "daemon/start_stop.rs"]
 mod start_stop;
 #[path = "daemon/told.rs"]

@@ -3,6 +3,7 @@
 //! an ingest topic, or the message that waits for a client whose session is kept.
 
 pub mod auth;
+mod commands;
 mod connection;
 mod counters;
 pub(in crate::device) mod desk;
@@ -25,10 +26,11 @@ mod tests;
 pub mod tls;
 pub mod topic;
 
+pub use commands::{CommandError, Commands};
 pub use counters::Counters;
 pub(in crate::device) use counters::add;
 pub use desk::Desk;
-pub use front::{CommandError, Commands, Doors, Front, FrontError};
+pub use front::{Doors, Front, FrontError};
 pub use samples::Mapping;
 
 use std::collections::HashMap;
