@@ -146,7 +146,10 @@ fn a_module_imports_only_from_lower_ones() {
 fn every_module_has_a_layer() {
     for (name, _) in all() {
         let own = module(&name);
-        assert!(["lib", "main", "bin"].contains(&own) || layer(own).is_some(), "{name}: put {own} into LAYERS");
+        assert!(
+            ["lib", "main", "bin"].contains(&own) || layer(own).is_some(),
+            "{name}: put {own} into LAYERS"
+        );
     }
 }
 

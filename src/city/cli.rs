@@ -102,11 +102,8 @@ fn run(path: &Path) -> ExitCode {
 
 /// SIGTERM and SIGINT end the collector, SIGHUP has it look at the registry.
 async fn signals(reload: Arc<Notify>, stop: CancellationToken) {
-    let watched = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
+    let watched =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = watched else {
         tracing::warn!("signals are not watched, the system's default holds");
         return;

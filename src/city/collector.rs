@@ -74,8 +74,7 @@ pub async fn run(
     reload: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), CollectorError> {
-    let registry =
-        Registry::load(&settings.registry, &settings.tls).map_err(CollectorError::Registry)?;
+    let registry = Registry::load(&settings.registry, &settings.tls).map_err(CollectorError::Registry)?;
     let counters = Arc::new(Counters::default());
     let mut listening = None;
     if let Some(address) = settings.metrics {
@@ -129,7 +128,8 @@ pub async fn run(
 impl Collector {
     /// Another registry: what it changed begins anew.
     async fn take(&mut self, registry: Registry) {
-        let changed = self.running.iter().filter(|(id, running)| registry.gateways.get(*id) != Some(&running.gateway));
+        let changed =
+            self.running.iter().filter(|(id, running)| registry.gateways.get(*id) != Some(&running.gateway));
         let changed: Vec<String> = changed.map(|(id, _)| id.clone()).collect();
         self.registry = registry;
         self.counters.registered.store(self.registry.gateways.len() as u64, Relaxed);
@@ -156,8 +156,12 @@ impl Collector {
             self.counters.leases_lost.fetch_add(all.len() as u64, Relaxed);
             self.stop(&all).await;
         }
-        let over: Vec<String> =
-            self.running.iter().filter(|(_, running)| running.task.is_finished()).map(|(id, _)| id.clone()).collect();
+        let over: Vec<String> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.task.is_finished())
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in over {
             tracing::error!(gateway = %id, "task of the gateway ended early, it is started again");
             self.stop(std::slice::from_ref(&id)).await;

@@ -101,7 +101,8 @@ impl Counters {
         let connected = gateways.values().filter(|gauge| gauge.connected.load(Relaxed)).count();
         page.put("city_gateways{state=\"connected\"}", connected as u64);
         let quarantined = Standing::Quarantined as u8;
-        let quarantined = gateways.values().filter(|gauge| gauge.standing.load(Relaxed) == quarantined).count();
+        let quarantined =
+            gateways.values().filter(|gauge| gauge.standing.load(Relaxed) == quarantined).count();
         page.put("city_gateways{state=\"quarantined\"}", quarantined as u64);
         for lane in Lane::ALL {
             let lag = gateways.values().map(|gauge| gauge.lag[lane.index()].load(Relaxed)).sum();

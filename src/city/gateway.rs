@@ -114,7 +114,7 @@ pub(super) async fn run(post: Post, delay: Duration, stop: CancellationToken) {
             },
             Verdict::Quarantine => {
                 let id = &post.gateway.id;
-                tracing::error!(gateway = %id, %error, "gateway is in quarantine: check its trail, then set accept_trail in the registry");
+                tracing::error!(gateway = %id, %error, "gateway is in quarantine until its line of the registry changes: find out why, then set accept_trail");
                 post.gauge.stands(Standing::Quarantined);
                 stop.cancelled().await;
                 return;

@@ -189,7 +189,11 @@ impl RawGateway {
                 Some(Source::Push { identity: identity.value.clone() })
             }
             (None, false) => {
-                report.missing(self.at, "neither `pull` nor `push`", "for example pull = \"https://host:50051\"");
+                report.missing(
+                    self.at,
+                    "neither `pull` nor `push`",
+                    "for example pull = \"https://host:50051\"",
+                );
                 None
             }
             (Some(pull), true) => {

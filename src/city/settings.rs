@@ -226,7 +226,11 @@ impl Root {
             report.fault(listen.span, "this build does not take links of gateways", help);
         }
         if let Some(metrics) = raw.metrics.get().filter(|at| !at.value.ip().is_loopback()) {
-            report.fault(metrics.span, "metrics are served without TLS", "a loopback address: \"127.0.0.1:9465\"");
+            report.fault(
+                metrics.span,
+                "metrics are served without TLS",
+                "a loopback address: \"127.0.0.1:9465\"",
+            );
         }
         let registry = report.need(&raw.registry, raw.at, "registry", "\"gateways.toml\"");
         let sink = report.need(&self.sink, self.at, "sink", "{ kind = \"jsonl\", dir = \"records\" }");

@@ -4,10 +4,11 @@
 //! crash a torn last line is cut off, and whole lines behind the cursor count as stored: the cursor goes on from them. A line
 //! that was written is never changed. Does not remove old files.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ const CURSOR: &str = "cursor.json";
 pub struct Directory {
     dir: PathBuf,
     clock: SystemClock,
+    /// Drawers by gateway: what still writes is not opened a second time.
+    open: Mutex<BTreeMap<String, Weak<Mutex<Book>>>>,
     _lock: File,
 }
 
@@ -81,10 +84,15 @@ impl Directory {
         let lock = open.map_err(at(&path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| SinkError::InUse(dir.to_owned()))?;
-        Ok(Self { dir: dir.to_owned(), clock: SystemClock::default(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), clock: SystemClock::default(), open: Mutex::default(), _lock: lock })
     }
 
     pub(super) async fn drawer(&self, gateway: &str) -> Result<(Files, State), SinkError> {
+        let is_open =
+            |open: &BTreeMap<String, Weak<_>>| open.get(gateway).is_some_and(|it| it.strong_count() > 0);
+        if is_open(&self.open.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Err(SinkError::Away("the directory", format!("{gateway} is still being written")));
+        }
         let dir = self.dir.join(gateway);
         let book = on_disk(move || Book::open(dir)).await?;
         let state = State {
@@ -92,7 +100,10 @@ impl Directory {
             checkpoint: book.cursor.checkpoint.as_ref().and_then(Kept::checkpoint),
             accepted: book.cursor.accepted.clone(),
         };
-        Ok((Files { clock: self.clock, book: Arc::new(Mutex::new(book)) }, state))
+        let book = Arc::new(Mutex::new(book));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(gateway.to_owned(), Arc::downgrade(&book));
+        Ok((Files { clock: self.clock, book }, state))
     }
 }
 
@@ -313,13 +324,11 @@ mod tests {
             let sink = Directory::open(root.path()).expect("a directory");
             let (mut files, state) = sink.drawer("a").await.expect("a drawer");
             assert_eq!(state.position, Position::default());
-            files
-                .store(&batch(7, Lane::Bulk, 1, &[1, 2], None, 2), &position(7, 2))
-                .await
-                .expect("stored");
+            files.store(&batch(7, Lane::Bulk, 1, &[1, 2], None, 2), &position(7, 2)).await.expect("stored");
             let path = newest(&root.path().join("a"));
             let mut file = OpenOptions::new().append(true).open(&path).expect("a file");
             file.write_all(left.as_bytes()).expect("written");
+            drop(files);
             let (mut files, state) = sink.drawer("a").await.expect("a drawer");
             assert_eq!(state.position.lanes[&Lane::Bulk].seq, seq, "{what}");
             assert_eq!(text(&path).len(), lines, "{what}");
@@ -339,6 +348,7 @@ mod tests {
         let sink = Directory::open(root.path()).expect("a directory");
         let (mut files, _) = sink.drawer("a").await.expect("a drawer");
         files.store(&batch(7, Lane::Bulk, 1, &[1, 2], None, 2), &position(7, 2)).await.expect("stored");
+        drop(files);
         fs::remove_file(root.path().join("a").join(CURSOR)).expect("removed");
         let (_, state) = sink.drawer("a").await.expect("a drawer");
         assert_eq!(state.position.epoch, Some("07".repeat(16)));
@@ -370,6 +380,8 @@ mod tests {
         assert!(matches!(Directory::open(root.path()), Err(SinkError::InUse(_))));
         let (mut files, _) = sink.drawer("a").await.expect("a drawer");
         files.store(&batch(7, Lane::Bulk, 1, &[1], None, 1), &position(7, 1)).await.expect("stored");
+        assert!(matches!(sink.drawer("a").await, Err(SinkError::Away(..))), "it is open");
+        drop(files);
         let path = newest(&root.path().join("a"));
         OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(3)).expect("cut");
         assert!(matches!(sink.drawer("a").await, Err(SinkError::Spoilt(..))));
@@ -383,9 +395,11 @@ mod tests {
         let signer = crate::audit::checkpoint::Signer::from_seed(&[7; 32]).expect("a seed");
         let made = signer.sign(b"t", crate::audit::chain::Head { seq: 3, hash: [3; 32] }, 5);
         files.witness(&made).await.expect("kept");
+        drop(files);
         let (mut files, state) = sink.drawer("a").await.expect("a drawer");
         assert_eq!(state.checkpoint, Some(made));
         files.accept("smallbrain/75/1").await.expect("taken");
+        drop(files);
         let (_, state) = sink.drawer("a").await.expect("a drawer");
         assert_eq!((state.checkpoint, state.accepted.as_deref()), (None, Some("smallbrain/75/1")));
     }

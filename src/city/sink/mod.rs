@@ -44,7 +44,9 @@ pub enum SinkError {
     #[error("another collector went on with {0}: its cursor is read again")]
     Moved(String),
     /// The same id stands for something else.
-    #[error("record {0} is stored with other bytes under the same id: look at the gateway's trail, then at the sink")]
+    #[error(
+        "record {0} is stored with other bytes under the same id: look at the gateway's trail, then at the sink"
+    )]
     Conflict(String),
     /// A batch that is none.
     #[error("a batch of lane {0}, which is none")]

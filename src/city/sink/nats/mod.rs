@@ -259,6 +259,38 @@ fn end(headers: &HeaderMap) -> Option<End> {
     }
 }
 
+/// What of a batch is to be sent.
+struct Outgoing<'b> {
+    /// Before the last one.
+    send: Vec<(String, Item<'b>)>,
+    /// The last one: it says that the batch is whole.
+    whole: (String, Item<'b>),
+    /// Ids of a batch that was begun which lie beyond this one.
+    left: BTreeSet<String>,
+}
+
+/// Leaves out what is there already. Where that is the last one, a word that says only that the batch is whole follows.
+fn outgoing<'b>(
+    batch: &'b v1::RecordBatch,
+    epoch: &str,
+    lane: Lane,
+    begun: &BTreeSet<String>,
+) -> Outgoing<'b> {
+    let mut left = begun.clone();
+    let all = items(batch).into_iter().map(|item| (item.id(epoch, lane), item));
+    let mut all: Vec<(String, bool, Item<'b>)> =
+        all.map(|(id, item)| (id.clone(), left.remove(&id), item)).collect();
+    let whole = match all.pop() {
+        Some((id, false, item)) => (id, item),
+        _ => {
+            let word = Item::Withheld { count: batch.withheld, through: batch.through_seq };
+            (word.id(epoch, lane), word)
+        }
+    };
+    let send = all.into_iter().filter(|(_, there, _)| !there).map(|(id, _, item)| (id, item)).collect();
+    Outgoing { send, whole, left }
+}
+
 impl Subjects {
     pub(super) async fn store(
         &mut self,
@@ -270,21 +302,12 @@ impl Subjects {
         let subject = self.bus.on(&self.gateway, lane.as_str());
         let tail = self.lanes.entry(lane).or_default();
         let after = format!("{} {}", batch.first_seq.saturating_sub(1), tail.since);
-        let mut left = tail.begun.clone();
-        let mut messages = Vec::new();
-        for item in items(batch) {
-            let id = item.id(&epoch, lane);
-            if !left.remove(&id) {
-                messages.push(self.bus.message(&item, lane).message_id(&id).header(AFTER, after.as_str()));
-            }
-        }
-        // The last one says that the batch is whole. Where that one is there already, a word that says only this does.
-        let last = items(batch).pop().filter(|item| !tail.begun.contains(&item.id(&epoch, lane)));
-        let whole = last.and_then(|_| messages.pop()).unwrap_or_else(|| {
-            let word = Item::Withheld { count: batch.withheld, through: batch.through_seq };
-            let message = self.bus.message(&word, lane).message_id(word.id(&epoch, lane));
-            message.header(AFTER, after.as_str())
-        });
+        let Outgoing { send, whole: (id, item), left } = outgoing(batch, &epoch, lane, &tail.begun);
+        let made = |id: &str, item: &Item<'_>| {
+            self.bus.message(item, lane).message_id(id).header(AFTER, after.as_str())
+        };
+        let messages: Vec<PublishMessage> = send.iter().map(|(id, item)| made(id, item)).collect();
+        let whole = made(&id, &item);
         let hash = position.lanes.get(&lane).and_then(|mark| mark.hash.as_deref());
         let through = batch.through_seq.to_string();
         let through = hash.map_or(through.clone(), |hash| format!("{through} {hash}"));
@@ -343,6 +366,28 @@ impl Bus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::city::batch::tests::batch;
+
+    #[test]
+    fn what_is_there_is_not_sent_again() {
+        let whole = batch(7, Lane::Bulk, 1, &[1, 2, 4], Some((3, 3)), 4);
+        let cases: [(&[&str], &[&str], &str, &[&str]); 5] = [
+            (&[], &["1", "2", "gap-3-3"], "4", &[]),
+            (&["1", "2"], &["gap-3-3"], "4", &[]),
+            (&["1", "gap-3-3"], &["2"], "4", &[]),
+            (&["1", "2", "gap-3-3", "4"], &[], "withheld-4", &[]),
+            (&["2", "4", "5", "6"], &["1", "gap-3-3"], "withheld-4", &["5", "6"]),
+        ];
+        let named = |id: &str| format!("e-bulk-{id}");
+        for (begun, send, last, left) in cases {
+            let begun: BTreeSet<String> = begun.iter().map(|id| named(id)).collect();
+            let out = outgoing(&whole, "e", Lane::Bulk, &begun);
+            let sent: Vec<&String> = out.send.iter().map(|(id, _)| id).collect();
+            assert_eq!(sent, send.iter().map(|id| named(id)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+            assert_eq!(out.whole.0, named(last));
+            assert_eq!(out.left, left.iter().map(|id| named(id)).collect());
+        }
+    }
 
     #[test]
     fn the_last_message_tells_where_to_go_on() {
@@ -362,8 +407,8 @@ mod tests {
             if let Some(through) = through {
                 headers.insert(THROUGH, through);
             }
-            let expected = expected
-                .map(|(mark, is_begun)| End { epoch: "e".into(), mark, is_begun, since: 40 });
+            let expected =
+                expected.map(|(mark, is_begun)| End { epoch: "e".into(), mark, is_begun, since: 40 });
             assert_eq!(end(&headers), expected, "{id} {after} {through:?}");
         }
         assert_eq!(end(&HeaderMap::new()), None, "somebody else's");

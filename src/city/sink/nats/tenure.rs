@@ -108,6 +108,7 @@ fn key(id: &str) -> String {
 
 fn lost(error: &async_nats::jetstream::kv::DeleteError) -> bool {
     let source = std::error::Error::source(error);
-    let publish = source.and_then(|cause| cause.downcast_ref::<async_nats::jetstream::context::PublishError>());
+    let publish =
+        source.and_then(|cause| cause.downcast_ref::<async_nats::jetstream::context::PublishError>());
     publish.is_some_and(|error| error.kind() == PublishErrorKind::WrongLastSequence)
 }

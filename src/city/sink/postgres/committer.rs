@@ -164,8 +164,8 @@ async fn records(txn: &Transaction<'_>, sheets: &[&Sheet]) -> Result<BTreeSet<St
         .execute(
             sql,
             &[
-                &ids, &gateways, &epochs, &lanes, &seqs, &items, &schemas, &sealed, &starts, &ends, &observed,
-                &hashes, &plain, &json,
+                &ids, &gateways, &epochs, &lanes, &seqs, &items, &schemas, &sealed, &starts, &ends,
+                &observed, &hashes, &plain, &json,
             ],
         )
         .await?;
@@ -190,7 +190,14 @@ async fn gaps(txn: &Transaction<'_>, sheets: &[&Sheet]) -> Result<(), Error> {
             txn.execute(
                 sql,
                 &[
-                    &sheet.gateway, &sheet.epoch, &sheet.lane, &from, &to, &text(&gap.reason), &lost, &first,
+                    &sheet.gateway,
+                    &sheet.epoch,
+                    &sheet.lane,
+                    &from,
+                    &to,
+                    &text(&gap.reason),
+                    &lost,
+                    &first,
                     &last,
                 ],
             )
@@ -201,10 +208,7 @@ async fn gaps(txn: &Transaction<'_>, sheets: &[&Sheet]) -> Result<(), Error> {
 }
 
 /// Moves the cursors; gives those that were elsewhere.
-async fn cursors(
-    txn: &Transaction<'_>,
-    sheets: &[&Sheet],
-) -> Result<BTreeSet<(String, String)>, Error> {
+async fn cursors(txn: &Transaction<'_>, sheets: &[&Sheet]) -> Result<BTreeSet<(String, String)>, Error> {
     let gateways: Vec<&str> = sheets.iter().map(|sheet| sheet.gateway.as_str()).collect();
     let lanes: Vec<&str> = sheets.iter().map(|sheet| sheet.lane).collect();
     let epochs: Vec<&str> = sheets.iter().map(|sheet| sheet.epoch.as_str()).collect();

@@ -11,10 +11,12 @@ mod tenure;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject,
+};
 
 use super::{Kept, SinkError, State};
 use crate::audit::checkpoint::Checkpoint;
@@ -36,6 +38,8 @@ struct Place {
 /// The database.
 pub struct Database {
     place: Place,
+    /// One line for all that only read: a thousand gateways that open their drawers are no thousand connections.
+    reader: Mutex<Option<Arc<Client>>>,
     work: mpsc::Sender<Work>,
 }
 
@@ -134,15 +138,25 @@ impl Database {
         schema::migrate(&mut client).await.map_err(|error| away(&error))?;
         let (work, queue) = mpsc::channel(QUEUE);
         tokio::spawn(committer::run(place.clone(), queue));
-        Ok(Self { place, work })
+        Ok(Self { place, reader: Mutex::new(Some(Arc::new(client))), work })
     }
 
     pub(super) fn leases(&self, name: &str) -> Tenure {
         Tenure::new(self.place.clone(), name)
     }
 
+    async fn reader(&self) -> Result<Arc<Client>, SinkError> {
+        let mut reader = self.reader.lock().await;
+        if let Some(open) = reader.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(open.clone());
+        }
+        let client = Arc::new(self.place.connect().await?);
+        *reader = Some(client.clone());
+        Ok(client)
+    }
+
     pub(super) async fn drawer(&self, gateway: &str) -> Result<(Rows, State), SinkError> {
-        let client = self.place.connect().await?;
+        let client = self.reader().await?;
         let read = read(&client, gateway).await;
         let state = read.map_err(|error| away(&error))?;
         let rows =

@@ -79,7 +79,8 @@ impl Tenure {
 
 async fn renew(client: &Client, holder: &str) -> Result<Seen, Error> {
     let ttl = TTL.as_secs_f64();
-    let sql = "INSERT INTO smallbrain_collector (holder, until) VALUES ($1, now() + make_interval(secs => $2))
+    let sql =
+        "INSERT INTO smallbrain_collector (holder, until) VALUES ($1, now() + make_interval(secs => $2))
         ON CONFLICT (holder) DO UPDATE SET until = excluded.until";
     client.execute(sql, &[&holder, &ttl]).await?;
     let sql = "UPDATE smallbrain_lease SET until = now() + make_interval(secs => $2) WHERE holder = $1
