@@ -409,26 +409,30 @@ async fn answer<P: Pages>(
     caller: Caller,
     request: Request,
 ) -> Result<Vec<Response>, Status> {
-    if matches!(request, Request::ListCatalog(_) | Request::GetSchema(_) | Request::Query(_)) {
-        return Err(Status::unimplemented("this gateway does not answer that yet"));
-    }
-    let answer: Result<Option<Response>, Refused> = async {
-        if let Request::PutSharedList(asked) = request {
-            return Ok(Some(Response::PutSharedList(shell.put_list(caller, asked).await?)));
-        }
-        let caller = shell.admit(caller)?;
-        Ok(Some(match request {
-            Request::GetStatus(asked) => Response::GetStatus(shell.status(caller, asked).await?),
-            Request::Fetch(asked) => Response::Fetch(shell.fetch(caller, asked).await?),
-            Request::Ack(asked) => Response::Ack(shell.ack(caller, asked).await?),
-            Request::PushFeedback(asked) => Response::PushFeedback(shell.feedback(caller, asked).await?),
-            Request::SubmitCommand(asked) => Response::SubmitCommand(shell.submit(caller, asked).await?),
-            Request::GetCommand(asked) => Response::GetCommand(shell.command(caller, asked).await?),
-            _ => return Ok(None),
-        }))
+    let answers: Result<Vec<Response>, Refused> = async {
+        // What is for everybody who is known finds for itself what of it is for the caller; the rest asks at the door.
+        let admit = |caller| shell.admit(caller);
+        Ok(vec![match request {
+            Request::ListCatalog(asked) => Response::ListCatalog(shell.list_catalog(caller, asked).await?),
+            Request::GetSchema(asked) => Response::GetSchema(shell.get_schema(caller, asked).await?),
+            Request::PutSharedList(asked) => Response::PutSharedList(shell.put_list(caller, asked).await?),
+            Request::Query(asked) => {
+                return Ok(shell.query(caller, asked).await?.into_iter().map(Response::Query).collect());
+            }
+            Request::GetStatus(asked) => Response::GetStatus(shell.status(admit(caller)?, asked).await?),
+            Request::Fetch(asked) => Response::Fetch(shell.fetch(admit(caller)?, asked).await?),
+            Request::Ack(asked) => Response::Ack(shell.ack(admit(caller)?, asked).await?),
+            Request::PushFeedback(asked) => {
+                Response::PushFeedback(shell.feedback(admit(caller)?, asked).await?)
+            }
+            Request::SubmitCommand(asked) => {
+                Response::SubmitCommand(shell.submit(admit(caller)?, asked).await?)
+            }
+            Request::GetCommand(asked) => Response::GetCommand(shell.command(admit(caller)?, asked).await?),
+        }])
     }
     .await;
-    answer.map(|response| response.into_iter().collect()).map_err(|refused| shell.refuse(refused))
+    answers.map_err(|refused| shell.refuse(refused))
 }
 
 /// What leaves: frames of the session and replies take turns where both wait.
