@@ -159,8 +159,16 @@ impl<P: Pages> Shell<P> {
             Who::Fixed(consumer) => consumer.clone().into(),
             Who::Certificate => certified(request)?,
         };
-        self.quota.call(&caller.consumer, &self.lines(), self.city.clock.now().mono_ms)?;
+        self.called(&caller)?;
         Ok(caller)
+    }
+
+    /// One more call, if it is within the caller's rate.
+    ///
+    /// # Errors
+    /// [`Refused::Rate`].
+    pub(super) fn called(&self, caller: &Caller) -> Result<(), Refused> {
+        self.quota.call(&caller.consumer, &self.lines(), self.city.clock.now().mono_ms)
     }
 
     /// Whether an answer with bytes of a lane may go to a consumer now. Lanes that are never paced always may.

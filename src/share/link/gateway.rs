@@ -412,6 +412,7 @@ async fn answer<P: Pages>(
     let answers: Result<Vec<Response>, Refused> = async {
         // What is for everybody who is known finds for itself what of it is for the caller; the rest asks at the door.
         let admit = |caller| shell.admit(caller);
+        shell.called(&caller)?;
         Ok(vec![match request {
             Request::ListCatalog(asked) => Response::ListCatalog(shell.list_catalog(caller, asked).await?),
             Request::GetSchema(asked) => Response::GetSchema(shell.get_schema(caller, asked).await?),
