@@ -31,6 +31,8 @@ mod privacy;
 mod reload;
 #[path = "daemon/start_stop.rs"]
 mod start_stop;
+#[path = "daemon/tls.rs"]
+mod tls;
 #[path = "daemon/told.rs"]
 mod told;
 #[path = "daemon/unlisted.rs"]
