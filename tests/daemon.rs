@@ -35,6 +35,8 @@ mod reload;
 mod shared;
 #[path = "daemon/start_stop.rs"]
 mod start_stop;
+#[path = "daemon/tls.rs"]
+mod tls;
 #[path = "daemon/told.rs"]
 mod told;
 #[path = "daemon/unlisted.rs"]

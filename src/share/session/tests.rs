@@ -754,6 +754,38 @@ impl World {
     }
 }
 
+/// A page that was read before the quota was used up kept an alarm behind it for as long as the quota lasted.
+#[test]
+fn a_used_up_quota_holds_readings_back_and_no_alarm_behind_them() {
+    let open = v1::PullOpen {
+        initial_credit: vec![credit(Lane::Bulk, 7, 1000), credit(Lane::Alarm, 7, 1000)],
+        ..v1::PullOpen::default()
+    };
+    let mut heads = [0; Lane::ALL.len()];
+    heads[Lane::Bulk.index()] = 1;
+    let mut session = opened(open, heads);
+    let read =
+        |action: &Option<Action>, lane| matches!(action, Some(Action::Read { lane: l, .. }) if *l == lane);
+    let first = session.poll(true, &lines(), at(0));
+    assert!(read(&first, Lane::Bulk), "{first:?}");
+    session.pace_until(100);
+    session.page(crate::share::fake::page(Lane::Bulk, &[(1, "R")], &[], 10));
+    assert!(session.poll(true, &lines(), at(1)).is_none(), "the page is put back");
+    assert_eq!(session.wakeup_ms(), 100);
+    heads[Lane::Alarm.index()] = 1;
+    session.heads(&heads.map(Seq));
+    let urgent = session.poll(true, &lines(), at(2));
+    assert!(read(&urgent, Lane::Alarm), "{urgent:?}");
+    session.page(crate::share::fake::page(Lane::Alarm, &[(1, "A")], &[], 10));
+    assert!(matches!(session.poll(true, &lines(), at(3)), Some(Action::Deliver(_))));
+    session.delivered();
+    assert!(matches!(session.poll(true, &lines(), at(4)), Some(Action::Send(_))));
+    assert!(session.poll(true, &lines(), at(99)).is_none());
+    let again = session.poll(true, &lines(), at(100));
+    assert!(read(&again, Lane::Bulk), "{again:?}");
+    assert!(session.wakeup_ms() > 100);
+}
+
 proptest! {
     #[test]
     fn the_city_gets_what_was_sealed_minus_gaps_minus_withheld(

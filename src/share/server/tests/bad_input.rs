@@ -102,7 +102,6 @@ async fn a_thousand_silent_connections_keep_nobody_out() {
 #[tokio::test]
 async fn messages_that_are_too_large_are_refused_packed_or_not() {
     let gate = Gate::loopback(CITY).await;
-    let mut healthy = Healthy::of(&gate).await;
     for (number, (packed, bytes)) in [
         (None, MESSAGE_BYTES_MAX + 1),
         (Some(CompressionEncoding::Zstd), 64 << 20),
@@ -111,6 +110,7 @@ async fn messages_that_are_too_large_are_refused_packed_or_not() {
     .into_iter()
     .enumerate()
     {
+        let mut healthy = Healthy::of(&gate).await;
         let mut client = RecordServiceClient::new(gate.channel().await);
         if let Some(packed) = packed {
             client = client.send_compressed(packed);
@@ -124,7 +124,9 @@ async fn messages_that_are_too_large_are_refused_packed_or_not() {
         assert!(refused.get_details_retry_info().is_none(), "it does not get smaller by waiting");
         let counted = gate.counter("share_transport_refused_total{reason=\"message_too_large\"}");
         assert_eq!(counted, number as u64 + 1, "{packed:?}");
+        healthy.is_served(&gate).await;
 
+        // A newer stream of the same consumer: the healthy one is over.
         let (asks, outbound) = mpsc::channel(4);
         asks.send(frame(Ask::Open(v1::PullOpen::default()))).await.expect("room");
         let told = soon(client.streaming_pull(ReceiverStream::new(outbound))).await.expect("a stream");
@@ -140,8 +142,8 @@ async fn messages_that_are_too_large_are_refused_packed_or_not() {
             (refused.code(), reason(&refused).as_str()),
             (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
         );
-        healthy.is_served(&gate).await;
     }
+    Healthy::of(&gate).await.is_served(&gate).await;
 }
 
 #[tokio::test]
@@ -321,10 +323,12 @@ async fn a_method_that_is_none_has_a_reason_too() {
     let path: axum::http::uri::PathAndQuery =
         "/smallbrain.v1.StatusService/GetStatus".parse().expect("a path");
     let newer = v1::AckRequest { request_id: "newer".into(), ..Default::default() };
+    client.ready().await.expect("connected");
     soon(client.unary(tonic::Request::new(newer), path.clone(), codec)).await.expect("taken");
     let codec = tonic_prost::ProstCodec::<v1::GetStatusResponse, v1::FetchResponse>::default();
     let path = "/smallbrain.v1.RecordService/Fetch".parse().expect("a path");
     let other = v1::GetStatusResponse { gateway_id: "\u{1}no cursor".into(), ..Default::default() };
+    client.ready().await.expect("connected");
     let refused = soon(client.unary(tonic::Request::new(other), path, codec)).await.expect_err("no message");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "MALFORMED"));
 }
