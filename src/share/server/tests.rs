@@ -258,7 +258,7 @@ async fn acks_that_cannot_be_are_refused_and_move_nothing() {
         ("hash", cursor(Lane::Alarm, 2), vec![9; 32], Code::DataLoss, "hash_mismatch"),
         (
             "lane",
-            v1::Cursor { lane: 4, ..cursor(Lane::Alarm, 1) },
+            v1::Cursor { lane: 9, ..cursor(Lane::Alarm, 1) },
             vec![],
             Code::InvalidArgument,
             "malformed",
@@ -669,7 +669,7 @@ async fn the_local_socket_tells_everything() {
     let told = soon(crate::cli::status::ask(&path)).await.expect("a status");
     assert_eq!((told.gateway_id.as_str(), told.catalog_version), ("gw-1", 3));
     assert_eq!(told.lanes.len(), Lane::ALL.len());
-    assert_eq!((told.lanes[3].head_seq, told.lanes[3].acked_seq), (4, 2), "the slowest consumer");
+    assert_eq!((told.lanes[5].head_seq, told.lanes[5].acked_seq), (4, 2), "the slowest consumer");
     assert_eq!(told.counters["received"], 7);
     assert_eq!((told.devices[0].readings, told.alarms[0].severity()), (7, v1::Severity::Critical));
     assert_eq!(told.degraded, ["clock not set"]);
