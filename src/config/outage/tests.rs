@@ -66,7 +66,7 @@ fn without_a_share_list_nothing_is_owed() {
 
 #[test]
 fn what_fills_a_lane_is_reckoned_from_its_lines() {
-    let aggregate = "[[aggregate]]\nid = \"A-1\"\nmetrics = [\"temperature\"]\nwindow = \"15m\"\nby = \"device\"\n\
+    let aggregate = "[[aggregate]]\nid = \"A-1\"\nmetrics = [\"temperature\"]\nsize = \"15m\"\nby = \"device\"\n\
                      statistics = [\"count\", \"mean\"]\n";
     let carries = format!(
         "{aggregate}{}",
