@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn sixteen_calls_are_under_way_and_no_more() {
         let mut exchange = welcomed();
-        let mut ask = |exchange: &mut Exchange, id| exchange.frame(link(Frame::Call(call(id))), NOW_MS);
+        let ask = |exchange: &mut Exchange, id| exchange.frame(link(Frame::Call(call(id))), NOW_MS);
         for id in 0..CALLS_MAX as u64 {
             assert!(matches!(ask(&mut exchange, id), Ok(Doing::Call { within: CALL_MAX, .. })));
         }
