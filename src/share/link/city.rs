@@ -30,6 +30,8 @@ const FRAMES_MAX: usize = 1024;
 
 /// What comes from the gateway's session.
 type Told = Result<Option<v1::StreamingPullResponse>, Status>;
+/// Where frames leave.
+type Out = mpsc::Sender<Result<v1::LinkResponse, Status>>;
 /// Where the answer to a call goes.
 type Asker = oneshot::Sender<Result<Vec<Response>, Status>>;
 
@@ -37,12 +39,13 @@ type Asker = oneshot::Sender<Result<Vec<Response>, Status>>;
 #[derive(Clone, Debug)]
 pub struct Linked {
     hello: Arc<v1::LinkHello>,
-    out: mpsc::Sender<Result<v1::LinkResponse, Status>>,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Where frames leave; gone when the link is over, so that its other half ends too.
+    out: Result<Out, Status>,
     /// Sessions that were opened, and those of them that have ended.
     opened: u64,
     ended: u64,
@@ -50,8 +53,6 @@ struct State {
     frames: Option<mpsc::Sender<Told>>,
     calls: BTreeMap<u64, Waiting>,
     calls_made: u64,
-    /// Why the link is over.
-    over: Option<Status>,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ struct Waiting {
 /// The status to end the call with: no hello, or no version in common.
 pub async fn accept<S>(
     mut inbound: S,
-    out: mpsc::Sender<Result<v1::LinkResponse, Status>>,
+    out: Out,
     welcome: v1::LinkWelcome,
 ) -> Result<(Linked, impl Future<Output = Status> + Send + 'static), Status>
 where
@@ -75,9 +76,10 @@ where
 {
     let hello = greeted(&mut inbound).await?;
     let welcome = v1::LinkWelcome { protocol_version: VERSION.into(), ..welcome };
-    let gone = |_| Status::unavailable("the link has ended");
-    out.send(Ok(v1::LinkResponse { frame: Some(Down::Welcome(welcome)) })).await.map_err(gone)?;
-    let linked = Linked { hello: Arc::new(hello), out, state: Arc::default() };
+    out.send(Ok(v1::LinkResponse { frame: Some(Down::Welcome(welcome)) })).await.map_err(|_| gone())?;
+    let state =
+        State { out: Ok(out), opened: 0, ended: 0, frames: None, calls: BTreeMap::new(), calls_made: 0 };
+    let linked = Linked { hello: Arc::new(hello), state: Arc::new(Mutex::new(state)) };
     let pump = Pump { state: linked.state.clone() };
     Ok((linked, pump.run(inbound)))
 }
@@ -102,6 +104,10 @@ where
         ));
     }
     Ok(hello)
+}
+
+fn gone() -> Status {
+    Status::unavailable("the link has ended")
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -177,10 +183,10 @@ impl Pump {
 
     fn end(&self, why: &Status) {
         let mut state = lock(&self.state);
-        if state.over.is_some() {
+        if state.out.is_err() {
             return;
         }
-        state.over = Some(why.clone());
+        state.out = Err(why.clone());
         // Who waits for a frame finds the sender gone.
         state.frames = None;
         for (_, waiting) in std::mem::take(&mut state.calls) {
@@ -206,18 +212,24 @@ impl Linked {
     /// Why the link is over; none while it goes on.
     #[must_use]
     pub fn over(&self) -> Option<Status> {
-        lock(&self.state).over.clone()
+        lock(&self.state).out.as_ref().err().cloned()
+    }
+
+    fn out(&self) -> Result<Out, Status> {
+        lock(&self.state).out.clone()
     }
 
     /// Ends the link for this reason, so that the gateway knows it.
     pub async fn end(&self, why: Status) {
-        // It may have ended by itself.
-        let _ = self.out.send(Err(why)).await;
+        if let Ok(out) = self.out() {
+            // It may have ended by itself.
+            let _ = out.send(Err(why)).await;
+        }
     }
 
     async fn send(&self, frame: Down) -> Result<(), Status> {
-        let sent = self.out.send(Ok(v1::LinkResponse { frame: Some(frame) })).await;
-        sent.map_err(|_| Status::unavailable("the link has ended"))
+        let sent = self.out()?.send(Ok(v1::LinkResponse { frame: Some(frame) })).await;
+        sent.map_err(|_| gone())
     }
 
     /// Any call, and its replies; ends `within` that time.
@@ -228,7 +240,7 @@ impl Linked {
         let (asker, answer) = oneshot::channel();
         let call_id = {
             let mut state = lock(&self.state);
-            if let Some(over) = &state.over {
+            if let Err(over) = &state.out {
                 return Err(over.clone());
             }
             state.calls_made += 1;
@@ -245,7 +257,7 @@ impl Linked {
         };
         let answered = async {
             self.send(Down::Call(call)).await?;
-            answer.await.map_err(|_| Status::unavailable("the link has ended"))?
+            answer.await.map_err(|_| gone())?
         };
         timeout(within, answered).await.map_err(|_| late())?
     }
@@ -268,12 +280,26 @@ impl Drop for Forget<'_> {
 pub struct Session {
     linked: Linked,
     frames: mpsc::Receiver<Told>,
+    /// Of the sessions that were opened on the link.
+    number: u64,
     is_over: bool,
+}
+
+fn replaced() -> Status {
+    Status::aborted("a newer session of this link took its place")
 }
 
 impl Pulling for Session {
     async fn ask(&mut self, ask: v1::StreamingPullRequest) -> Result<(), Status> {
-        self.linked.send(Down::Stream(ask)).await
+        let out = self.linked.out()?;
+        // Taken first: nothing of an older session may come after the open of a newer one.
+        let room = out.reserve().await.map_err(|_| gone())?;
+        let state = lock(&self.linked.state);
+        if state.opened != self.number {
+            return Err(replaced());
+        }
+        room.send(Ok(v1::LinkResponse { frame: Some(Down::Stream(ask)) }));
+        Ok(())
     }
 
     async fn message(&mut self) -> Told {
@@ -285,7 +311,7 @@ impl Pulling for Session {
             }
             None => {
                 self.is_over = true;
-                Err(self.linked.over().unwrap_or_else(|| Status::aborted("a newer session took its place")))
+                Err(self.linked.over().unwrap_or_else(replaced))
             }
         }
     }
@@ -293,11 +319,12 @@ impl Pulling for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.is_over {
+        let state = lock(&self.linked.state);
+        if let (false, Ok(out)) = (self.is_over || state.opened != self.number, &state.out) {
             let close = Ask::Close(v1::PullClose { reason: "nobody listens".into() });
             let close = v1::StreamingPullRequest { frame: Some(close) };
             // Where there is no room it goes on until the next one is opened; nothing of it comes to anybody.
-            let _ = self.linked.out.try_send(Ok(v1::LinkResponse { frame: Some(Down::Stream(close)) }));
+            let _ = out.try_send(Ok(v1::LinkResponse { frame: Some(Down::Stream(close)) }));
         }
     }
 }
@@ -319,18 +346,19 @@ impl Line for Linked {
     async fn pull(&self, open: v1::PullOpen) -> Result<Session, Status> {
         let (frames, told) = mpsc::channel(FRAMES_MAX);
         // Taken first: the place in the queue and the number have to be of one order.
-        let gone = |_| Status::unavailable("the link has ended");
-        let room = self.out.reserve().await.map_err(gone)?;
+        let out = self.out()?;
+        let room = out.reserve().await.map_err(|_| gone())?;
         let mut state = lock(&self.state);
-        if let Some(over) = &state.over {
+        if let Err(over) = &state.out {
             return Err(over.clone());
         }
         state.opened += 1;
+        let number = state.opened;
         state.frames = Some(frames);
         let open = v1::StreamingPullRequest { frame: Some(Ask::Open(open)) };
         room.send(Ok(v1::LinkResponse { frame: Some(Down::Stream(open)) }));
         drop(state);
-        Ok(Session { linked: self.clone(), frames: told, is_over: false })
+        Ok(Session { linked: self.clone(), frames: told, number, is_over: false })
     }
 
     async fn status(&self) -> Result<v1::GetStatusResponse, Status> {
