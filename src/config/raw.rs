@@ -579,8 +579,8 @@ mod tests {
 
     fn walk(path: &str, table: &toml::Table, all: &mut BTreeSet<String>) {
         for (key, value) in table {
-            // The names under `fields` are the operator's, those under `map` the device's.
-            let free = [".collect.fields", ".template.point.map"].contains(&path);
+            // The names under `fields` and `arguments` are the operator's, those under `map` the device's.
+            let free = [".collect.fields", ".template.point.map", ".command.arguments"].contains(&path);
             let path = if free { format!("{path}.*") } else { format!("{path}.{key}") };
             let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
             for table in items.iter().filter_map(toml::Value::as_table) {
@@ -602,6 +602,7 @@ mod tests {
         walk("", &text.parse::<toml::Table>().expect("valid TOML"), &mut written);
         written.remove(".collect.fields.*");
         written.remove(".template.point.map.*");
+        written.remove(".command.arguments.*");
         let mut known = Vec::new();
         Root::paths("", &mut known);
         assert_eq!(written, known.into_iter().collect());
