@@ -124,7 +124,7 @@ proptest! {
         until_ms in prop::option::of(0..3_i64),
     ) {
         let rollups: Vec<Rollup> =
-            cells.iter().map(|(metric, place, amount)| cell(*metric, *place, amount.clone())).collect();
+            cells.iter().map(|(metric, place, amount)| cell(*metric, *place, *amount)).collect();
         let share = ShareLine {
             lane: crate::model::Lane::Aggregate,
             metrics: listed.iter().map(|at| ["card", "plate", "other"][*at].parse().expect("a metric")).collect(),
@@ -134,10 +134,9 @@ proptest! {
             ..line("S-1", crate::model::Lane::Aggregate, &["c"])
         };
         let window = |cells| ClosedWindow { aggregate: id("A-1h"), start_ms: 0, end_ms: 3_600_000, cells };
-        let decided = |cells: Vec<Rollup>| Decided(window(cells));
         let chosen = rollups.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell.clone()).collect();
-        let record = decided(rollups).cleared(&share, 1);
-        let answer = decided(chosen).cleared(&share, 1).map(|cleared| wire::query_window(&share, &cleared));
+        let record = share.window(&window(rollups), 1);
+        let answer = share.window(&window(chosen), 1).map(|cleared| wire::query_window(&share, &cleared));
         let gateway = wire::Gateway::default();
         let sealed = record.iter().flat_map(|cleared| wire::window(&gateway, &share, 1, cleared, |_| false, 1));
         let mut told = BTreeSet::new();
@@ -149,15 +148,6 @@ proptest! {
         for measure in answer.iter().flat_map(|answer| &answer.measures) {
             prop_assert!(told.contains(&measure.encode_to_vec()), "{measure:?}");
         }
-    }
-}
-
-/// A window as it was let out.
-struct Decided(ClosedWindow);
-
-impl Decided {
-    fn cleared(&self, share: &ShareLine, now_ms: i64) -> Option<crate::privacy::Cleared<ClosedWindow>> {
-        share.window(&self.0, now_ms)
     }
 }
 
