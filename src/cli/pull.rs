@@ -158,7 +158,8 @@ impl Ages {
         if wire::lane(batch.lane) != Some(Lane::Alarm) {
             return;
         }
-        let bodies = batch.records.iter().filter_map(|record| v1::RecordBody::decode(record.body.clone()).ok());
+        let bodies =
+            batch.records.iter().filter_map(|record| v1::RecordBody::decode(record.body.clone()).ok());
         let millis = |at: prost_types::Timestamp| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
         let observed = bodies.filter_map(|body| body.observed_at.map(millis));
         let left = AGES_MAX.saturating_sub(self.ages.len());

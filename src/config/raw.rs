@@ -12,8 +12,8 @@ mod lists;
 mod message;
 mod query;
 mod serial;
-mod uplink;
 mod shared;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub(crate) use lists::{Demand, Governance, Retention, Sensitivity};
 pub(crate) use message::{Pointer, Texts, Words};
 pub(crate) use query::Query;
 pub(crate) use serial::{Cjt188, Dlt645, Mbus, MeterType, Modbus, Port};
-pub(crate) use uplink::Uplink;
 pub(crate) use shared::SharedList;
+pub(crate) use uplink::Uplink;
 
 section! {
     /// Everything.

@@ -51,9 +51,9 @@ fn schema_of(lane: Lane) -> &'static str {
     match lane {
         Lane::Alarm => wire::ALARM,
         Lane::Event => wire::LIST_CHANGE,
-        Lane::Result => schema::RESULT,
+        Lane::Result => wire::RESULT,
         Lane::Aggregate => wire::WINDOW,
-        Lane::Audit => schema::AUDIT,
+        Lane::Audit => wire::AUDIT,
         Lane::Bulk => wire::READINGS,
     }
 }

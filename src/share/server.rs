@@ -227,7 +227,12 @@ fn routes<P: Pages>(shell: Shell<P>) -> Routes {
         .max_decoding_message_size(FEEDBACK_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let status = StatusServiceServer::new(shell).max_decoding_message_size(FEEDBACK_BYTES_MAX);
-    let mut routes = Routes::new(records).add_service(downlink).add_service(approvals).add_service(catalog).add_service(query).add_service(status);
+    let mut routes = Routes::new(records)
+        .add_service(downlink)
+        .add_service(approvals)
+        .add_service(catalog)
+        .add_service(query)
+        .add_service(status);
     if reflection {
         let contract = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(CONTRACT)

@@ -175,6 +175,7 @@ mod tests {
             reserve_bytes: 0,
             group_window: std::time::Duration::ZERO,
             retention: std::time::Duration::from_secs(86_400),
+            promises: crate::store::room::Promises::of(64 << 20),
         };
         let mut store = Store::open(settings, [7; 32], Stamp { wall_ms: 0, mono_ms: 0 }).expect("store");
         let head = |version| Head {

@@ -5,13 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ALARM, LIST_CHANGE, READINGS, WINDOW};
+use super::{ALARM, AUDIT, LIST_CHANGE, READINGS, RESULT, WINDOW};
 use crate::model::Quality;
-
-/// Schema of how a command ended.
-pub const RESULT: &str = "result/1";
-/// Schema of a digest of the trail.
-pub const AUDIT: &str = "audit/1";
 
 /// All schemas there are.
 pub const NAMES: [&str; 6] = [ALARM, WINDOW, READINGS, LIST_CHANGE, RESULT, AUDIT];

@@ -385,6 +385,7 @@ fn open(dir: PathBuf, disk: Disk, random: &mut Random, now: Stamp) -> Store {
         reserve_bytes,
         group_window: Duration::ZERO,
         retention: Duration::from_secs(600),
+        promises: smallbrain::store::room::Promises::of(bytes_max - reserve_bytes),
     };
     let entropy = std::array::from_fn(|_| random.next() as u8);
     Store::open(settings, entropy, now).expect("the store opens")

@@ -32,8 +32,8 @@ use v1::streaming_pull_request::Frame as Ask;
 use v1::streaming_pull_response::Frame;
 
 mod bad_input;
-mod certificates;
 mod catalog;
+mod certificates;
 mod witness;
 
 const CITY: &str = "spiffe://brain.example/city/310115/brain/one";
