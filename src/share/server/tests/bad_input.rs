@@ -238,12 +238,13 @@ async fn calls_that_are_reset_as_fast_as_they_come_end_their_connection() {
     let flood = tokio::spawn(async move {
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
         bytes.extend((0..20_000).flat_map(reset_call));
-        // The other side closes in the middle of it.
+        // The other side closes in the middle of it; this side stays open until that is seen.
         let _ = to.write_all(&bytes).await;
+        to
     });
     let mut heard = Vec::new();
     let _ = soon(from.read_to_end(&mut heard)).await;
-    soon(flood).await.expect("no panic");
+    drop(soon(flood).await.expect("no panic"));
     healthy.is_served(&gate).await;
 }
 
