@@ -187,7 +187,7 @@ pub enum Refused {
     Again(u64),
     /// Of an order of the city.
     #[error(transparent)]
-    Order(#[from] order::Refused),
+    Order(Box<order::Refused>),
     /// Of an entry.
     #[error(transparent)]
     Entry(#[from] entry::Refused),
@@ -200,6 +200,12 @@ pub enum Refused {
     /// The record is not one of the alarm lane that this consumer may see.
     #[error("record {0} is not an alarm of this consumer")]
     Record(String),
+}
+
+impl From<order::Refused> for Refused {
+    fn from(refused: order::Refused) -> Self {
+        Refused::Order(Box::new(refused))
+    }
 }
 
 /// A run that is to be sent now.

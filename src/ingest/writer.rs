@@ -305,7 +305,11 @@ impl Writer {
                 Request::Deliver(_, reply) => drop(reply.send(())),
                 Request::Post(_, reply) => drop(kept.next().map(|kept| reply.send(kept))),
                 Request::Ack(_, reply) => drop(acks.next().map(|ack| reply.send(ack))),
-                Request::Act(_, reply) => drop(done.next().map(|done| reply.send(done))),
+                Request::Act(_, reply) => {
+                    if let Some(done) = done.next() {
+                        let _ = reply.send(done);
+                    }
+                }
                 Request::Witness(_, reply) => drop(witnessed.next().map(|taken| reply.send(taken))),
                 Request::Apply(plan, reply) => {
                     self.apply(*plan)?;

@@ -115,10 +115,10 @@ impl<P: Pages> Shell<P> {
                     duplicate,
                 })
             }
-            Err(act::Refused::Order(order::Refused::NotGiven)) => {
-                Err(missing.unwrap_or(Refused::NotListed(consumer)))
-            }
-            Err(act::Refused::Order(refused)) => Err(refused.into()),
+            Err(act::Refused::Order(refused)) => Err(match *refused {
+                order::Refused::NotGiven => missing.unwrap_or(Refused::NotListed(consumer)),
+                refused => refused.into(),
+            }),
             Err(act::Refused::Approval(refused)) => Err(refused.into()),
             // An order is answered in no other way: one that is could not be told apart from nothing stored.
             Ok(_) | Err(_) => Err(Stopped.into()),
@@ -255,6 +255,9 @@ mod tests {
         }
     }
 
+    /// What is wrong with a request.
+    type Change<'a> = &'a dyn Fn(&mut v1::SubmitCommandRequest);
+
     #[test]
     fn what_is_malformed_says_what() {
         let changed = |change: &dyn Fn(&mut v1::SubmitCommandRequest)| {
@@ -266,7 +269,7 @@ mod tests {
             }
         };
         let late = wire::timestamp(1_001 + LASTS_MAX_MS);
-        let cases: [(&dyn Fn(&mut v1::SubmitCommandRequest), &str); 6] = [
+        let cases: [(Change<'_>, &str); 6] = [
             (&|asked| asked.request_id.clear(), "request_id"),
             (&|asked| asked.request_id = "x".repeat(129), "request_id"),
             (&|asked| asked.not_after = None, "not_after is needed"),

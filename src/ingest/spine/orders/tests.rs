@@ -190,6 +190,9 @@ fn somebody_agrees_and_the_arguments_are_what_is_sent() {
     assert_eq!(roles, ["command.accept consumer", "command.accept person", "command.done gateway"]);
 }
 
+/// What is wrong with an order.
+type Change<'a> = &'a dyn Fn(&mut Submission);
+
 #[test]
 fn what_is_refused_changes_nothing_but_the_trail() {
     let mut world = World::new(shared());
@@ -198,7 +201,7 @@ fn what_is_refused_changes_nothing_but_the_trail() {
         change(&mut submission);
         submission
     };
-    let cases: [(&dyn Fn(&mut Submission), &str); 7] = [
+    let cases: [(Change<'_>, &str); 7] = [
         (&|it| it.order.command = name("other"), "not_listed"),
         (&|it| it.order.asked.share = name("S-alarm"), "not_listed"),
         (&|it| it.under = Some(crate::approval::ApprovalId([1; 16])), "not_listed"),
