@@ -85,7 +85,7 @@ mod tests {
     fn a_condition_looks_only_into_lists_that_there_are() {
         let alarm = |list: &str| {
             format!(
-                "{LIST}\n[[device]]\nid = \"gate-1\"\ntemplate = \"gate\"\n[[template]]\nname = \"gate\"\n[[template.point]]\nmetric = \"plate\"\nkind = \"text\"\n[[collect]]\nid = \"C-900\"\ntemplates = [\"gate\"]\npurpose = \"parking\"\nfields = {{ plate = \"keep\" }}\n[[alarm]]\nid = \"stranger\"\nwhen = '!listed(\"{list}\", plate)'\nseverity = \"minor\"\n"
+                "{LIST}\n[[device]]\nid = \"gate-1\"\ntemplate = \"gate\"\n[[template]]\nname = \"gate\"\n[[template.point]]\nmetric = \"plate\"\nkind = \"text\"\njson = \"/plate\"\n[[collect]]\nid = \"C-900\"\ntemplates = [\"gate\"]\npurpose = \"parking\"\nfields = {{ plate = \"keep\" }}\n[[alarm]]\nid = \"stranger\"\nwhen = '!listed(\"{list}\", plate)'\nseverity = \"minor\"\n"
             )
         };
         let good = load(&alarm("permitted")).expect("good");
