@@ -324,7 +324,8 @@ impl RawSink {
 /// # Errors
 /// When the filter is none.
 pub(super) fn start_logs(settings: &Settings) -> Result<(), String> {
-    telemetry::start_logs(&settings.log)
+    // The client of NATS tells of every connection at info.
+    telemetry::start_logs(&format!("async_nats=warn,tokio_postgres=warn,{}", settings.log))
 }
 
 #[cfg(test)]

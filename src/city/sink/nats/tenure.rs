@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::kv::{Config, CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use tokio_stream::StreamExt;
 
 use super::away;
@@ -29,13 +30,21 @@ impl std::fmt::Debug for Tenure {
 
 impl Tenure {
     pub(super) async fn open(context: &Context, bucket: String, name: &str) -> Result<Self, SinkError> {
-        let store = match context.get_key_value(&bucket).await {
-            Ok(store) => store,
-            Err(_) => {
-                let config = Config { bucket, max_age: TTL, history: 1, ..Config::default() };
-                context.create_key_value(config).await.map_err(away)?
-            }
+        // A bucket is a stream of a certain shape. Making that one asks nothing of the server that 2.9 does not have.
+        let config = Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            max_age: TTL,
+            duplicate_window: TTL,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            ..Config::default()
         };
+        context.get_or_create_stream(config).await.map_err(away)?;
+        let store = context.get_key_value(&bucket).await.map_err(away)?;
         Ok(Self { store, holder: holder(name), held: BTreeMap::new() })
     }
 
