@@ -343,6 +343,31 @@ fn what_a_consumer_is_owed_is_what_lies_behind_its_acknowledgement() {
     assert_eq!(owed(&store), room::Owed { acked: Seq(4), positions: 0, oldest_ms: None });
 }
 
+/// What was purged one by one left so little between two gaps that shedding it made no room for the row about it: a full store
+/// stayed full with most of its lane on disk.
+#[test]
+fn what_is_shed_reaches_over_the_gaps_that_are_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    seal(&mut store, Lane::Bulk, 10);
+    let sealed = page(&store, 0).records;
+    for at in [1, 3, 4, 8] {
+        let record = &sealed[at];
+        outbox::withdraw(&store.conn, Lane::Bulk, record.seq, &record.hash, "purged").expect("withdrawn");
+    }
+    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 4, u64::MAX).expect("shed"), Some((Seq(1), Seq(7), 4)));
+    let all = page(&store, 0);
+    let expected =
+        vec![(1, 1, "budget"), (2, 2, "purged"), (3, 3, "budget"), (4, 5, "purged"), (6, 7, "budget")];
+    assert_eq!((seqs(&all), gaps(&all)), (vec![8, 10], [expected, vec![(9, 9, "purged")]].concat()));
+    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed"), Some((Seq(8), Seq(8), 1)));
+    assert_eq!(
+        outbox::shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("shed"),
+        Some((Seq(10), Seq(10), 1))
+    );
+    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("nothing left"), None);
+}
+
 #[test]
 fn a_damaged_record_is_a_gap_and_the_ones_behind_it_still_come() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -179,24 +179,38 @@ impl Store {
             return Ok(history);
         }
         let used = room::used(&self.conn)?;
-        let (free, mut shed, mut left) = (self.free_pages()?, Vec::new(), SHED_RECORDS);
+        let (mut gone, mut untold, mut full) = (0, Vec::new(), None);
         for room::Want { lane, excess } in room::yielding(&used, &self.settings.promises) {
-            if let Some((from, to, gone)) = outbox::shed(&self.conn, lane, left, excess)? {
-                tracing::warn!(%lane, records = gone, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
-                shed.push((lane, from, to));
-                left = left.saturating_sub(gone);
-            }
-            // The rows about it need room, too: a few small records may leave none, and the next lane has to help.
-            if left == 0 || (!shed.is_empty() && self.free_pages()? > free) {
-                break;
+            let Some((from, to, records)) = outbox::shed(&self.conn, lane, SHED_RECORDS, excess)? else {
+                continue;
+            };
+            tracing::warn!(%lane, records, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
+            gone += records;
+            untold.push((lane, from, to));
+            match self.tell_shed(&untold, *head) {
+                Ok(told) => {
+                    *head = told;
+                    return Ok(gone);
+                }
+                // A few small records may leave no room even for the row about them: the next lane has to help.
+                Err(error) if error.is_passing() => full = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        for (lane, from, to) in shed {
+        full.map_or(Ok(0), Err)
+    }
+
+    /// Says in the trail what was shed, behind `head`, all of it or nothing.
+    fn tell_shed(&self, shed: &[(Lane, Seq, Seq)], head: chain::Head) -> Result<chain::Head, StoreError> {
+        self.conn.execute_batch("SAVEPOINT told")?;
+        let told = shed.iter().try_fold(head, |head, (lane, from, to)| {
             let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
             let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
-            *head = audit::append(&self.conn, &self.trail, *head, &entry, self.upkeep.now)?;
-        }
-        Ok(SHED_RECORDS - left)
+            audit::append(&self.conn, &self.trail, head, &entry, self.upkeep.now)
+        });
+        let end = if told.is_ok() { "RELEASE told" } else { "ROLLBACK TO told; RELEASE told" };
+        self.conn.execute_batch(end)?;
+        told
     }
 
     /// After [`StoreError::Full`]: gives up the ballast, then sheds; true when something became free.

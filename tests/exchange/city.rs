@@ -151,11 +151,14 @@ impl City {
 
     /// Stores what an instance has received; it may fall over before the cursor is stored.
     pub(crate) fn store(&mut self, conn: u64, falls: bool, seen: &mut Seen) {
+        let stored = Lane::ALL.map(|lane| self.stored(lane));
         let Some(instance) = self.instances.get_mut(&conn) else { return };
         for batch in std::mem::take(&mut instance.received) {
             let (epoch, lane) = (hex(&batch.stream_epoch), wire::lane(batch.lane).expect("a lane"));
             let slots = &mut self.kept.entry(epoch).or_default()[lane.index()];
-            keep(lane, slots, &batch, seen);
+            // Somebody else has told of these positions since the instance took them.
+            let is_alone = stored[lane.index()] < batch.first_seq;
+            keep(lane, slots, &batch, is_alone, seen);
         }
         if falls {
             self.instances.clear();
@@ -221,7 +224,7 @@ impl City {
         let lane = wire::lane(batch.lane).expect("a lane");
         let slots = &mut self.kept.entry(hex(&batch.stream_epoch)).or_default()[lane.index()];
         self.position.take(batch).expect("the contract holds");
-        keep(lane, slots, batch, seen);
+        keep(lane, slots, batch, true, seen);
         seen.fetched += 1;
     }
 }
@@ -244,8 +247,9 @@ impl Instance {
     }
 }
 
-/// Puts a batch beside what is kept: bytes never change, a loss is for good, and what was trimmed is known.
-fn keep(lane: Lane, slots: &mut Vec<Slot>, batch: &v1::RecordBatch, seen: &mut Seen) {
+/// Puts a batch beside what is kept: bytes never change, a loss is for good unless the city heard of it on another
+/// way (`is_alone`: nobody else told of these positions), and what was trimmed is known.
+fn keep(lane: Lane, slots: &mut Vec<Slot>, batch: &v1::RecordBatch, is_alone: bool, seen: &mut Seen) {
     let through = batch.through_seq as usize;
     if slots.len() < through {
         slots.resize(through, Slot::Unknown);
@@ -257,6 +261,8 @@ fn keep(lane: Lane, slots: &mut Vec<Slot>, batch: &v1::RecordBatch, seen: &mut S
                 assert_eq!(*before, record.body, "{lane} {}: two bytes for one position", record.seq);
                 seen.redelivered += 1;
             }
+            // A fetch may tell of a loss before a batch of a stream arrives that was cut before it.
+            Slot::Lost if !is_alone => *slot = Slot::Record(record.body.clone()),
             Slot::Lost => panic!("{lane} {}: declared lost, and delivered", record.seq),
             _ => *slot = Slot::Record(record.body.clone()),
         }
