@@ -30,12 +30,12 @@ pub enum Doing {
         /** For the reply. */
         call_id: u64,
         /** What is asked. */
-        request: Request,
+        request: Box<Request>,
         /** How long it may take. */
         within: Duration,
     },
     /// Reply this at once.
-    Reply(v1::RpcReply),
+    Reply(Box<v1::RpcReply>),
 }
 
 /// A rule of the link that the city broke.
@@ -122,7 +122,7 @@ impl Exchange {
         }
         let refuse = |code, reason, message: &str| {
             let status = Some(plain(code, reason, message));
-            Ok(Doing::Reply(v1::RpcReply { call_id, last: true, status, response: None }))
+            Ok(Doing::Reply(Box::new(v1::RpcReply { call_id, last: true, status, response: None })))
         };
         let Some(request) = call.request else {
             return refuse(Code::Unimplemented, "unknown_call", "a call that this gateway does not know");
@@ -138,7 +138,7 @@ impl Exchange {
             return refuse(Code::DeadlineExceeded, "deadline", "the call came after its deadline");
         }
         self.calls.insert(call_id);
-        Ok(Doing::Call { call_id, request, within })
+        Ok(Doing::Call { call_id, request: Box::new(request), within })
     }
 }
 

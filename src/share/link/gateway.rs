@@ -289,13 +289,13 @@ impl<P: Pages> Link<'_, P> {
                 self.counters.call();
                 let replies = under.replies.clone();
                 let running =
-                    call(self.shell.clone(), self.caller.clone(), call_id, request, within, replies);
+                    call(self.shell.clone(), self.caller.clone(), call_id, *request, within, replies);
                 under.calls.push((call_id, Box::pin(running)));
                 None
             }
             Doing::Reply(reply) => match under.replies.try_reserve() {
                 Ok(room) => {
-                    room.send(up(Frame::Reply(reply)));
+                    room.send(up(Frame::Reply(*reply)));
                     None
                 }
                 Err(_) => Some(Doing::Reply(reply)),
