@@ -448,7 +448,10 @@ fn check_tells_faults_and_what_a_good_file_says() {
     {
         assert!(text.contains(said), "{said} in {text}");
     }
-    assert_eq!(run("config.example.toml", true), (0, "[]\n".to_owned()));
+    let (code, text) = run("config.example.toml", true);
+    let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
+    let is_kept = |entry: &serde_json::Value| entry["level"] == "lane" && entry["kept"] == true;
+    assert_eq!((code, array.len(), array.iter().all(is_kept)), (0, Lane::ALL.len(), true), "{text}");
     let (_dir, path) = site(&uncommented());
     let (code, text) = run(&path.display().to_string(), false);
     assert_eq!(code, 0, "{text}");
@@ -458,6 +461,13 @@ fn check_tells_faults_and_what_a_good_file_says() {
     let ports: Vec<_> = array.iter().filter(|entry| entry["level"] == "port").collect();
     assert_eq!((ports.len(), &ports[0]["port"], &ports[0]["points"]), (2, &"bus-1".into(), &11.into()));
     assert!(ports[0]["sweep_ms"].as_u64() > Some(1000) && ports[0]["busy_permille"].as_u64() < Some(1000));
+    let (_dir, path) = site(&example().replacen("bulk = \"400 MiB\"", "bulk = \"64 KiB\"", 1));
+    let (code, text) = run(&path.display().to_string(), false);
+    let said = text.lines().find(|line| line.starts_with("error       lane bulk gets about "));
+    assert!(code == 78 && said.is_some_and(|said| said.contains("store.promise is 7.0")), "{text}");
+    assert!(text.contains("a promise that cannot be kept"), "{text}");
+    let (code, text) = run(&path.display().to_string(), true);
+    assert!(code == 78 && text.contains("\"kept\": false"), "{text}");
     let (code, text) = run("tests/data/config/none.toml", false);
     assert_eq!(code, 78);
     assert!(text.contains("none.toml") && text.ends_with("1 fault\n"), "{text}");
