@@ -136,7 +136,8 @@ pub(super) mod tests {
 
     #[test]
     fn things_come_in_order_and_the_last_one_ends_the_span() {
-        let cases: [(&[u64], Option<(u64, u64)>, u64, &[&str]); 5] = [
+        type Case = (&'static [u64], Option<(u64, u64)>, u64, &'static [&'static str]);
+        let cases: [Case; 5] = [
             (&[1, 2], None, 2, &["1", "2"]),
             (&[1, 4], Some((2, 3)), 4, &["1", "gap-2-3", "4"]),
             (&[1], Some((2, 3)), 3, &["1", "gap-2-3"]),

@@ -42,7 +42,7 @@ pub enum Leases {
     Alone,
     /// Keys of a bucket.
     #[doc(hidden)]
-    Nats(KeyTenure),
+    Nats(Box<KeyTenure>),
     /// Rows of a table.
     #[doc(hidden)]
     Postgres(RowTenure),

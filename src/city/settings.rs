@@ -213,8 +213,7 @@ impl Settings {
 
 impl Root {
     fn check(&self, base: &Path, report: &mut Report) -> Option<Settings> {
-        let mut none = RawCollector::default();
-        none.at = self.at;
+        let none = RawCollector { at: self.at, ..RawCollector::default() };
         let raw = report.need(&self.collector, self.at, "collector", "{ name = \"brain-1\" }");
         let raw = raw.map_or(&none, |at| &at.value);
         let name = report.need(&raw.name, raw.at, "name", "\"brain-1\"");

@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn a_collector_takes_its_share_and_no_more() {
         let all = set(&["a", "b", "c", "d", "e"]);
-        let cases: [(&str, &[&str], &[&str], usize, usize, usize); 6] = [
+        type Ids = &'static [&'static str];
+        let cases: [(&str, Ids, Ids, usize, usize, usize); 6] = [
             ("alone it takes everything", &[], &[], 1, 5, 0),
             ("one of two takes three", &[], &[], 2, 3, 0),
             ("only what is free", &[], &["a", "b", "c", "d"], 2, 1, 0),

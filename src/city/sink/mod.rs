@@ -9,6 +9,7 @@ mod nats;
 mod postgres;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,7 @@ pub enum Sink {
     /// JSON lines.
     Jsonl(jsonl::Directory),
     /// NATS JetStream.
-    Nats(nats::Bus),
+    Nats(Arc<nats::Bus>),
     /// PostgreSQL.
     Postgres(postgres::Database),
 }
@@ -81,7 +82,7 @@ pub enum Drawer {
     /// JSON lines.
     Jsonl(jsonl::Files),
     /// NATS JetStream.
-    Nats(Box<nats::Subjects>),
+    Nats(nats::Subjects),
     /// PostgreSQL.
     Postgres(postgres::Rows),
 }
@@ -99,8 +100,8 @@ impl Sink {
             }
             SinkSettings::Nats(nats) => {
                 let bus = nats::Bus::open(nats).await?;
-                let leases = Leases::Nats(bus.leases(&settings.name).await?);
-                Ok((Sink::Nats(bus), leases))
+                let leases = Leases::Nats(Box::new(bus.leases(&settings.name).await?));
+                Ok((Sink::Nats(Arc::new(bus)), leases))
             }
             SinkSettings::Postgres { url, ca } => {
                 let database = postgres::Database::open(url, ca.as_deref()).await?;
@@ -122,7 +123,7 @@ impl Sink {
             }
             Sink::Nats(bus) => {
                 let (subjects, state) = bus.drawer(gateway).await?;
-                (Drawer::Nats(Box::new(subjects)), state)
+                (Drawer::Nats(subjects), state)
             }
             Sink::Postgres(database) => {
                 let (rows, state) = database.drawer(gateway).await?;

@@ -49,13 +49,12 @@ const CHUNK: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The stream.
-#[derive(Clone)]
 pub struct Bus {
     context: Context,
     stream: Stream,
     subject: Arc<str>,
     format: Format,
-    inflight: Arc<Semaphore>,
+    inflight: Semaphore,
 }
 
 impl std::fmt::Debug for Bus {
@@ -67,7 +66,7 @@ impl std::fmt::Debug for Bus {
 /// One gateway's subjects.
 #[derive(Debug)]
 pub struct Subjects {
-    bus: Bus,
+    bus: Arc<Bus>,
     gateway: String,
     lanes: BTreeMap<Lane, Tail>,
 }
@@ -134,7 +133,7 @@ impl Bus {
             stream,
             subject: settings.subject.as_str().into(),
             format: settings.format,
-            inflight: Arc::new(Semaphore::new(INFLIGHT)),
+            inflight: Semaphore::new(INFLIGHT),
         })
     }
 
@@ -156,7 +155,7 @@ impl Bus {
         }
     }
 
-    pub(super) async fn drawer(&self, gateway: &str) -> Result<(Subjects, State), SinkError> {
+    pub(super) async fn drawer(self: &Arc<Self>, gateway: &str) -> Result<(Subjects, State), SinkError> {
         let mut state = State::default();
         let reset = self.last(&self.on(gateway, "reset")).await?;
         if let Some(reset) = reset.and_then(|told| serde_json::from_slice::<Reset>(&told.payload).ok()) {
@@ -371,7 +370,8 @@ mod tests {
     #[test]
     fn what_is_there_is_not_sent_again() {
         let whole = batch(7, Lane::Bulk, 1, &[1, 2, 4], Some((3, 3)), 4);
-        let cases: [(&[&str], &[&str], &str, &[&str]); 5] = [
+        type Ids = &'static [&'static str];
+        let cases: [(Ids, Ids, &str, Ids); 5] = [
             (&[], &["1", "2", "gap-3-3"], "4", &[]),
             (&["1", "2"], &["gap-3-3"], "4", &[]),
             (&["1", "gap-3-3"], &["2"], "4", &[]),
