@@ -24,6 +24,9 @@ id = "not-yours"
 consumers = ["spiffe://brain.example/city/310115/brain/else"]
 purpose = "parking.permit"
 
+[[mapping]]
+topic = "compound/{device}/up"
+template = "barrier"
 [[template]]
 name = "barrier"
 [[template.point]]
@@ -31,7 +34,7 @@ metric = "code"
 kind = "text"
 json = "/code"
 [[device]]
-id = "barrier-1"
+id = "gate-1"
 template = "barrier"
 [[collect]]
 id = "C-950"
@@ -39,7 +42,7 @@ templates = ["barrier"]
 purpose = "parking.permit"
 fields = { code = "keep" }
 [[alarm]]
-id = "unknown-code"
+id = "stray"
 when = '!listed("codes", code)'
 severity = "minor"
 "#;
@@ -96,11 +99,11 @@ async fn a_list_of_the_city_is_looked_into_held_by_a_barrier_and_survives() {
         assert_eq!((refused.code(), said), (code, Some(reason)), "{refused}");
     }
 
-    sensor.publish("compound/barrier-1/up", r#"{"code":"P-17"}"#);
-    sensor.publish("compound/barrier-1/up", r#"{"code":"P-99"}"#);
+    sensor.publish("compound/gate-1/up", r#"{"code":"P-17"}"#);
+    sensor.publish("compound/gate-1/up", r#"{"code":"P-99"}"#);
     let (topic, payload) = barrier.delivery();
     let told: Value = serde_json::from_slice(&payload).expect("JSON");
-    assert_eq!(topic, "smallbrain/incidents/unknown-code/barrier-1");
+    assert_eq!(topic, "smallbrain/incidents/stray/gate-1");
     assert_eq!((&told["step"], &told["by"]), (&"raised".into(), &"rule".into()));
     put(&gateway, list("r-5", "codes", 2, &["P-17", "P-99"])).await.expect("taken");
     let mut steps = Vec::new();
@@ -123,9 +126,9 @@ async fn a_list_of_the_city_is_looked_into_held_by_a_barrier_and_survives() {
     let (_, payload) = barrier.delivery();
     assert_eq!(serde_json::from_slice::<Value>(&payload).expect("JSON")["version"], 2);
     let mut sensor = Device::of(gateway.mqtt, "sensor");
-    sensor.publish("compound/barrier-1/up", r#"{"code":"P-1"}"#);
+    sensor.publish("compound/gate-1/up", r#"{"code":"P-1"}"#);
     until("the list is looked into", || {
         let said = gateway.ask(&["alarms", "--json"]);
-        said.out.contains("unknown-code").then_some(())
+        said.out.contains("stray").then_some(())
     });
 }
