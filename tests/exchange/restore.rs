@@ -168,6 +168,8 @@ impl World {
             let cursor = self.city.position.cursor(lane).expect("it has one");
             let told = smallbrain::share::session::position(&cursor, after, &self.gateway.store().heads());
             assert_eq!(told.expect_err("a cursor ahead of the head").reason(), "ahead_of_head");
+        } else if is_same && self.is_suspect() {
+            // The rows are there, and what was signed of them is not: a collector stops at that.
         } else if before == after {
             // The city has nothing that the copy does not have: it goes on, and what it holds in memory goes.
             self.city.instances.clear();
@@ -186,6 +188,12 @@ impl World {
         let forked = self.gateway.store().epoch();
         assert_ne!(forked, after, "a store whose identity knows more begins a new epoch");
         self.adopt(&copy, forked);
+    }
+
+    /// Whether the newest checkpoint of the gateway does not go on from what the city keeps.
+    fn is_suspect(&self) -> bool {
+        let told = self.gateway.checkpoint.as_ref().map(smallbrain::wire::checkpoint);
+        told.is_some_and(|told| self.city.book.look(&told).is_err())
     }
 
     /// A new epoch: what lay on the copy's disk, in its order, from position 1.
