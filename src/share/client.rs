@@ -498,7 +498,6 @@ impl Puller {
             idle_heartbeat: Some(prost_types::Duration { seconds: SILENCE.0, nanos: 0 }),
             share_items: self.settings.share_items.clone(),
             accept_schemas: Vec::new(),
-            replay: false,
         }
     }
 
