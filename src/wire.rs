@@ -249,7 +249,7 @@ mod tests {
         for known in Lane::ALL {
             assert_eq!(lane(lane_number(known)), Some(known));
         }
-        for (number, what) in [(0, "unspecified"), (4, "not filled by this build"), (99, "unknown")] {
+        for (number, what) in [(0, "unspecified"), (7, "not given yet"), (99, "unknown")] {
             assert_eq!(lane(number), None, "{what}");
         }
         assert_eq!(schema("alarm/1"), Some(ALARM));

@@ -43,6 +43,7 @@ fn site(text: &str) -> (tempfile::TempDir, PathBuf) {
         "gateway.pem",
         "gateway.key",
         "city-ca.pem",
+        "city.crl",
         "devices-ca.pem",
         "property.secret",
     ] {

@@ -45,7 +45,7 @@ pub fn told(status: &Status) -> v1::RpcStatus {
     v1::RpcStatus {
         code: status.code() as i32,
         message: status.message().to_owned(),
-        reason: info.map_or(trailer.unwrap_or_default(), |info| &info.reason).to_owned(),
+        reason: info.map_or(trailer.unwrap_or_default(), |info| &info.reason).to_ascii_uppercase(),
         metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
         retry_after: details
             .retry_info()
@@ -68,7 +68,7 @@ pub fn status(told: v1::RpcStatus) -> Option<Status> {
         details.set_retry_info(Some(after));
     }
     let mut status = Status::with_error_details(code, told.message, details);
-    if let Ok(reason) = told.reason.parse() {
+    if let Ok(reason) = told.reason.to_ascii_lowercase().parse() {
         status.metadata_mut().insert(REASON, reason);
     }
     Some(status)
@@ -79,7 +79,7 @@ fn plain(code: Code, reason: &'static str, message: impl Into<String>) -> v1::Rp
     v1::RpcStatus {
         code: code as i32,
         message: message.into(),
-        reason: reason.into(),
+        reason: reason.to_ascii_uppercase(),
         ..v1::RpcStatus::default()
     }
 }
@@ -94,7 +94,8 @@ mod tests {
         let refused = Status::from(Refused::Rate(10));
         let back = status(told(&refused)).expect("not polite");
         assert_eq!((back.code(), back.message()), (refused.code(), refused.message()));
-        assert_eq!(told(&back).reason, "rate");
+        assert_eq!(told(&back).reason, "RATE");
+        assert_eq!(back.metadata().get(REASON), refused.metadata().get(REASON));
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
         let busy = Status::with_error_details(Code::Unavailable, "busy", details);
         let back = status(told(&busy)).expect("not polite");
