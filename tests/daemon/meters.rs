@@ -217,6 +217,6 @@ fn an_adapter_that_is_pulled_and_plugged_again_is_read_within_seconds_and_nothin
     let back = plugged.elapsed();
     assert!(back < Duration::from_secs(5), "read again after {back:?}");
     all_read(&known);
-    assert!(gateway.degraded().is_empty(), "{:?}", gateway.degraded());
+    assert_eq!(ports().next(), None);
     drop(bus);
 }
