@@ -196,7 +196,10 @@ impl Position {
                 return Err(Broken::Order { lane, seq: record.seq });
             }
             next = record.seq.saturating_add(1);
-            let own = record.record_id.strip_prefix(&prefix).and_then(|seq| seq.parse().ok());
+            // A collector stores by the text of an id: "+5" and "05" are not 5.
+            let own = record.record_id.strip_prefix(&prefix);
+            let own = own.filter(|seq| seq.starts_with(|first| matches!(first, '1'..='9')));
+            let own = own.and_then(|seq| seq.parse().ok());
             if own != Some(record.seq) {
                 return Err(Broken::Id { lane, seq: record.seq, id: record.record_id.clone() });
             }
@@ -303,7 +306,7 @@ mod tests {
     #[test]
     fn whatever_does_not_hold_is_said_and_moves_nothing() {
         type Spoil = fn(&mut v1::RecordBatch);
-        let cases: [(&str, Spoil, &str); 11] = [
+        let cases: [(&str, Spoil, &str); 13] = [
             ("lane", |b| b.lane = 99, "which is none"),
             ("epoch", |b| b.stream_epoch = vec![1; 16], "another one"),
             ("start", |b| b.first_seq = 2, "expected 1"),
@@ -313,6 +316,16 @@ mod tests {
             ("gap over a record", |b| b.gaps[0].from_seq = 2, "out of order"),
             ("gap hidden", |b| b.gaps.clear(), "not covered"),
             ("name", |b| b.records[0].record_id.push('0'), "calls itself"),
+            (
+                "sign",
+                |b| b.records[0].record_id = b.records[0].record_id.replace("-1", "-+1"),
+                "calls itself",
+            ),
+            (
+                "zero",
+                |b| b.records[0].record_id = b.records[0].record_id.replace("-1", "-01"),
+                "calls itself",
+            ),
             ("body", |b| b.records[0].body = "9".into(), "does not hold"),
             ("chain", |b| b.records[0].prev_hash = vec![9; 32].into(), "does not follow"),
         ];
