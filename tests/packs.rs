@@ -10,6 +10,7 @@ use smallbrain::cli::rules::case::{Deed, Doing, File};
 use smallbrain::cli::rules::report::Tested;
 use smallbrain::cli::rules::{files, load, test, verdicts};
 use smallbrain::config::Config;
+use smallbrain::config::outage::Outage;
 use smallbrain::lists::lint::lint;
 use smallbrain::lists::{Decision, Lists};
 
@@ -99,6 +100,8 @@ fn shipped() -> Lists {
         }
     }
     let config = Config::of_texts(texts, &[], 1_795_190_400_000).unwrap_or_else(|faults| panic!("{faults}"));
+    let short: Vec<String> = Outage::of(&config).complaints().collect();
+    assert!(short.is_empty(), "a week without the city: {short:?}");
     Lists::clone(&config.plan.lists)
 }
 
