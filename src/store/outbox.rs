@@ -311,7 +311,7 @@ pub(super) fn shed(
     let Some((from, last)) = enough(conn, lane, chunk, excess)? else { return Ok(None) };
     // What is in a gap already is declared once.
     let (mut runs, mut next) = (Vec::new(), from);
-    for (gap, _) in gaps(conn, lane, from)?.iter().take_while(|(gap, _)| gap.from <= last) {
+    for (gap, _) in walk::gaps(conn, lane, from)?.iter().take_while(|(gap, _)| gap.from <= last) {
         runs.push((next, Seq(gap.from.0 - 1)));
         next = gap.to.next();
     }

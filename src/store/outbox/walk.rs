@@ -51,7 +51,8 @@ pub(in crate::store) fn page(
     Ok(walk.page)
 }
 
-fn gaps(conn: &Connection, lane: Lane, after: Seq) -> Result<Vec<(GapRow, [u8; 32])>, StoreError> {
+/// The gaps that end behind a position, in their order, each with the hash behind it.
+pub(super) fn gaps(conn: &Connection, lane: Lane, after: Seq) -> Result<Vec<(GapRow, [u8; 32])>, StoreError> {
     let find =
         "SELECT from_seq, to_seq, reason, first_ms, last_ms, last_hash FROM gap WHERE lane = ? AND to_seq > ?
          ORDER BY from_seq";
