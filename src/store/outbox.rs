@@ -299,33 +299,53 @@ fn remove(conn: &Connection, lane: Lane, last: Seq) -> Result<Gone, StoreError> 
     Ok(Gone { records: records.unsigned_abs(), span })
 }
 
-/// Deletes the oldest records of a lane, at most `chunk` and no more than it takes to free `excess` bytes, and declares them
-/// lost; tells the range, and how many went. Gaps on the way are stepped over: between two of them there may be too little
-/// to make any room.
+/// Records that were deleted and have to be declared lost.
+pub(super) struct Shed {
+    pub(super) lane: Lane,
+    pub(super) from: Seq,
+    pub(super) to: Seq,
+    pub(super) records: u64,
+    /// Between the gaps that were there: from, to, the hash at its end, when it was sealed.
+    runs: Vec<(Seq, Seq, [u8; 32], Span)>,
+}
+
+/// Deletes the oldest records of a lane, at most `chunk` and no more than it takes to free `excess` bytes; whoever asks has them
+/// declared in the same transaction. Gaps on the way are stepped over: between two of them there may be too little to make
+/// any room.
 pub(super) fn shed(
     conn: &Connection,
     lane: Lane,
     chunk: u64,
     excess: u64,
-) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
+) -> Result<Option<Shed>, StoreError> {
     let Some((from, last)) = enough(conn, lane, chunk, excess)? else { return Ok(None) };
     // What is in a gap already is declared once.
-    let (mut runs, mut next) = (Vec::new(), from);
+    let (mut between, mut next) = (Vec::new(), from);
     for (gap, _) in walk::gaps(conn, lane, from)?.iter().take_while(|(gap, _)| gap.from <= last) {
-        runs.push((next, Seq(gap.from.0 - 1)));
+        between.push((next, Seq(gap.from.0 - 1)));
         next = gap.to.next();
     }
-    runs.push((next, last));
-    let mut records = 0;
-    for (from, to) in runs.into_iter().filter(|(from, to)| from <= to) {
+    between.push((next, last));
+    let mut shed = Shed { lane, from, to: last, records: 0, runs: Vec::new() };
+    for (from, to) in between.into_iter().filter(|(from, to)| from <= to) {
         let hash = hash_at(conn, lane, to)?.ok_or_else(|| {
             StoreError::Damaged(format!("lane {lane}: position {to} is neither a record nor a gap"))
         })?;
         let gone = remove(conn, lane, to)?;
-        declare(conn, lane, (from, to), Loss::Budget.as_str(), &hash, gone.span)?;
-        records += gone.records;
+        shed.records += gone.records;
+        shed.runs.push((from, to, hash, gone.span));
     }
-    Ok((records > 0).then_some((from, last, records)))
+    Ok((shed.records > 0).then_some(shed))
+}
+
+impl Shed {
+    /// Says that they are lost.
+    pub(super) fn declare(&self, conn: &Connection) -> Result<(), StoreError> {
+        for (from, to, hash, span) in &self.runs {
+            declare(conn, self.lane, (*from, *to), Loss::Budget.as_str(), hash, *span)?;
+        }
+        Ok(())
+    }
 }
 
 /// The oldest record of a lane, and the last one that has to go to free `excess` bytes.

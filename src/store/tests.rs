@@ -209,17 +209,29 @@ fn what_had_to_go_is_one_gap_and_the_chain_goes_on() {
     let mut store = open(dir.path());
     seal(&mut store, Lane::Bulk, 10);
     for _ in 0..2 {
-        outbox::shed(&store.conn, Lane::Bulk, 3, u64::MAX).expect("shed");
+        shed(&store.conn, Lane::Bulk, 3, u64::MAX).expect("shed");
     }
     let all = page(&store, 0);
     assert_eq!((seqs(&all), gaps(&all)), (vec![7, 8, 9, 10], vec![(1, 6, "budget")]));
     let late = page(&store, 4);
     assert_eq!((gaps(&late), late.through), (vec![(5, 6, "budget")], Seq(10)));
-    outbox::shed(&store.conn, Lane::Bulk, 100, u64::MAX).expect("shed");
+    shed(&store.conn, Lane::Bulk, 100, u64::MAX).expect("shed");
     let none = page(&store, 0);
     assert_eq!((seqs(&none), gaps(&none), none.through), (vec![], vec![(1, 10, "budget")], Seq(10)));
     seal(&mut store, Lane::Bulk, 1);
     assert_eq!(seqs(&page(&store, 0)), [11]);
+}
+
+/// Sheds and declares at once.
+fn shed(
+    conn: &rusqlite::Connection,
+    lane: Lane,
+    chunk: u64,
+    excess: u64,
+) -> Result<Option<(Seq, Seq, u64)>, StoreError> {
+    let Some(shed) = outbox::shed(conn, lane, chunk, excess)? else { return Ok(None) };
+    shed.declare(conn)?;
+    Ok(Some((shed.from, shed.to, shed.records)))
 }
 
 /// When each gap was sealed, from its first record to its last.
@@ -239,9 +251,9 @@ fn a_gap_says_when_it_was_sealed_and_grows_with_what_goes() {
         txn.seal(Lane::Bulk, &sealed(second), NOW.wall_ms + second * 1000).expect("sealed");
     }
     txn.commit().expect("committed");
-    outbox::shed(&store.conn, Lane::Bulk, 2, u64::MAX).expect("shed");
+    shed(&store.conn, Lane::Bulk, 2, u64::MAX).expect("shed");
     assert_eq!(spans(&page(&store, 0)), [(Some(0), Some(1000))]);
-    outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
+    shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
     assert_eq!(spans(&page(&store, 0)), [(Some(0), Some(2000))]);
     assert_eq!(spans(&page(&store, 1)), [(None, Some(2000))], "from its middle on");
     store.conn.execute("UPDATE outbox_bulk SET body = x'00' WHERE seq IN (5, 6)", []).expect("damaged");
@@ -254,7 +266,7 @@ fn a_gap_says_when_it_was_sealed_and_grows_with_what_goes() {
         .conn
         .execute("UPDATE gap SET first_ms = NULL, last_ms = NULL WHERE reason = 'budget'", [])
         .expect("older");
-    outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
+    shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed");
     assert_eq!(spans(&page(&store, 0))[0], (None, Some(3000)));
     let dropped: Vec<_> =
         store.dropped().expect("read").into_iter().map(|of| (of.lane, of.reason, of.records)).collect();
@@ -284,7 +296,7 @@ fn the_room_of_a_lane_is_kept_with_its_records() {
     ack(&mut store, 5, None).expect("accepted");
     store.tidy(&upkeep(5)).expect("tidied");
     holds(&store, "trimmed");
-    outbox::shed(&store.conn, Lane::Bulk, 3, 1).expect("shed");
+    shed(&store.conn, Lane::Bulk, 3, 1).expect("shed");
     holds(&store, "shed");
     let hash = page(&store, 9).records[0].hash;
     outbox::withdraw(&store.conn, Lane::Bulk, Seq(10), &hash, "purged").expect("withdrawn");
@@ -355,17 +367,14 @@ fn what_is_shed_reaches_over_the_gaps_that_are_there() {
         let record = &sealed[at];
         outbox::withdraw(&store.conn, Lane::Bulk, record.seq, &record.hash, "purged").expect("withdrawn");
     }
-    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 4, u64::MAX).expect("shed"), Some((Seq(1), Seq(7), 4)));
+    assert_eq!(shed(&store.conn, Lane::Bulk, 4, u64::MAX).expect("shed"), Some((Seq(1), Seq(7), 4)));
     let all = page(&store, 0);
     let expected =
         vec![(1, 1, "budget"), (2, 2, "purged"), (3, 3, "budget"), (4, 5, "purged"), (6, 7, "budget")];
     assert_eq!((seqs(&all), gaps(&all)), (vec![8, 10], [expected, vec![(9, 9, "purged")]].concat()));
-    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed"), Some((Seq(8), Seq(8), 1)));
-    assert_eq!(
-        outbox::shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("shed"),
-        Some((Seq(10), Seq(10), 1))
-    );
-    assert_eq!(outbox::shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("nothing left"), None);
+    assert_eq!(shed(&store.conn, Lane::Bulk, 1, u64::MAX).expect("shed"), Some((Seq(8), Seq(8), 1)));
+    assert_eq!(shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("shed"), Some((Seq(10), Seq(10), 1)));
+    assert_eq!(shed(&store.conn, Lane::Bulk, 9, u64::MAX).expect("nothing left"), None);
 }
 
 #[test]

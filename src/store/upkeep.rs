@@ -179,20 +179,18 @@ impl Store {
             return Ok(history);
         }
         let used = room::used(&self.conn)?;
-        let (mut gone, mut untold, mut full) = (0, Vec::new(), None);
+        let (mut shed, mut full) = (Vec::new(), None);
         for room::Want { lane, excess } in room::yielding(&used, &self.settings.promises) {
-            let Some((from, to, records)) = outbox::shed(&self.conn, lane, SHED_RECORDS, excess)? else {
+            shed.extend(outbox::shed(&self.conn, lane, SHED_RECORDS, excess)?);
+            if shed.is_empty() {
                 continue;
-            };
-            tracing::warn!(%lane, records, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
-            gone += records;
-            untold.push((lane, from, to));
-            match self.tell_shed(&untold, *head) {
+            }
+            match self.tell_shed(&shed, *head) {
                 Ok(told) => {
                     *head = told;
-                    return Ok(gone);
+                    return Ok(shed.iter().map(|shed| shed.records).sum());
                 }
-                // A few small records may leave no room even for the row about them: the next lane has to help.
+                // A few small records may leave no room even for the rows about them: the next lane has to help.
                 Err(error) if error.is_passing() => full = Some(error),
                 Err(error) => return Err(error),
             }
@@ -200,16 +198,21 @@ impl Store {
         full.map_or(Ok(0), Err)
     }
 
-    /// Says in the trail what was shed, behind `head`, all of it or nothing.
-    fn tell_shed(&self, shed: &[(Lane, Seq, Seq)], head: chain::Head) -> Result<chain::Head, StoreError> {
+    /// Declares what was shed, and says so in the trail behind `head`: all of it or nothing.
+    fn tell_shed(&self, shed: &[outbox::Shed], head: chain::Head) -> Result<chain::Head, StoreError> {
         self.conn.execute_batch("SAVEPOINT told")?;
-        let told = shed.iter().try_fold(head, |head, (lane, from, to)| {
+        let told = shed.iter().try_fold(head, |head, shed| {
+            shed.declare(&self.conn)?;
+            let outbox::Shed { lane, from, to, .. } = shed;
             let entry = Entry::gateway(Action::GapDeclare, format!("{lane}:{from}-{to}"));
             let entry = Entry { reason: Some(Loss::Budget.as_str().into()), ..entry };
             audit::append(&self.conn, &self.trail, head, &entry, self.upkeep.now)
         });
         let end = if told.is_ok() { "RELEASE told" } else { "ROLLBACK TO told; RELEASE told" };
         self.conn.execute_batch(end)?;
+        for outbox::Shed { lane, records, .. } in shed.iter().filter(|_| told.is_ok()) {
+            tracing::warn!(%lane, records, reason = %Loss::Budget, "the disk budget is used up: the oldest records became a gap");
+        }
         told
     }
 
