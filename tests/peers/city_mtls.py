@@ -32,8 +32,8 @@ from smallbrain.v1 import smallbrain_pb2_grpc as rpc
 from checks import each, run
 
 PATIENCE_S = 30
-# A digest of the trail is due after a minute.
-DIGEST_S = 90
+# The first digest of the trail is due a minute after its first signed position.
+DIGEST_S = 120
 PLENTY = 1 << 20
 BRAIN, LEAVER = "spiffe://city.example/brain", "spiffe://city.example/leaver"
 # Each name of a certificate file, and what stands in it.
@@ -259,6 +259,16 @@ def goes_on(gateway):
         stream.cut()
     seqs = [record.seq for record in records]
     assert int(done.stdout) == 2 and seqs == [3, 4, 5, 6], (done.stdout, seqs)
+
+
+@case
+def signed(gateway):
+    """what is delivered is a row of the trail, and its signed position comes along."""
+    with gateway.of() as line:
+        stub, first = rpc.RecordServiceStub(line), pb.FetchRequest(after=pb.Cursor(lane=pb.LANE_BULK), max_records=1)
+        # After 256 rows at the latest.
+        found = (stub.Fetch(first).audit for _ in range(300))
+        assert any(audit.size and len(audit.signature) == 64 for audit in found)
 
 
 def program(page):
