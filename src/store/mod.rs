@@ -63,6 +63,9 @@ use crate::audit::{Action, Entry, Outcome, chain};
 use crate::model::{Cause, Epoch, Lane, LineId, Loss, Seq, SeriesKey, Stamp, Tally};
 use crate::rules::presence::Standing;
 
+/// Pages that a store may have over its bound when it begins.
+const BEGINNING_PAGES: u64 = 512;
+
 /// What the store needs to know. Holds for the life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -201,12 +204,16 @@ impl Store {
             settings,
             trail,
         };
-        // The last page may be taken: what would make room for a reading makes room for a boot.
+        // The few pages of a beginning are not refused to a store that is full: nothing has to go for a boot, or for a fork,
+        // which would forget the gap. Where the disk itself is full, what makes room for a reading makes room for this.
+        let pages = store.settings.bytes_max / schema::PAGE_BYTES;
+        store.conn.pragma_update(None, "max_page_count", (pages + BEGINNING_PAGES) as i64)?;
         while let Err(error) = store.enrol(entropy, now) {
             if !(error.is_passing() && store.make_room()?) {
                 return Err(error);
             }
         }
+        store.conn.pragma_update(None, "max_page_count", pages.max(256) as i64)?;
         store.restore_ballast()?;
         store.remember();
         Ok(store)
